@@ -1,0 +1,35 @@
+# The interface of the project: make demo, make test. Everything else is for developers.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+READY  := $(VENV)/.ready
+
+.PHONY: demo test check setup format clean
+
+demo: $(READY)  ## draw the built-in data, train, score, report: one command, no data needed
+	$(BIN)/owdfa run lab: -o runs/demo --baseline
+
+test: check  ## everything that must hold
+	$(BIN)/pytest -q -n 2
+
+check: $(READY)
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(UV) >/dev/null || { $(PYTHON) -m venv .uv && .uv/bin/pip install -q uv; }
+	$(UV) venv -q --allow-existing --python $(PYTHON) $(VENV)
+	$(UV) pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	@touch $@
+
+format: $(READY)
+	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks
+
+clean:
+	rm -rf $(VENV) .uv runs .mypy_cache .ruff_cache .import_linter_cache

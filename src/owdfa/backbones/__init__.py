@@ -1,0 +1,1 @@
+"""Libraries of networks that turn images into feature maps: one file a library."""

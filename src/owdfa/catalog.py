@@ -1,0 +1,70 @@
+"""Find a method, data set, backbone or protocol by name: the name is that of its file.
+
+There is no list to edit: a file put into the folder is listed, offered on the command line and
+exercised by the contract tests. A name with a dot (``mypackage.mymethod``) is imported as it is,
+so that a method can live outside this package.
+"""
+
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+from pkgutil import iter_modules
+from types import ModuleType
+
+from owdfa.errors import UserError
+
+_SINGULAR = {
+    "methods": "method",
+    "datasets": "data set",
+    "backbones": "backbone library",
+    "protocols": "protocol file",
+    "recipes": "recipe",
+}
+_SHARED = {"base"}  # what the files of a folder have in common
+
+
+def names(kind: str) -> list[str]:
+    """Names in ``owdfa/<kind>/``, sorted: modules, or TOML files for protocols and recipes."""
+    folder = Path(str(files("owdfa"))) / kind
+    if kind in ("protocols", "recipes"):
+        return sorted(path.stem for path in folder.glob("*.toml"))
+    return sorted(m.name for m in iter_modules([str(folder)]) if m.name not in _SHARED)
+
+
+def load(kind: str, name: str) -> ModuleType:
+    """Import ``owdfa/<kind>/<name>.py``, or the module of a dotted name.
+
+    Raises:
+        UserError: There is none; the message lists what there is.
+    """
+    if "." in name:
+        try:
+            return import_module(name)
+        except ModuleNotFoundError as error:
+            raise UserError(f"no {_SINGULAR[kind]} module {name!r} ({error})") from None
+    check(kind, name)
+    return import_module(f"owdfa.{kind}.{name}")
+
+
+def text(kind: str, name: str) -> str:
+    """The text of ``owdfa/<kind>/<name>.toml``.
+
+    Raises:
+        UserError: There is none; the message lists what there is.
+    """
+    check(kind, name)
+    return files("owdfa").joinpath(kind, f"{name}.toml").read_text(encoding="utf-8")
+
+
+def check(kind: str, name: str) -> None:
+    """Raise a ``UserError`` that lists the names when ``name`` is not among them."""
+    known = names(kind)
+    if name not in known:
+        raise UserError(f"no {_SINGULAR[kind]} named {name!r}{nearest(name, known)}")
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """End an error message: the nearest of ``known``, or all of them."""
+    near = get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(known)}"

@@ -1,0 +1,108 @@
+"""Files that appear whole or not at all, and tables with a checked schema."""
+
+import errno
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from owdfa.errors import UserError
+
+_METADATA_KEY = b"owdfa"
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it over ``path`` when the block succeeds.
+
+    A crash, an exception or a full disk leaves whatever stood under ``path`` untouched.
+
+    Raises:
+        UserError: The disk is full, or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name[:120]}.{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise writing_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def writing_error(path: Path, error: OSError) -> UserError:
+    """Say in one line why ``path`` could not be written and what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(f"{path}: the disk is full; free some space and run the command again")
+    reason = error.strerror or str(error)
+    return UserError(f"{path}: cannot be written ({reason}); choose another place with -o")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8, whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path, *, what: str) -> Any:
+    """Read a JSON file that an earlier stage wrote.
+
+    Args:
+        path: The file.
+        what: What it should be, for the error message, e.g. ``"a split"``.
+
+    Raises:
+        UserError: It is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; {what} is needed here") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as {what} ({error})") from None
+
+
+def write_table(path: Path, table: pa.Table, metadata: Mapping[str, Any]) -> None:
+    """Write a Parquet file with ``metadata`` kept as JSON in its schema."""
+    note = {_METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()}
+    with atomic(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(note), temporary, compression="zstd")
+
+
+def read_table(path: Path, schema: pa.Schema, *, what: str) -> tuple[pa.Table, dict[str, Any]]:
+    """Read a Parquet file that an earlier stage wrote; return its table and metadata.
+
+    Raises:
+        UserError: It is missing, is not Parquet, or lacks a column of ``schema``.
+    """
+    try:
+        table = pq.read_table(path, partitioning=None)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; {what} is needed here") from None
+    except (OSError, pa.ArrowInvalid) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: cannot be read as {what} ({reason})") from None
+    missing = [name for name in schema.names if name not in table.column_names]
+    note = (table.schema.metadata or {}).get(_METADATA_KEY)
+    if missing or note is None:
+        lacks = f"column {missing[0]!r}" if missing else "the note that owdfa writes into it"
+        raise UserError(f"{path}: is not {what}; it lacks {lacks}")
+    try:
+        table = table.select(schema.names).cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise UserError(f"{path}: is not {what} ({str(error).splitlines()[0]})") from None
+    return table, json.loads(note)

@@ -1,0 +1,1 @@
+"""Pixels: decode a file, find the face, keep the crop, make views of it."""

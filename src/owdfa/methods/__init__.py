@@ -1,0 +1,1 @@
+"""The methods: one paper, one file. A file put here is found by its name."""

@@ -1,0 +1,1 @@
+"""Scores of open-world attribution, as pure functions of arrays."""

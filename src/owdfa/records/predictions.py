@@ -1,0 +1,64 @@
+"""Predictions: what a run says of each image, and nothing about the truth."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from owdfa.errors import UserError
+from owdfa.files import read_table, write_table
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("prediction", pa.string()),  # name of the class: a known one, or "novel-01", ...
+        ("index", pa.int32()),  # its row among ``PredictionBasis.classes``
+        ("confidence", pa.float32()),  # largest softmax probability, temperature 1
+        ("novel", pa.bool_()),
+        ("top_index", pa.list_(pa.int32())),  # the five likeliest classes
+        ("top_probability", pa.list_(pa.float32())),
+        ("embedding", pa.list_(pa.float32())),  # may be null when not asked for
+    ]
+)
+
+
+class PredictionBasis(NamedTuple):
+    """What predictions rest on."""
+
+    run: str  # folder of the run
+    images: str  # "split:test", or the folder predicted on
+    method: str
+    classes: list[str]  # names by index: the known ones, then "novel-01", ...
+    num_known: int
+    split_digest: str | None
+    selection: str  # "last", "validation" or "oracle"
+    weights_digest: str  # SHA-256 of the weights file
+    seed: int
+    commit: str
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Rows of ``SCHEMA``, in order of id, and what they rest on."""
+
+    table: pa.Table
+    basis: PredictionBasis
+
+    def write(self, path: Path) -> None:
+        """Write it whole or not at all."""
+        write_table(path, self.table, self.basis._asdict())
+
+    @classmethod
+    def read(cls, path: Path) -> "Predictions":
+        """Read predictions.
+
+        Raises:
+            UserError: The file is missing or does not hold predictions.
+        """
+        what = "predictions (owdfa predict makes them)"
+        table, note = read_table(path, SCHEMA, what=what)
+        try:
+            return cls(table, PredictionBasis(**note))
+        except TypeError:
+            raise UserError(f"{path}: is not {what}") from None

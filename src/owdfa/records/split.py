@@ -1,0 +1,123 @@
+"""The split: what each image is for, and which classes are known."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from owdfa.errors import UserError
+from owdfa.files import read_json, read_table, write_json, write_table
+from owdfa.records.training import UNLABELLED
+
+ROLES = ("labelled", "unlabelled", "validation", "test", "unused")
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("role", pa.string()),
+        ("class", pa.string()),  # the truth, for scoring; training never reads it directly
+        ("group", pa.string()),
+    ]
+)
+
+
+class TrainingRows(NamedTuple):
+    """What training may know: labels of labelled images, and nothing else about the truth."""
+
+    ids: list[str]
+    labels: np.ndarray  # int64, index into the known classes, or UNLABELLED
+
+
+class Basis(NamedTuple):
+    """How a split was made."""
+
+    manifest: str  # path of the manifest
+    manifest_digest: str
+    protocol: str | None
+    rule: str  # "group" or "paper"
+    seed: int
+    labelled: float  # share of the known classes' training images that carry a label
+    test: float
+    validation: float  # share of the labelled images held back, known classes only
+
+
+@dataclass(frozen=True)
+class Split:
+    """Roles of the images of a manifest.
+
+    Attributes:
+        table: Rows of ``SCHEMA``, sorted by ``id``.
+        known: Names of the known classes; their order is their class index.
+        novel: Names of the novel classes, for scoring.
+        basis: How it was made.
+    """
+
+    table: pa.Table
+    known: tuple[str, ...]
+    novel: tuple[str, ...]
+    basis: Basis
+
+    def digest(self) -> str:
+        """SHA-256 over the sorted ids and roles and the known classes."""
+        rows = self.table.sort_by("id")
+        digest = hashlib.sha256(repr(self.known).encode())
+        ids, roles = rows["id"].to_pylist(), rows["role"].to_pylist()
+        for pair in zip(ids, roles, strict=True):
+            digest.update(repr(pair).encode())
+        return digest.hexdigest()
+
+    def with_role(self, *roles: str) -> pa.Table:
+        """The rows that have one of ``roles``, in order of id."""
+        return self.table.filter(pc.is_in(self.table["role"], pa.array(roles)))
+
+    def training_rows(self) -> TrainingRows:
+        """Images to train on, in order of id; every hidden label is ``UNLABELLED``."""
+        rows = self.with_role("labelled", "unlabelled")
+        labels = self._indices(rows)
+        labels[np.asarray(rows["role"].to_pylist()) != "labelled"] = UNLABELLED
+        return TrainingRows(rows["id"].to_pylist(), labels)
+
+    def validation_rows(self) -> TrainingRows:
+        """Held-back labelled images of known classes."""
+        rows = self.with_role("validation")
+        return TrainingRows(rows["id"].to_pylist(), self._indices(rows))
+
+    def _indices(self, rows: pa.Table) -> np.ndarray:
+        found = pc.index_in(rows["class"], pa.array(self.known, pa.string()))
+        return np.asarray(pc.fill_null(found, UNLABELLED)).astype(np.int64)
+
+    def write(self, folder: Path) -> None:
+        """Write ``roles.parquet``, then ``split.json``, each whole or not at all."""
+        digest = self.digest()
+        write_table(folder / "roles.parquet", self.table, {"digest": digest})
+        note: dict[str, Any] = {
+            "digest": digest,
+            "known": list(self.known),
+            "novel": list(self.novel),
+            "images": {role: len(self.with_role(role)) for role in ROLES},
+            "basis": self.basis._asdict(),
+        }
+        write_json(folder / "split.json", note)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Split":
+        """Read a split, and check that its two files belong together.
+
+        Raises:
+            UserError: A file is missing, damaged or altered.
+        """
+        what = "a split (owdfa split makes one)"
+        note = read_json(folder / "split.json", what=what)
+        table, _ = read_table(folder / "roles.parquet", SCHEMA, what=what)
+        try:
+            basis = Basis(**note["basis"])
+            split = cls(table, tuple(note["known"]), tuple(note["novel"]), basis)
+            digest = note["digest"]
+        except (KeyError, TypeError):
+            raise UserError(f"{folder / 'split.json'}: is not {what}") from None
+        if split.digest() != digest:
+            raise UserError(f"{folder}: roles.parquet does not belong to split.json; split again")
+        return split

@@ -1,0 +1,67 @@
+"""What passes between loader, method and training loop, in memory."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:  # the stages without a network do not wait for torch
+    import torch
+    from torch import Tensor
+    from torch.nn import Parameter
+
+UNLABELLED = -1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a method may see. The true label of an unlabelled image is not in here."""
+
+    views: tuple["Tensor", ...]  # each (B, 3, H, W) float, normalised; weak first, then strong
+    labels: "Tensor"  # (B,) int64: class index, or UNLABELLED
+    rows: "Tensor"  # (B,) int64: row in the training table
+
+    def to(self, device: "torch.device | str") -> "Batch":
+        """Copy to a device."""
+        views = tuple(view.to(device, non_blocking=True) for view in self.views)
+        labels = self.labels.to(device, non_blocking=True)
+        return replace(self, views=views, labels=labels, rows=self.rows.to(device))
+
+    @property
+    def labelled(self) -> "Tensor":
+        """(B,) bool: which images carry a label."""
+        return self.labels != UNLABELLED
+
+
+class Progress(NamedTuple):
+    """Where a run stands. Both integers, so that each paper's schedule can be written exactly."""
+
+    epoch: int  # 0 in the first epoch
+    epochs: int
+
+
+class Outputs(NamedTuple):
+    """What a method says of images."""
+
+    logits: "Tensor"  # (B, C), C = the classes that live; the first are the known ones
+    embedding: "Tensor"  # (B, D), the feature that the logits are computed from
+
+
+class Losses(NamedTuple):
+    """The scalar to minimise, and its terms under their names in the paper."""
+
+    total: "Tensor"
+    terms: dict[str, "Tensor"]  # detached or not; logged by name
+    logits: "Tensor"  # (B, C) of the first view, detached: the loop logs accuracy from it
+
+
+class RowMove(NamedTuple):
+    """Rows of a parameter that changed place, so that the optimiser's moments can follow."""
+
+    parameter: "Parameter"
+    sources: "Tensor"  # (C_new,) int64: row j now holds what row sources[j] held; the rest is void
+
+
+class EpochEnd(NamedTuple):
+    """What a method did between two epochs."""
+
+    log: dict[str, float]
+    moves: tuple[RowMove, ...] = ()
