@@ -1,0 +1,116 @@
+"""``owdfa data``: list, draw, download and crop images."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from owdfa.cli.progress import counter
+
+app = typer.Typer(help="List, draw, download and crop images.", no_args_is_help=True)
+
+Jobs = Annotated[int, typer.Option(help="Processes; 0 is one a core.")]
+MaxBad = Annotated[
+    float, typer.Option(help="How many bad images to tolerate: a count, or a share below 1.")
+]
+
+
+@app.command()
+def scan(
+    source: Annotated[
+        str, typer.Argument(help="folder:DIR, csv:FILE, owdfa40:DIR or lab:DIR", metavar="SOURCE")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The manifest to write.")],
+    group_level: Annotated[
+        int | None, typer.Option(help="Level of the sub-folder that is the group; 1 is the class.")
+    ] = None,
+    group_regex: Annotated[
+        str | None, typer.Option(help="Pattern on the path whose first (...) is the group.")
+    ] = None,
+    max_bad: MaxBad = 0.01,
+    jobs: Jobs = 0,
+) -> None:
+    """List the images of a data set with size, format and SHA-256; bad files are listed."""
+    from owdfa.config import fill
+    from owdfa.stages.scan import ScanOptions
+    from owdfa.stages.scan import scan as stage
+
+    given = {"group_level": group_level, "group_regex": group_regex, "max_bad": max_bad, "jobs": jobs}
+    options = fill(ScanOptions, given, "data scan")
+    with counter("scan") as report:
+        manifest = stage(source, output, options=options, on_progress=report)
+    console = Console()
+    table = manifest.table
+    bad = table.num_rows - manifest.usable().table.num_rows
+    classes = len(set(table["class"].drop_null().to_pylist()))
+    console.print(f"{output}: {table.num_rows} images, {classes} classes, {bad} bad")
+    _list_bad(manifest.table, console)
+
+
+@app.command()
+def prepare(
+    manifest: Annotated[Path, typer.Argument(help="What owdfa data scan wrote.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the store.")],
+    faces: Annotated[str, typer.Option(help="Face detector: dlib, or none for the whole image.")] = "none",
+    size: Annotated[int, typer.Option(help="Side of the kept crops, in pixels.")] = 292,
+    max_bad: MaxBad = 0.01,
+    jobs: Jobs = 0,
+) -> None:
+    """Find the face in each image and keep the crop, once; goes on where it was stopped."""
+    from owdfa.records.manifest import Manifest
+    from owdfa.stages.prepare import prepare as stage
+
+    with counter("prepare") as report:
+        store = stage(
+            manifest, output, faces=faces, size=size, jobs=jobs, max_bad=max_bad, on_progress=report
+        )
+    console = Console()
+    console.print(f"{output}: {len(store.ids)} crops of {store.size} px")
+    _list_bad(Manifest.read(manifest).table, console)
+
+
+@app.command()
+def draw(
+    folder: Annotated[Path, typer.Argument(help="Where to draw; then scan it as lab:DIR.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting, e.g. images_per_method=100.")
+    ] = None,
+    jobs: Jobs = 0,
+) -> None:
+    """Draw lab, the built-in synthetic benchmark; goes on where it was stopped."""
+    from owdfa.config import fill, parse_overrides
+    from owdfa.datasets.lab import LabSettings
+    from owdfa.datasets.lab import draw as stage
+
+    chosen = fill(LabSettings, parse_overrides(settings or []), "data draw")
+    with counter("draw") as report:
+        stage(folder, chosen, jobs=jobs, on_progress=report)
+    Console().print(f"{folder}: synthetic images; scan them as lab:{folder}")
+
+
+@app.command()
+def get(
+    name: Annotated[str, typer.Argument(help="Data set to download: owdfa40.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to unpack into.")],
+    address: Annotated[
+        str | None, typer.Option("--from", help="Base address; the published one otherwise.")
+    ] = None,
+) -> None:
+    """Download the published archives, check them, unpack them; goes on where it was stopped."""
+    from owdfa.fetch import get as stage
+
+    with counter("get") as report:
+        stage(name, output, address=address, on_progress=report)
+    Console().print(f"{output}: complete; scan it as {name}:{output}")
+
+
+def _list_bad(table: "object", console: Console) -> None:
+    """Print the images that cannot be used, at most twenty."""
+    import pyarrow.compute as pc
+
+    bad = table.filter(pc.is_valid(table["error"]))  # type: ignore[attr-defined,index]
+    for path, error in zip(bad["path"].to_pylist()[:20], bad["error"].to_pylist(), strict=False):
+        console.print(f"  left out: {path}: {error}", markup=False, highlight=False)
+    if bad.num_rows > 20:
+        console.print(f"  ... and {bad.num_rows - 20} more, in the column error of the manifest")

@@ -1,0 +1,75 @@
+"""What there is: methods, data sets, protocols, backbones, recipes; and what this machine has."""
+
+import inspect
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from owdfa import catalog
+
+
+def add_lists(app: typer.Typer) -> None:
+    """Add the listing commands to ``app``."""
+    panel = "What there is"
+    for command in (methods, datasets, protocols, backbones, recipes, doctor):
+        app.command(rich_help_panel=panel)(command)
+
+
+def methods() -> None:
+    """List the methods that owdfa train --method takes."""
+    _print("method", [(name, _first_line("methods", name)) for name in catalog.names("methods")])
+
+
+def datasets() -> None:
+    """List the data sets that owdfa data scan takes, as <name>:<where>."""
+    described = [
+        (f"{name}:", catalog.load("datasets", name).DESCRIPTION)
+        for name in catalog.names("datasets")
+    ]
+    _print("data set", described)
+
+
+def protocols() -> None:
+    """List the protocols that owdfa split --protocol takes."""
+    from owdfa.protocol import describe
+
+    _print("protocol", describe())
+
+
+def backbones() -> None:
+    """List the backbone libraries; a backbone is named <library>/<model>."""
+    rows = []
+    for name in catalog.names("backbones"):
+        models = catalog.load("backbones", name).names()
+        shown = ", ".join(models[:6]) + (", ..." if len(models) > 6 else "")
+        rows.append((f"{name}/", f"{len(models)} models: {shown}"))
+    _print("library", rows)
+
+
+def recipes() -> None:
+    """List the recipes: the settings of a whole run, by name."""
+    rows = [(n, catalog.text("recipes", n).splitlines()[0].lstrip("# "))
+            for n in catalog.names("recipes")]
+    _print("recipe", rows)
+
+
+def doctor() -> None:
+    """Say what this machine has: versions, devices, cores, and what is missing."""
+    from owdfa.doctor import examine
+
+    findings = examine()
+    _print("part", [(finding.part, finding.text) for finding in findings])
+    if any(not finding.good for finding in findings):
+        raise typer.Exit(1)
+
+
+def _first_line(kind: str, name: str) -> str:
+    return (inspect.getdoc(catalog.load(kind, name)) or "").splitlines()[0]
+
+
+def _print(what: str, rows: list[tuple[str, str]]) -> None:
+    table = Table(what, "", box=None, pad_edge=False, header_style="dim")
+    for name, text in rows:
+        table.add_row(f"[bold]{name}[/bold]", text)
+    Console().print(table)

@@ -1,0 +1,48 @@
+"""The command ``owdfa``: collects the groups, and turns the user's mistakes into one line."""
+
+import sys
+
+import typer
+
+from owdfa.cli import data, lists, models, stages
+from owdfa.errors import UserError
+
+HELP = """Open-world deepfake attribution: which known method made an image, which new ones there
+are, and how sure that is.
+
+In order: [bold]data scan[/bold], [bold]data prepare[/bold], [bold]split[/bold],
+[bold]train[/bold], [bold]predict[/bold], [bold]score[/bold], [bold]report[/bold];
+or all of it at once: [bold]run[/bold]."""
+
+app = typer.Typer(
+    name="owdfa",
+    help=HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+stages.add_run(app)
+app.add_typer(data.app, name="data")
+stages.add_stages(app)
+app.add_typer(models.app, name="models")
+lists.add_lists(app)
+
+
+def main() -> None:
+    """Run the command line; exit 2 with one line on stderr for what the user can mend."""
+    try:
+        app()
+    except UserError as error:
+        sys.exit(_fail(str(error), 2))
+    except KeyboardInterrupt:
+        sys.exit(_fail("stopped; the same command with --resume goes on", 130))
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _fail(reason: str, status: int) -> int:
+    line = " ".join(reason.split())
+    print(f"owdfa: {line}", file=sys.stderr)
+    return status

@@ -1,0 +1,38 @@
+"""``owdfa models``: networks that others trained."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(help="Use networks that others trained.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Keep ``import`` a command of its own, though it is the only one."""
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A checkpoint as its authors released it.")],
+    method: Annotated[str, typer.Option(help="The method it was trained with.")] = "cal",
+    protocol: Annotated[
+        str, typer.Option(help="The protocol it was trained on: names its known classes.")
+    ] = "owdfa40/p1",
+    backbone: Annotated[
+        str, typer.Option(help="Its network, as <library>/<model>.")
+    ] = "timm/resnet50",
+    size: Annotated[int, typer.Option(help="Side of its input images, in pixels.")] = 256,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Run folder to make.")] = Path(
+        "runs/imported"
+    ),
+) -> None:
+    """Turn a released checkpoint into a run folder that owdfa predict takes."""
+    from owdfa.official import import_checkpoint
+
+    run = import_checkpoint(
+        file, output, method=method, protocol=protocol, backbone=backbone, size=size
+    )
+    Console().print(f"{output}: {run.num_live} live classes, {len(run.known)} of them known")

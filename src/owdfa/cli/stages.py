@@ -1,0 +1,180 @@
+"""The stages as commands, in the order in which data goes through them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from owdfa.cli.progress import bar, counter
+from owdfa.cli.tables import print_scores
+
+if TYPE_CHECKING:
+    from owdfa.settings import RunSettings
+    from owdfa.stages.train import TrainingState
+
+Output = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of the training run.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]
+Recipe = Annotated[str, typer.Option(help="Settings of a whole run: see owdfa recipes.")]
+Config = Annotated[Path | None, typer.Option(help="TOML file of settings, over the recipe.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="A setting, e.g. method.ccr_weight=0.3.")
+]
+MethodName = Annotated[str | None, typer.Option(help="The method: see owdfa methods.")]
+Classes = Annotated[
+    str | None, typer.Option(help="Number of classes, known and novel; auto finds it.")
+]
+Weights = Annotated[
+    str | None, typer.Option(help="Weights of the backbone: a file, hub, or none.")
+]
+Known = Annotated[str | None, typer.Option(help="Known classes, with commas between.")]
+Protocol = Annotated[str | None, typer.Option(help="Known and novel classes by name.")]
+
+
+def add_stages(app: typer.Typer) -> None:
+    """Add the stages to ``app``."""
+    for command in (split, train, predict, score, report):
+        app.command(rich_help_panel="Stages")(command)
+
+
+def split(
+    manifest: Annotated[Path, typer.Argument(help="What owdfa data scan wrote.")],
+    output: Output,
+    protocol: Protocol = None,
+    known: Known = None,
+    labelled: Annotated[
+        float | None, typer.Option(help="Share of known training images with a label.")
+    ] = None,
+    test: Annotated[float | None, typer.Option(help="Share of each class to test on.")] = None,
+    validation: Annotated[
+        float | None, typer.Option(help="Share of labelled images held back.")
+    ] = None,
+    rule: Annotated[
+        str, typer.Option(help="group keeps groups whole; paper draws each image alone.")
+    ] = "group",
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 2025,
+) -> None:
+    """Decide which images are labelled, unlabelled and for test; never cuts a group."""
+    from owdfa.config import fill
+    from owdfa.stages.split import SplitOptions
+    from owdfa.stages.split import split as stage
+
+    given = {
+        "protocol": protocol,
+        "known": tuple(name.strip() for name in known.split(",")) if known else None,
+        "labelled": labelled,
+        "test": test,
+        "validation": validation,
+        "rule": rule,
+        "seed": seed,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    made = stage(manifest, output, options=fill(SplitOptions, chosen, "split"))
+    counts = ", ".join(
+        f"{made.with_role(role).num_rows} {role}"
+        for role in ("labelled", "unlabelled", "validation", "test", "unused")
+        if made.with_role(role).num_rows
+    )
+    Console().print(f"{output}: {len(made.known)} known and {len(made.novel)} novel classes; {counts}")
+    Console().print(f"rule {made.basis.rule}, digest {made.digest()}")
+
+
+def train(
+    split: Annotated[Path, typer.Option("--split", help="What owdfa split wrote.")],
+    output: Output,
+    method: MethodName = None,
+    classes: Classes = None,
+    seed: Seed = None,
+    recipe: Recipe = "paper",
+    config: Config = None,
+    settings: Set = None,
+    weights: Weights = None,
+    resume: Resume = False,
+) -> None:
+    """Train a method; the run folder holds everything that it rests on."""
+    from owdfa.stages.train import train as stage
+
+    chosen = _settings(recipe, config, settings, method, classes, seed, weights)
+    with training_bar("train") as watch:
+        run = stage(split, output, settings=chosen, resume=resume, on_progress=watch)
+    Console().print(f"{output}: {run.num_live} live classes, {len(run.known)} of them known")
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    images: Annotated[list[str], typer.Argument(help="A folder, files, or split:test.")],
+    output: Output,
+    max_bad: Annotated[float, typer.Option(help="Bad images to tolerate: a count or a share.")] = 0.01,
+) -> None:
+    """Say which type made each image, and how sure that is."""
+    from owdfa.stages.predict import predict as stage
+
+    what = images[0] if len(images) == 1 else [Path(image) for image in images]
+    with counter("predict") as report:
+        made = stage(run, what, output, max_bad=max_bad, on_progress=report)
+    novel = sum(made.table["novel"].to_pylist())
+    Console().print(f"{output}: {made.table.num_rows} images, {novel} given to novel types")
+
+
+def score(
+    predictions: Annotated[Path, typer.Argument(help="What owdfa predict wrote.")],
+    split: Annotated[Path, typer.Option("--split", help="What owdfa split wrote.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="JSON to write.")] = None,
+) -> None:
+    """Score predictions under both conventions of the field."""
+    from owdfa.stages.score import score as stage
+
+    print_scores({"": stage(predictions, split, output)})
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    output: Output,
+    baseline: Annotated[Path | None, typer.Option(help="A run to set beside it.")] = None,
+) -> None:
+    """Write one HTML page, readable offline, of what a run found and what that rests on."""
+    from owdfa.stages.report import report as stage
+
+    with counter("report") as watch:
+        page = stage(run, output, baseline=baseline, on_progress=watch)
+    Console().print(f"{page}")
+
+
+def _settings(
+    recipe: str,
+    config: Path | None,
+    overrides: list[str] | None,
+    method: str | None,
+    classes: str | None,
+    seed: int | None,
+    weights: str | None,
+) -> "RunSettings":
+    from owdfa.settings import load_settings
+
+    chosen: dict[str, Any] = {}
+    if method is not None:
+        chosen["method"] = {"name": method}
+    if weights is not None:
+        chosen["backbone"] = {"weights": weights}
+    if classes is not None:
+        chosen["classes"] = int(classes) if classes.isdigit() else classes
+    if seed is not None:
+        chosen["seed"] = seed
+    return load_settings(recipe, config, overrides or [], chosen)
+
+
+@contextmanager
+def training_bar(label: str) -> Iterator[Any]:
+    """A bar that shows epoch, loss, accuracy on the labelled part and live prototypes."""
+    with bar(label) as draw:
+
+        def watch(state: "TrainingState") -> None:
+            done = state.epoch * state.steps + state.step
+            note = f"epoch {state.epoch + 1}/{state.epochs}  loss {state.loss:.3f}"
+            note += f"  labelled {state.labelled_accuracy:.0%}  live {state.num_live}"
+            draw(done, state.epochs * state.steps, note)
+
+        yield watch
