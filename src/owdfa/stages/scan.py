@@ -1,0 +1,294 @@
+"""Scan: list the images of a data set, with content hash, size and format of each.
+
+Every file is read once. A file that cannot be used keeps its row, with the reason in ``error``.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from owdfa import catalog
+from owdfa.config import Settings
+from owdfa.datasets.base import Listing
+from owdfa.errors import UserError
+from owdfa.files import write_text
+from owdfa.images.decode import BadImageError, header_of, read
+from owdfa.records.manifest import SCHEMA, Manifest
+
+_CHUNK = 8192  # rows that are held as Python objects at once
+_BLOCK = 64  # files that a thread takes at once
+_LISTED = pa.schema([SCHEMA.field(i) for i in range(6)] + [SCHEMA.field("error")])
+
+
+class ScanOptions(Settings):
+    """How to scan.
+
+    ``group_level`` and ``group_regex`` say what a split may not cut, in place of what the data set
+    says; the same name in two classes is one group, as for an identity or a prompt.
+    """
+
+    group_level: int | None = Field(default=None, ge=1)
+    """Which folder of the path below the root names the group; 1 is the class in ``folder:``."""
+    group_regex: str | None = None
+    """Pattern searched for in the path below the root; its first (...) is the group."""
+    max_bad: float = Field(default=0.01, ge=0)
+    """Bad files to tolerate: a share of all when below 1, else a count."""
+    jobs: int = Field(default=0, ge=0)
+    """Threads; 0 is one a core."""
+
+
+class Source(NamedTuple):
+    """A data set's name and place, ``name:root``."""
+
+    name: str
+    root: str
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.root}"
+
+
+def parse_source(text: str) -> Source:
+    """Read ``folder:photos/``, ``csv:list.csv``, ``lab:DIR``, or a plain path.
+
+    A plain folder is ``folder:``, a plain ``.csv`` file ``csv:``. A name with a dot is a module
+    outside this package, as everywhere.
+
+    Raises:
+        UserError: There is neither such a data set nor such a file.
+    """
+    name, colon, root = text.partition(":")
+    path = Path(text)
+    if colon and (name in catalog.names("datasets") or not path.exists()):
+        if "." not in name:
+            catalog.check("datasets", name)
+        return Source(name, root)
+    if path.suffix.lower() == ".csv":
+        return Source("csv", text)
+    if not path.is_dir():
+        known = ", ".join(f"{known}:" for known in catalog.names("datasets"))
+        raise UserError(f"{text}: no such folder; name one, or put before it one of {known}")
+    return Source("folder", text)
+
+
+def scan(
+    source: str,
+    output: Path,
+    *,
+    options: ScanOptions | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Manifest:
+    """List the images of a data set and write their manifest to ``output``.
+
+    The result does not depend on the order in which the file system lists files. Bad files are
+    also listed in ``<output>.bad.txt``, one a line.
+
+    Args:
+        source: The data set, see ``parse_source``.
+        output: The manifest to write.
+        options: How to group images, and how many bad files to tolerate.
+        on_progress: Called with (files done, files in all).
+
+    Raises:
+        UserError: The data set cannot be listed, a file is listed twice, or too many are bad.
+    """
+    options = options or ScanOptions()
+    address = parse_source(source)
+    listings = catalog.load("datasets", address.name).read(address.root)
+    listed = _listed(listings, _grouping(options))
+    if not listed.num_rows:
+        raise UserError(f"{address}: no images there; name a place that holds some")
+    table = _examined(listed, options.jobs or os.cpu_count() or 1, on_progress)
+    _check_bad(table, output, options.max_bad)
+    manifest = Manifest(table, str(address))
+    manifest.write(output)
+    return manifest
+
+
+def _grouping(options: ScanOptions) -> Callable[[Listing], str]:
+    """What gives an image its group.
+
+    Raises:
+        UserError: Both ways are asked for, or the pattern is not one.
+    """
+    level = options.group_level
+    if options.group_regex is None:
+        return _own_group if level is None else lambda listing: _group_by_level(listing, level)
+    if level is not None:
+        raise UserError("group_level and group_regex exclude each other; give one of them")
+    try:
+        pattern = re.compile(options.group_regex)
+    except re.error as error:
+        raise UserError(f"group_regex {options.group_regex!r}: {error}") from None
+    if pattern.groups < 1:
+        raise UserError(f"group_regex {pattern.pattern!r}: put what names the group into (...)")
+    return lambda listing: _group_by_pattern(listing, pattern)
+
+
+def _own_group(listing: Listing) -> str:
+    return listing.group
+
+
+def _group_by_level(listing: Listing, level: int) -> str:
+    folders = listing.id.split("/")[:-1]
+    if len(folders) < level:
+        raise UserError(f"{listing.path}: lies in no folder of group_level {level}")
+    if folders[level - 1] == listing.class_:
+        raise UserError(
+            f"{listing.path}: group_level {level} is the class, which a split must cut; "
+            f"the folder below it is {level + 1}"
+        )
+    return folders[level - 1]
+
+
+def _group_by_pattern(listing: Listing, pattern: re.Pattern[str]) -> str:
+    found = pattern.search(listing.id)
+    if found is None or not found[1]:
+        raise UserError(f"{listing.path}: group_regex {pattern.pattern!r} finds no group in it")
+    return found[1]
+
+
+def _listed(listings: Iterator[Listing], group_of: Callable[[Listing], str]) -> pa.Table:
+    """Rows of ``_LISTED``, sorted by id; ``error`` is set where the name cannot be written down.
+
+    Raises:
+        UserError: An id occurs twice.
+    """
+    batches = []
+    while chunk := list(islice(listings, _CHUNK)):
+        rows = [_listed_row(listing, group_of(listing)) for listing in chunk]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        batches.append(pa.record_batch(columns, schema=_LISTED))
+    table = pa.Table.from_batches(batches, schema=_LISTED).sort_by("id").combine_chunks()
+    ids = table["id"]
+    twice = pc.index(pc.equal(ids[1:], ids[:-1]), True).as_py() if len(ids) > 1 else -1
+    if twice >= 0:
+        first, second = table["path"][twice], table["path"][twice + 1]
+        raise UserError(f"{ids[twice]}: listed twice, as {first} and {second}; remove one")
+    return table
+
+
+def _listed_row(listing: Listing, group: str) -> tuple[str | None, ...]:
+    """One row of ``_LISTED``; bytes that are not UTF-8 are written out in hexadecimal."""
+    class_, family, source = listing.class_, listing.family, listing.source
+    row = (listing.id, str(listing.path), class_, family, source, group)
+    try:
+        "".join(cell or "" for cell in row).encode()
+    except UnicodeEncodeError:
+        clean = (cell and os.fsencode(cell).decode(errors="backslashreplace") for cell in row)
+        return (*clean, "its name is not UTF-8; rename it")
+    return (*row, None)
+
+
+class _Examined(NamedTuple):
+    """What one file holds; zero and None where that cannot be told."""
+
+    width: int | None
+    height: int | None
+    format: str | None
+    bytes: int | None
+    sha256: str | None
+    error: str | None
+    device: int = 0
+    inode: int = 0
+
+
+def _examined(
+    listed: pa.Table, jobs: int, on_progress: Callable[[int, int], None] | None
+) -> pa.Table:
+    """Rows of the manifest.
+
+    Raises:
+        UserError: Two rows are the same file.
+    """
+    batches: list[pa.RecordBatch] = []
+    places: list[np.ndarray] = []
+    done = 0
+    with ThreadPoolExecutor(jobs) as pool:
+        for batch in listed.to_batches(max_chunksize=_CHUNK):
+            files = list(zip(batch["path"].to_pylist(), batch["error"].to_pylist(), strict=True))
+            blocks = [files[start : start + _BLOCK] for start in range(0, len(files), _BLOCK)]
+            rows: list[_Examined] = []
+            for block in pool.map(_examine_block, blocks):
+                rows += block
+                done += len(block)
+                if on_progress is not None:
+                    on_progress(done, listed.num_rows)
+            batches.append(_joined(batch, rows))
+            places.append(np.array([(row.device, row.inode) for row in rows], dtype=np.uint64))
+    table = pa.Table.from_batches(batches, schema=SCHEMA)
+    _check_same_file(table, np.concatenate(places))
+    return table
+
+
+def _joined(batch: pa.RecordBatch, rows: list[_Examined]) -> pa.RecordBatch:
+    """Rows of the manifest: what was listed and what was found; ``prepare`` fills the rest."""
+    columns = {name: batch[name] for name in _LISTED.names}
+    for name in ("width", "height", "format", "bytes", "sha256", "error"):
+        columns[name] = pa.array([getattr(row, name) for row in rows], SCHEMA.field(name).type)
+    empty = {name: pa.nulls(len(rows), SCHEMA.field(name).type) for name in ("phash", "face")}
+    columns |= empty
+    return pa.record_batch([columns[name] for name in SCHEMA.names], schema=SCHEMA)
+
+
+def _examine_block(files: list[tuple[str, str | None]]) -> list[_Examined]:
+    return [_examine(Path(path), error) for path, error in files]
+
+
+def _examine(path: Path, error: str | None) -> _Examined:
+    """Read one file, unless its listing has an ``error`` already."""
+    if error is not None:
+        return _Examined(None, None, None, None, None, error)
+    size, digest, place = None, None, (0, 0)
+    try:
+        data = read(path)
+        size, digest = len(data), sha256(data).hexdigest()
+        found = path.stat()
+        place = found.st_dev, found.st_ino
+        width, height, kind = header_of(data, path)
+    except BadImageError as bad:
+        return _Examined(None, None, None, size, digest, bad.reason, *place)
+    return _Examined(width, height, kind, size, digest, None, *place)
+
+
+def _check_same_file(table: pa.Table, places: np.ndarray) -> None:
+    """Refuse two rows of which one is a link to the other, or another spelling of its path.
+
+    Hard links, which some stores of files are full of, are files in their own right.
+    """
+    order = np.lexsort(places.T)
+    placed = places[order]
+    same = (placed[1:] == placed[:-1]).all(axis=1) & placed[1:].any(axis=1)
+    seen: dict[Path, Path] = {}
+    for at in sorted({int(i) for i in order[1:][same]} | {int(i) for i in order[:-1][same]}):
+        path = Path(table["path"][at].as_py())
+        first = seen.setdefault(path.resolve(), path)
+        if first is not path:
+            raise UserError(f"{first} and {path}: are the same file; list it once")
+
+
+def _check_bad(table: pa.Table, output: Path, max_bad: float) -> None:
+    """List the bad files beside ``output``, and refuse too many of them."""
+    bad = table.filter(pc.is_valid(table["error"]))
+    listing = output.with_name(f"{output.name}.bad.txt")
+    if not bad.num_rows:
+        listing.unlink(missing_ok=True)
+        return
+    pairs = zip(bad["path"].to_pylist(), bad["error"].to_pylist(), strict=True)
+    write_text(listing, "".join(f"{path}: {error}\n" for path, error in pairs))
+    allowed = max_bad if max_bad >= 1 else int(max_bad * table.num_rows)
+    if bad.num_rows > allowed or bad.num_rows == table.num_rows:
+        first = f"{bad['path'][0]}: {bad['error'][0]}"
+        raise UserError(
+            f"{bad.num_rows} of {table.num_rows} files cannot be used, more than --max-bad allows "
+            f"({max_bad:g}); first {first}; all are listed in {listing}"
+        )
