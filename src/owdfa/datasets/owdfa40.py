@@ -1,0 +1,87 @@
+"""OWDFA-40 as published: one folder a class, ``<index>_<Type>_<Method>``, 41 classes.
+
+The paper's codes are the classes (REAL, S1, ..., G12); both folders of real faces are one class.
+Folders may be missing; which classes are needed is for the protocol to say.
+
+The frames of a video are a group where the files are named ``<video>_<frame>``, which is how
+frames are named as a rule; how this data set names them is not documented. Where every file of a
+folder begins alike, that is no video's name, and each image stands alone.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from owdfa import catalog
+from owdfa.catalog import nearest
+from owdfa.datasets.base import Listing
+from owdfa.datasets.folder import files_below, visible
+from owdfa.errors import UserError
+
+DESCRIPTION = "the published folders of OWDFA-40: 40 forgery methods and real faces"
+default_protocol: str | None = "owdfa40/p1"
+DOWNLOAD = "https://huggingface.co/datasets/hyzheng/OWDFA40-Benchmark/resolve/main"
+"""Where the archives are published, one ``<folder>.zip`` for each of ``folders()``."""
+
+_FRAME = re.compile(r"(.+)[_-]\d+\.[^.]+")  # <video>_<frame>.<suffix>
+
+
+class _Class(NamedTuple):
+    code: str
+    family: str
+    source: str
+
+
+def folders() -> list[str]:
+    """Names of the class folders, in the order of the class table."""
+    return list(_table())
+
+
+def read(root: str) -> Iterator[Listing]:
+    """List the images of the class folders in ``root``.
+
+    Raises:
+        UserError: There is no such folder, it holds no class folder, another one, or an empty one.
+    """
+    found = [entry for entry in visible(Path(root).absolute()) if entry.is_dir()]
+    if not found:
+        raise UserError(f"{root}: no class folder there, such as {folders()[0]}; name their parent")
+    for folder in found:
+        if folder.name not in _table():
+            hint = nearest(folder.name, folders())
+            raise UserError(f"{folder}: is no class folder of OWDFA-40; move it away{hint}")
+        yield from _read_class(folder)
+
+
+def _read_class(folder: Path) -> Iterator[Listing]:
+    """List one class folder."""
+    class_ = _table()[folder.name]
+    paths = list(files_below(folder))
+    if not paths:
+        raise UserError(f"{folder}: a class folder without images; unpack it again or remove it")
+    videos = [_video(path) for path in paths]
+    grouped = len(set(videos)) > 1
+    for path, video in zip(paths, videos, strict=True):
+        identity = path.relative_to(folder.parent).as_posix()
+        group = video.relative_to(folder.parent).as_posix() if grouped else identity
+        yield Listing(identity, path, class_.code, class_.family, class_.source, group)
+
+
+def _video(path: Path) -> Path:
+    """The path up to the number of the frame; the path itself where there is none."""
+    found = _FRAME.fullmatch(path.name)
+    return path.with_name(found[1]) if found else path
+
+
+@cache
+def _table() -> dict[str, _Class]:
+    """Classes by the name of their folder."""
+    table = tomllib.loads(catalog.text("protocols", "owdfa40"))["class"]
+    return {
+        folder: _Class(row["code"], row["family"], source)
+        for row in table
+        for folder, source in zip(row["folders"], row["sources"], strict=True)
+    }
