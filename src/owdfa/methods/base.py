@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from owdfa.backbones.base import Backbone
 from owdfa.config import Settings
 from owdfa.records.training import Batch, EpochEnd, Losses, Outputs, Progress
 
@@ -30,6 +31,7 @@ class Method(nn.Module, ABC):
     """
 
     settings_type: type[Settings]
+    backbone: Backbone
 
     @abstractmethod
     def forward(self, images: Tensor) -> Outputs:

@@ -1,0 +1,199 @@
+"""Checkpoints: folders that appear whole or not at all, and that load without pickle.
+
+    checkpoints/<name>/weights.safetensors   parameters and buffers of the method
+    checkpoints/<name>/state.pt              what else a resumed run needs (``weights_only=True``)
+    checkpoints/<name>/checkpoint.json       the epoch, and the SHA-256 of both
+
+A folder cannot be renamed over another. A new checkpoint is therefore written as ``<name>.part``
+and renamed to ``<name>.next`` once it is whole, from when on it is the one that counts; then the
+old one makes room. Killed at any moment, ``current`` finds a whole one.
+"""
+
+import hashlib
+import io
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from owdfa.errors import UserError
+from owdfa.files import read_json, write_json, writing_error
+
+_WEIGHTS, _STATE, _NOTE = "weights.safetensors", "state.pt", "checkpoint.json"
+_SHOWN = 3  # tensors that do not fit, named in an error
+
+
+class Note(NamedTuple):
+    """What a checkpoint is.
+
+    Attributes:
+        epochs: How many epochs it was trained for.
+        num_live: How many classes live in it.
+        score: What the selection rule measured of it; None where nothing is measured.
+        weights: SHA-256 of the weights file; filled by ``write``.
+        state: SHA-256 of the state file; None without one; filled by ``write``.
+    """
+
+    epochs: int
+    num_live: int
+    score: float | None = None
+    weights: str = ""
+    state: str | None = None
+
+
+def write(
+    folder: Path,
+    note: Note,
+    weights: Mapping[str, Tensor],
+    state: Mapping[str, Any] | None = None,
+) -> None:
+    """Put a checkpoint in place of the one at ``folder``.
+
+    Args:
+        folder: Where it shall stand.
+        note: What it is.
+        weights: The method's ``state_dict()``.
+        state: Tensors and plain numbers, nested in dicts and lists; None when nobody resumes it.
+
+    Raises:
+        UserError: The disk is full, or the folder cannot be written.
+    """
+    part, following = _beside(folder, "part"), _beside(folder, "next")
+    try:
+        _finish_swap(folder)
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        # Copies: of tied weights each is kept, which safetensors refuses otherwise.
+        whole = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+        note = note._replace(weights=_write_bytes(part / _WEIGHTS, save_tensors(whole)))
+        if state is not None:
+            stream = io.BytesIO()
+            torch.save(dict(state), stream)
+            note = note._replace(state=_write_bytes(part / _STATE, stream.getvalue()))
+        write_json(part / _NOTE, note._asdict())
+        part.rename(following)
+        _finish_swap(folder)
+    except OSError as error:
+        raise writing_error(folder, error) from error
+
+
+def current(folder: Path) -> Path | None:
+    """Where the whole checkpoint called ``folder`` stands; None when there is none."""
+    standing = (_beside(folder, "next"), folder)
+    return next((place for place in standing if (place / _NOTE).is_file()), None)
+
+
+def read_note(folder: Path) -> Note:
+    """Read what the checkpoint ``folder`` is.
+
+    Raises:
+        UserError: There is none, or it is damaged.
+    """
+    note = read_json(_locate(folder) / _NOTE, what="a checkpoint")
+    try:
+        return Note(**note)
+    except TypeError:
+        raise UserError(f"{folder / _NOTE}: is damaged; train again") from None
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the weights of the checkpoint ``folder``.
+
+    Raises:
+        UserError: There are none, or they are damaged.
+    """
+    content = _read_bytes(_locate(folder) / _WEIGHTS, read_note(folder).weights)
+    try:
+        weights: dict[str, Tensor] = load_tensors(content)
+    except SafetensorError as error:
+        raise UserError(f"{folder / _WEIGHTS}: is not a weights file ({error})") from None
+    return weights
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """Read what else the checkpoint ``folder`` keeps for a resumed run.
+
+    Raises:
+        UserError: It keeps nothing, or is damaged.
+    """
+    digest = read_note(folder).state
+    if digest is None:
+        raise UserError(f"{folder}: keeps no state to resume from; train a new run")
+    content = _read_bytes(_locate(folder) / _STATE, digest)
+    state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True)
+    return state
+
+
+def fit(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Load ``weights`` into ``module``: all of them, each of the right shape.
+
+    Args:
+        module: What is to be filled, in place.
+        weights: Tensors by name.
+        where: The file that they came from, for the error message.
+
+    Raises:
+        UserError: They belong to another network, or to another number of classes.
+    """
+    own = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    wrong = sorted(name for name in own.keys() | given.keys() if own.get(name) != given.get(name))
+    if wrong:
+        clauses = [
+            f"{name} is {given.get(name, 'missing')}, expected {own.get(name, 'nothing')}"
+            for name in wrong[:_SHOWN]
+        ]
+        more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise UserError(
+            f"{where}: belongs to another network or number of classes"
+            f" ({'; '.join(clauses)}{more}); use the settings that it was trained with"
+        )
+    module.load_state_dict(dict(weights))
+
+
+def _locate(folder: Path) -> Path:
+    place = current(folder)
+    if place is None:
+        raise UserError(f"{folder}: no checkpoint is here; train first, or resume the run")
+    return place
+
+
+def _finish_swap(folder: Path) -> None:
+    """Put ``<name>.next``, if there is one, in place of the checkpoint before it."""
+    following, old = _beside(folder, "next"), _beside(folder, "old")
+    if following.is_dir():
+        if folder.is_dir():
+            shutil.rmtree(old, ignore_errors=True)
+            folder.rename(old)
+        following.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(folder: Path, suffix: str) -> Path:
+    return folder.with_name(f"{folder.name}.{suffix}")
+
+
+def _write_bytes(path: Path, content: bytes) -> str:
+    """Write and sync ``content``; return its SHA-256."""
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return hashlib.sha256(content).hexdigest()
+
+
+def _read_bytes(path: Path, digest: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); train again") from None
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise UserError(f"{path}: is damaged (its SHA-256 is not the recorded one); train again")
+    return content

@@ -1,0 +1,67 @@
+"""Devices, precision and determinism: the one place that speaks to Lightning Fabric."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, Literal
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments import LightningEnvironment
+
+from owdfa.errors import UserError
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["32-true", "bf16-mixed"]
+
+
+def start(device: Device, precision: Precision) -> Fabric:
+    """Get hold of one device.
+
+    Raises:
+        UserError: It is ``"cuda"`` and there is none.
+    """
+    cuda = torch.cuda.is_available()
+    if device == "cuda" and not cuda:
+        raise UserError("device cuda: this machine has none that torch can use; take device=cpu")
+    accelerator = "cuda" if device != "cpu" and cuda else "cpu"
+    # One process, whatever a cluster's environment suggests.
+    plain = LightningEnvironment()
+    return Fabric(accelerator=accelerator, devices=1, precision=precision, plugins=plain)
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Take the algorithms that give the same bits every time, where torch has them.
+
+    An operation that has none warns with its name. What stood before is restored at the end.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+    before = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    memory: Any = import_module("torch.utils.deterministic")
+    filled = memory.fill_uninitialized_memory
+    benchmark = torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    memory.fill_uninitialized_memory = False  # costs time, changes no result
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warned)
+        memory.fill_uninitialized_memory = filled
+        torch.backends.cudnn.benchmark = benchmark
+
+
+def seed_step(seed: int, epoch: int, step: int) -> None:
+    """Seed torch as a function of the step alone, so that a resumed run draws what it would have.
+
+    Args:
+        seed: The run's.
+        epoch: From 0.
+        step: From 0 in each epoch; the number of steps stands for what follows the last.
+    """
+    digest = hashlib.sha256(f"{seed} {epoch} {step}".encode()).digest()
+    torch.manual_seed(int.from_bytes(digest[:8], "little", signed=True))

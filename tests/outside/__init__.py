@@ -1,0 +1,1 @@
+"""What a user might have outside the package, to be named with a dot."""
