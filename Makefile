@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-UV     := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+UV     ?= $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 READY  := $(VENV)/.ready
 
 .PHONY: demo test check setup format clean

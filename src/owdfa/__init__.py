@@ -9,10 +9,7 @@ two stages is a file.
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import Any
-
-__version__ = version("owdfa")
 
 _STAGES = ("scan", "prepare", "split", "train", "predict", "score", "report")
 __all__ = ["UserError", *_STAGES]  # noqa: PLE0604
@@ -20,6 +17,8 @@ __all__ = ["UserError", *_STAGES]  # noqa: PLE0604
 
 def __getattr__(name: str) -> Any:
     """Import a stage when it is first asked for, so that ``import owdfa`` costs nothing."""
+    if name == "__version__":
+        return import_module("importlib.metadata").version("owdfa")
     if name == "UserError":
         return import_module("owdfa.errors").UserError
     if name in _STAGES:

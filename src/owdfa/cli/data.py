@@ -1,12 +1,14 @@
 """``owdfa data``: list, draw, download and crop images."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from owdfa.cli.progress import counter
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 app = typer.Typer(help="List, draw, download and crop images.", no_args_is_help=True)
 
@@ -36,23 +38,29 @@ def scan(
     from owdfa.stages.scan import ScanOptions
     from owdfa.stages.scan import scan as stage
 
-    given = {"group_level": group_level, "group_regex": group_regex, "max_bad": max_bad, "jobs": jobs}
+    given = {
+        "group_level": group_level,
+        "group_regex": group_regex,
+        "max_bad": max_bad,
+        "jobs": jobs,
+    }
     options = fill(ScanOptions, given, "data scan")
     with counter("scan") as report:
         manifest = stage(source, output, options=options, on_progress=report)
-    console = Console()
     table = manifest.table
     bad = table.num_rows - manifest.usable().table.num_rows
     classes = len(set(table["class"].drop_null().to_pylist()))
-    console.print(f"{output}: {table.num_rows} images, {classes} classes, {bad} bad")
-    _list_bad(manifest.table, console)
+    typer.echo(f"{output}: {table.num_rows} images, {classes} classes, {bad} bad")
+    _list_bad(manifest.table)
 
 
 @app.command()
 def prepare(
     manifest: Annotated[Path, typer.Argument(help="What owdfa data scan wrote.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the store.")],
-    faces: Annotated[str, typer.Option(help="Face detector: dlib, or none for the whole image.")] = "none",
+    faces: Annotated[
+        str, typer.Option(help="Face detector: dlib, or none for the whole image.")
+    ] = "none",
     size: Annotated[int, typer.Option(help="Side of the kept crops, in pixels.")] = 292,
     max_bad: MaxBad = 0.01,
     jobs: Jobs = 0,
@@ -65,9 +73,8 @@ def prepare(
         store = stage(
             manifest, output, faces=faces, size=size, jobs=jobs, max_bad=max_bad, on_progress=report
         )
-    console = Console()
-    console.print(f"{output}: {len(store.ids)} crops of {store.size} px")
-    _list_bad(Manifest.read(manifest).table, console)
+    typer.echo(f"{output}: {len(store.ids)} crops of {store.size} px")
+    _list_bad(Manifest.read(manifest).table)
 
 
 @app.command()
@@ -86,7 +93,7 @@ def draw(
     chosen = fill(LabSettings, parse_overrides(settings or []), "data draw")
     with counter("draw") as report:
         stage(folder, chosen, jobs=jobs, on_progress=report)
-    Console().print(f"{folder}: synthetic images; scan them as lab:{folder}")
+    typer.echo(f"{folder}: synthetic images; scan them as lab:{folder}")
 
 
 @app.command()
@@ -102,15 +109,15 @@ def get(
 
     with counter("get") as report:
         stage(name, output, address=address, on_progress=report)
-    Console().print(f"{output}: complete; scan it as {name}:{output}")
+    typer.echo(f"{output}: complete; scan it as {name}:{output}")
 
 
-def _list_bad(table: "object", console: Console) -> None:
+def _list_bad(table: "pa.Table") -> None:
     """Print the images that cannot be used, at most twenty."""
     import pyarrow.compute as pc
 
-    bad = table.filter(pc.is_valid(table["error"]))  # type: ignore[attr-defined,index]
+    bad = table.filter(pc.is_valid(table["error"]))
     for path, error in zip(bad["path"].to_pylist()[:20], bad["error"].to_pylist(), strict=False):
-        console.print(f"  left out: {path}: {error}", markup=False, highlight=False)
+        typer.echo(f"  left out: {path}: {error}")
     if bad.num_rows > 20:
-        console.print(f"  ... and {bad.num_rows - 20} more, in the column error of the manifest")
+        typer.echo(f"  ... and {bad.num_rows - 20} more, in the column error of the manifest")

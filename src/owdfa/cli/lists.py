@@ -3,22 +3,19 @@
 import inspect
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from owdfa import catalog
 
 
 def add_lists(app: typer.Typer) -> None:
     """Add the listing commands to ``app``."""
-    panel = "What there is"
     for command in (methods, datasets, protocols, backbones, recipes, doctor):
-        app.command(rich_help_panel=panel)(command)
+        app.command()(command)
 
 
 def methods() -> None:
     """List the methods that owdfa train --method takes."""
-    _print("method", [(name, _first_line("methods", name)) for name in catalog.names("methods")])
+    _print([(name, _first_line("methods", name)) for name in catalog.names("methods")])
 
 
 def datasets() -> None:
@@ -27,14 +24,14 @@ def datasets() -> None:
         (f"{name}:", catalog.load("datasets", name).DESCRIPTION)
         for name in catalog.names("datasets")
     ]
-    _print("data set", described)
+    _print(described)
 
 
 def protocols() -> None:
     """List the protocols that owdfa split --protocol takes."""
     from owdfa.protocol import describe
 
-    _print("protocol", describe())
+    _print(describe())
 
 
 def backbones() -> None:
@@ -44,14 +41,16 @@ def backbones() -> None:
         models = catalog.load("backbones", name).names()
         shown = ", ".join(models[:6]) + (", ..." if len(models) > 6 else "")
         rows.append((f"{name}/", f"{len(models)} models: {shown}"))
-    _print("library", rows)
+    _print(rows)
 
 
 def recipes() -> None:
     """List the recipes: the settings of a whole run, by name."""
-    rows = [(n, catalog.text("recipes", n).splitlines()[0].lstrip("# "))
-            for n in catalog.names("recipes")]
-    _print("recipe", rows)
+    rows = [
+        (n, catalog.text("recipes", n).splitlines()[0].lstrip("# "))
+        for n in catalog.names("recipes")
+    ]
+    _print(rows)
 
 
 def doctor() -> None:
@@ -59,7 +58,7 @@ def doctor() -> None:
     from owdfa.doctor import examine
 
     findings = examine()
-    _print("part", [(finding.part, finding.text) for finding in findings])
+    _print([(finding.part, finding.text) for finding in findings])
     if any(not finding.good for finding in findings):
         raise typer.Exit(1)
 
@@ -68,8 +67,7 @@ def _first_line(kind: str, name: str) -> str:
     return (inspect.getdoc(catalog.load(kind, name)) or "").splitlines()[0]
 
 
-def _print(what: str, rows: list[tuple[str, str]]) -> None:
-    table = Table(what, "", box=None, pad_edge=False, header_style="dim")
+def _print(rows: list[tuple[str, str]]) -> None:
+    width = max((len(name) for name, _ in rows), default=0)
     for name, text in rows:
-        table.add_row(f"[bold]{name}[/bold]", text)
-    Console().print(table)
+        typer.echo(f"{name:<{width}}  {text}")

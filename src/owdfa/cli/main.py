@@ -10,16 +10,15 @@ from owdfa.errors import UserError
 HELP = """Open-world deepfake attribution: which known method made an image, which new ones there
 are, and how sure that is.
 
-In order: [bold]data scan[/bold], [bold]data prepare[/bold], [bold]split[/bold],
-[bold]train[/bold], [bold]predict[/bold], [bold]score[/bold], [bold]report[/bold];
-or all of it at once: [bold]run[/bold]."""
+In order: data scan, data prepare, split, train, predict, score, report; or all at once: run.
+"""
 
 app = typer.Typer(
     name="owdfa",
     help=HELP,
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # drawing help in boxes would double the start-up time
     pretty_exceptions_enable=False,
 )
 stages.add_run(app)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 app = typer.Typer(help="Use networks that others trained.", no_args_is_help=True)
 
@@ -35,4 +34,4 @@ def import_(
     run = import_checkpoint(
         file, output, method=method, protocol=protocol, backbone=backbone, size=size
     )
-    Console().print(f"{output}: {run.num_live} live classes, {len(run.known)} of them known")
+    typer.echo(f"{output}: {run.num_live} live classes, {len(run.known)} of them known")

@@ -1,18 +1,11 @@
 """Progress on the terminal: a live bar for people, a line now and then for a log."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+import typer
 
 _LOG_SECONDS = 15.0  # between two lines where there is no terminal
 
@@ -22,20 +15,22 @@ Report = Callable[[int, int, str], None]
 @contextmanager
 def bar(label: str) -> Iterator[Report]:
     """Show how far a stage is; yields ``report(done, total, note)``."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _Lines(console, label)
+    if not sys.stderr.isatty():
+        yield _Lines(label)
         return
+    from rich import progress as rich  # rich takes a while to import: not for --help
+    from rich.console import Console
+
     columns = (
-        TextColumn("{task.description:<10}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(compact=True),
+        rich.TextColumn("{task.description:<16}"),
+        rich.BarColumn(bar_width=20),
+        rich.MofNCompleteColumn(),
+        rich.TextColumn("{task.fields[note]}"),
+        rich.TimeElapsedColumn(),
+        rich.TextColumn("left"),
+        rich.TimeRemainingColumn(compact=True),
     )
-    with Progress(*columns, console=console) as progress:
+    with rich.Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(label, total=None, note="")
 
         def report(done: int, total: int, note: str = "") -> None:
@@ -54,8 +49,7 @@ def counter(label: str) -> Iterator[Callable[[int, int], None]]:
 class _Lines:
     """Plain lines, at most one in ``_LOG_SECONDS``, and always the last."""
 
-    def __init__(self, console: Console, label: str) -> None:
-        self.console = console
+    def __init__(self, label: str) -> None:
         self.label = label
         self.started = time.monotonic()
         self.printed = self.started
@@ -66,4 +60,4 @@ class _Lines:
             return
         self.printed = now
         took = now - self.started
-        self.console.print(f"{self.label:<10} {done}/{total}  {note}  {took:.0f} s", highlight=False)
+        typer.echo(f"{self.label:<16} {done}/{total}  {note}  {took:.0f} s", err=True)

@@ -1,19 +1,14 @@
 """The stages as commands, in the order in which data goes through them."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from owdfa.cli.progress import bar, counter
-from owdfa.cli.tables import print_scores
 
 if TYPE_CHECKING:
     from owdfa.settings import RunSettings
-    from owdfa.stages.train import TrainingState
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the training run.")]
@@ -27,17 +22,61 @@ MethodName = Annotated[str | None, typer.Option(help="The method: see owdfa meth
 Classes = Annotated[
     str | None, typer.Option(help="Number of classes, known and novel; auto finds it.")
 ]
-Weights = Annotated[
-    str | None, typer.Option(help="Weights of the backbone: a file, hub, or none.")
-]
+Weights = Annotated[str | None, typer.Option(help="Weights of the backbone: a file, hub, or none.")]
 Known = Annotated[str | None, typer.Option(help="Known classes, with commas between.")]
 Protocol = Annotated[str | None, typer.Option(help="Known and novel classes by name.")]
+
+
+def add_run(app: typer.Typer) -> None:
+    """Add the whole path, ahead of its stages."""
+    app.command()(run)
 
 
 def add_stages(app: typer.Typer) -> None:
     """Add the stages to ``app``."""
     for command in (split, train, predict, score, report):
-        app.command(rich_help_panel="Stages")(command)
+        app.command()(command)
+
+
+def run(
+    source: Annotated[
+        str, typer.Argument(help="folder:DIR, csv:FILE, owdfa40:DIR or lab:", metavar="SOURCE")
+    ],
+    output: Output,
+    method: MethodName = None,
+    classes: Classes = None,
+    protocol: Protocol = None,
+    known: Known = None,
+    seed: Seed = None,
+    recipe: Recipe = "tiny",
+    config: Config = None,
+    settings: Set = None,
+    weights: Weights = None,
+    faces: Annotated[
+        str | None, typer.Option(help="Face detector: dlib or none; by the data set otherwise.")
+    ] = None,
+    baseline: Annotated[
+        bool, typer.Option("--baseline", help="Train the supervised baseline beside it.")
+    ] = False,
+    resume: Resume = False,
+) -> None:
+    """Go the whole path: scan, prepare, split, train, predict, score, report."""
+    from owdfa.cli.tables import print_scores
+    from owdfa.config import fill
+    from owdfa.pipeline import PathOptions
+    from owdfa.pipeline import run as whole
+
+    chosen = _settings(recipe, config, settings, method, classes, seed, weights)
+    division = {"protocol": protocol, "known": _names(known)}
+    options = fill(
+        PathOptions,
+        {"split": division, "faces": faces, "baseline": baseline, "resume": resume},
+        "run",
+    )
+    outcome = whole(source, output, settings=chosen, options=options, watch=bar)
+    if outcome.scores:
+        print_scores(outcome.scores)
+    typer.echo(f"report: {outcome.page}")
 
 
 def split(
@@ -64,7 +103,7 @@ def split(
 
     given = {
         "protocol": protocol,
-        "known": tuple(name.strip() for name in known.split(",")) if known else None,
+        "known": _names(known),
         "labelled": labelled,
         "test": test,
         "validation": validation,
@@ -78,8 +117,8 @@ def split(
         for role in ("labelled", "unlabelled", "validation", "test", "unused")
         if made.with_role(role).num_rows
     )
-    Console().print(f"{output}: {len(made.known)} known and {len(made.novel)} novel classes; {counts}")
-    Console().print(f"rule {made.basis.rule}, digest {made.digest()}")
+    typer.echo(f"{output}: {len(made.known)} known and {len(made.novel)} novel classes; {counts}")
+    typer.echo(f"rule {made.basis.rule}, digest {made.digest()}")
 
 
 def train(
@@ -98,16 +137,24 @@ def train(
     from owdfa.stages.train import train as stage
 
     chosen = _settings(recipe, config, settings, method, classes, seed, weights)
-    with training_bar("train") as watch:
-        run = stage(split, output, settings=chosen, resume=resume, on_progress=watch)
-    Console().print(f"{output}: {run.num_live} live classes, {len(run.known)} of them known")
+    with bar("train") as tell:
+        run = stage(
+            split,
+            output,
+            settings=chosen,
+            resume=resume,
+            on_progress=lambda state: tell(state.done, state.total, state.summary()),
+        )
+    typer.echo(f"{output}: {run.num_live} live classes, {len(run.known)} of them known")
 
 
 def predict(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     images: Annotated[list[str], typer.Argument(help="A folder, files, or split:test.")],
     output: Output,
-    max_bad: Annotated[float, typer.Option(help="Bad images to tolerate: a count or a share.")] = 0.01,
+    max_bad: Annotated[
+        float, typer.Option(help="Bad images to tolerate: a count or a share.")
+    ] = 0.01,
 ) -> None:
     """Say which type made each image, and how sure that is."""
     from owdfa.stages.predict import predict as stage
@@ -116,7 +163,7 @@ def predict(
     with counter("predict") as report:
         made = stage(run, what, output, max_bad=max_bad, on_progress=report)
     novel = sum(made.table["novel"].to_pylist())
-    Console().print(f"{output}: {made.table.num_rows} images, {novel} given to novel types")
+    typer.echo(f"{output}: {made.table.num_rows} images, {novel} given to novel types")
 
 
 def score(
@@ -125,6 +172,7 @@ def score(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="JSON to write.")] = None,
 ) -> None:
     """Score predictions under both conventions of the field."""
+    from owdfa.cli.tables import print_scores
     from owdfa.stages.score import score as stage
 
     print_scores({"": stage(predictions, split, output)})
@@ -140,7 +188,7 @@ def report(
 
     with counter("report") as watch:
         page = stage(run, output, baseline=baseline, on_progress=watch)
-    Console().print(f"{page}")
+    typer.echo(f"{page}")
 
 
 def _settings(
@@ -166,15 +214,5 @@ def _settings(
     return load_settings(recipe, config, overrides or [], chosen)
 
 
-@contextmanager
-def training_bar(label: str) -> Iterator[Any]:
-    """A bar that shows epoch, loss, accuracy on the labelled part and live prototypes."""
-    with bar(label) as draw:
-
-        def watch(state: "TrainingState") -> None:
-            done = state.epoch * state.steps + state.step
-            note = f"epoch {state.epoch + 1}/{state.epochs}  loss {state.loss:.3f}"
-            note += f"  labelled {state.labelled_accuracy:.0%}  live {state.num_live}"
-            draw(done, state.epochs * state.steps, note)
-
-        yield watch
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return tuple(name.strip() for name in text.split(",")) if text else None

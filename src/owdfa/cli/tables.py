@@ -27,7 +27,9 @@ def print_scores(scores: Mapping[str, "Scores"]) -> None:
 
 
 def _accuracies(scores: Mapping[str, "Scores"]) -> Table:
-    table = Table(title="test images, accuracy in %", title_justify="left", box=None, pad_edge=False)
+    table = Table(
+        title="test images, accuracy in %", title_justify="left", box=None, pad_edge=False
+    )
     table.add_column("")
     for convention in _CONVENTIONS:
         for part in _SETS:

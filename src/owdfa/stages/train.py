@@ -40,6 +40,24 @@ class TrainingState(NamedTuple):
     labelled_accuracy: float  # of the same; nan when none of their images had a label
     num_live: int
 
+    @property
+    def done(self) -> int:
+        """Steps done since the training began."""
+        return self.epoch * self.steps + self.step
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole training."""
+        return self.epochs * self.steps
+
+    def summary(self) -> str:
+        """What a person wants to see while waiting."""
+        labelled = "-" if math.isnan(self.labelled_accuracy) else f"{self.labelled_accuracy:.0%}"
+        return (
+            f"epoch {self.epoch + 1}/{self.epochs}  loss {self.loss:.3f}"
+            f"  labelled {labelled}  live {self.num_live}"
+        )
+
 
 OnProgress = Callable[[TrainingState], None]
 
