@@ -1,0 +1,172 @@
+"""Layers that several methods share."""
+
+from functools import lru_cache
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate
+
+
+@lru_cache(maxsize=32)
+def dct_matrix(size: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "size size"]:
+    """The DCT-II of ``size`` numbers as a matrix: ``C[k, n] = 2 cos(pi k (2n + 1) / (2 size))``.
+
+    Unnormalised, as ``scipy.fft.dct(type=2, norm=None)``. Computed in float64, then cast.
+    """
+    with torch.inference_mode(mode=False):  # the cached matrix must also serve a later training
+        frequency = torch.arange(size, dtype=torch.float64)[:, None]
+        position = 2 * torch.arange(size, dtype=torch.float64) + 1
+        matrix = 2 * torch.cos(torch.pi * frequency * position / (2 * size))
+        return matrix.to(device, dtype)
+
+
+@lru_cache(maxsize=32)
+def inverse_dct_matrix(
+    size: int, dtype: torch.dtype, device: torch.device
+) -> Float[Tensor, "size size"]:
+    """The exact inverse of :func:`dct_matrix`: its transpose, each frequency scaled."""
+    with torch.inference_mode(mode=False):
+        scale = torch.full((size,), 1 / (2 * size), dtype=torch.float64)
+        scale[0] = 1 / (4 * size)
+        matrix = dct_matrix(size, torch.float64, torch.device("cpu")).T * scale
+        return matrix.to(device, dtype)
+
+
+def dct_2d(x: Float[Tensor, "*batch h w"]) -> Float[Tensor, "*batch h w"]:
+    """Transform rows and columns, as ``scipy.fft.dctn(type=2, norm=None)`` over both."""
+    h, w = x.shape[-2:]
+    return dct_matrix(h, x.dtype, x.device) @ x @ dct_matrix(w, x.dtype, x.device).T
+
+
+def inverse_dct_2d(x: Float[Tensor, "*batch h w"]) -> Float[Tensor, "*batch h w"]:
+    """Undo :func:`dct_2d`."""
+    h, w = x.shape[-2:]
+    left, right = (inverse_dct_matrix(size, x.dtype, x.device) for size in (h, w))
+    return left @ x @ right.T
+
+
+def pool_cells(
+    x: Float[Tensor, "batch channels h w"], n: int
+) -> Float[Tensor, "batch channels n n"]:
+    """Average over n x n cells of equal size, which overlap when n does not divide the size.
+
+    In each direction the stride is ``floor(size / n)`` and the kernel ``size - (n - 1) * stride``.
+    This is the releases' rule; it is not adaptive pooling.
+
+    Raises:
+        ValueError: A side is shorter than n.
+    """
+    height, width = x.shape[-2:]
+    if min(height, width) < n:
+        raise ValueError(f"cannot pool {height} x {width} pixels to {n} x {n} cells")
+    strides = (height // n, width // n)
+    kernel = (height - (n - 1) * strides[0], width - (n - 1) * strides[1])
+    return avg_pool2d(x, kernel, strides)
+
+
+@final
+class FrequencyEnhancement(nn.Module):
+    """Weigh places of a feature map by what the image's frequencies say of them.
+
+    FFE in CAL (Zheng et al., AAAI 2026, arXiv:2512.12667)::
+
+        f = DCT(x)                               x: the image, each colour channel for itself
+        M = sigmoid(conv(relu(conv(f))))         which frequencies count; one map for all channels
+        A = mean over channels of IDCT(M * f)
+        F <- F * pool(sigmoid(A))                8 x 8 cells, resized to F where it differs
+
+    All of it in the precision of the weights, also under autocast: coefficients grow with the
+    number of pixels, and bfloat16 would lose what the small ones say.
+    """
+
+    def __init__(self, cells: int = 8) -> None:
+        super().__init__()
+        self.cells = cells
+        self.mask = nn.Sequential(
+            nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 1, 3, padding=1)
+        )
+
+    def forward(
+        self, images: Float[Tensor, "batch 3 h w"], maps: Float[Tensor, "batch channels y x"]
+    ) -> Float[Tensor, "batch channels y x"]:
+        """Multiply feature maps by the attention that their images ask for."""
+        attention = self.attention(images)
+        if attention.shape[-2:] != maps.shape[-2:]:
+            attention = interpolate(
+                attention, size=maps.shape[-2:], mode="bilinear", align_corners=False
+            )
+        return maps * attention.to(maps.dtype)
+
+    def attention(
+        self, images: Float[Tensor, "batch 3 h w"]
+    ) -> Float[Tensor, "batch 1 cells cells"]:
+        """Compute the attention in (0, 1), one value a cell."""
+        with torch.autocast(images.device.type, enabled=False):
+            spectrum = dct_2d(images.to(next(self.mask.parameters()).dtype))
+            mask = self.mask(spectrum).sigmoid()
+            # The inverse is linear and M is one map: the mean over channels may come first.
+            places = inverse_dct_2d(mask * spectrum.mean(dim=1, keepdim=True))
+            return pool_cells(places.sigmoid(), self.cells)
+
+
+@final
+class Neck(nn.Module):
+    """Average a feature map over its places and normalise it over the batch.
+
+    BNNeck (Luo et al., CVPRW 2019, arXiv:1903.07071): the shift is fixed at 0, so that a linear
+    classifier without bias can follow.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(channels)
+        self.norm.bias.requires_grad_(False)
+
+    def forward(self, maps: Float[Tensor, "batch dim y x"]) -> Float[Tensor, "batch dim"]:
+        """Give one feature vector an image."""
+        features: Tensor = self.norm(maps.mean(dim=(2, 3)))
+        return features
+
+
+@final
+class Prototypes(nn.Module):
+    """One vector a class; an embedding's logit is its inner product with it.
+
+    Room is made for ``num_classes`` vectors once and for all; the first ``num_live`` of them live
+    and are scored, the other rows are zero. How many live is in the checkpoint (buffer ``live``);
+    ``num_live`` repeats it as an integer, so that a step need not wait for the device.
+
+    Args:
+        num_classes: Number of vectors.
+        dim: Their length.
+        scale: Standard deviation that they are drawn with.
+    """
+
+    def __init__(self, num_classes: int, dim: int, scale: float) -> None:
+        super().__init__()
+        self.vectors = nn.Parameter(scale * torch.randn(num_classes, dim))
+        self.num_live = num_classes
+        self.live: Tensor
+        self.register_buffer("live", torch.tensor(num_classes))
+        self.register_load_state_dict_post_hook(_read_live)  # type: ignore[no-untyped-call]
+
+    def forward(self, embedding: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch live"]:
+        """Score embeddings, in the precision of the vectors also under autocast."""
+        with torch.autocast(embedding.device.type, enabled=False):
+            return embedding.to(self.vectors.dtype) @ self.vectors[: self.num_live].T
+
+    @torch.no_grad()
+    def replace(self, vectors: Float[Tensor, "live dim"]) -> None:
+        """Let ``vectors`` be those that live."""
+        self.num_live = len(vectors)
+        self.live.fill_(self.num_live)
+        self.vectors[: self.num_live] = vectors
+        self.vectors[self.num_live :] = 0
+
+
+def _read_live(prototypes: nn.Module, _: object) -> None:
+    """Bring the integer up to date with the buffer just loaded."""
+    assert isinstance(prototypes, Prototypes)
+    prototypes.num_live = int(prototypes.live)

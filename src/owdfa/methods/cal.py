@@ -1,0 +1,278 @@
+"""CAL: Confidence-Aware Asymmetric Learning (Zheng et al., AAAI 2026, arXiv:2512.12667).
+
+    L = CE + R + ACR + 0.2 CCR
+
+CE asks for the labels of labelled images; R for a use of all classes alike; CCR for the same answer
+to both views, sure images first and unsure ones later; ACR for more of what is believed already,
+above a bar that is lower for novel classes than for known ones. After each epoch the bar follows
+the gap between the two confidences, and, when the number of classes is not known, prototypes that
+few images chose are pruned (DPP).
+
+Differs from the authors' release (OWDFA-CAL, c8311d1), never in what one epoch computes:
+* the number of live prototypes and the novel bar are in the checkpoint, and dead rows are never
+  scored (in the release a reloaded model scores zero rows too, and starts with the bar at 0);
+* usage is counted as it comes, in memory of the number of classes (in the release, all logits of an
+  epoch are kept);
+* the optimiser's moments move with their prototypes (in the release they stay at the old rows);
+* of equally used prototypes the lower row comes first (in the release the order is undefined).
+The paper calls CCR's confidence normalised; as in the release, the sharpened softmax is all of it.
+"""
+
+import math
+from typing import final
+
+import torch
+from jaxtyping import Bool, Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+
+from owdfa.backbones.base import Backbone
+from owdfa.config import Settings
+from owdfa.dpp import prune
+from owdfa.errors import UserError
+from owdfa.layers import FrequencyEnhancement, Neck, Prototypes
+from owdfa.losses import (
+    chosen_cross_entropy,
+    entropy_of_mean,
+    labelled_cross_entropy,
+    soft_cross_entropy,
+)
+from owdfa.methods.base import Method
+from owdfa.records.training import (
+    UNLABELLED,
+    Batch,
+    EpochEnd,
+    Losses,
+    Outputs,
+    Progress,
+    RowMove,
+)
+
+
+class CALSettings(Settings):
+    """Settings of CAL; the defaults are the paper's."""
+
+    ccr_weight: float = Field(default=0.2, ge=0)
+    student_temperature: float = Field(default=1.0, gt=0)  # tau_s
+    teacher_temperature: float = Field(default=0.1, gt=0)  # tau_t
+    known_threshold: float = Field(default=0.9, ge=0, le=1)  # gamma
+    warm_up_epochs: int = Field(default=5, ge=0)  # epochs before ACR starts
+    coverage: float = Field(default=0.9544, gt=0, le=1)  # of DPP
+    prototypes_per_known: int = Field(
+        default=10, ge=1
+    )  # to start with when their number is not known
+    prototype_scale: float = Field(
+        default=0.001, gt=0
+    )  # standard deviation that they are drawn with
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    ffe: bool = True  # frequency-guided feature enhancement
+
+
+@final
+class CAL(Method):
+    """The network that scores images, and CAL's rule for training it.
+
+    Args:
+        backbone: Gives feature maps.
+        num_known: Number of known classes.
+        num_classes: Number of classes in all; None when it is not known: start with
+            ``prototypes_per_known`` a known class and prune.
+        settings: The method's settings.
+
+    Raises:
+        UserError: ``num_classes`` is lower than ``num_known``.
+    """
+
+    settings_type = CALSettings
+
+    def __init__(
+        self, backbone: Backbone, num_known: int, num_classes: int | None, settings: CALSettings
+    ) -> None:
+        super().__init__()
+        if num_classes is not None and num_classes < num_known:
+            raise UserError(
+                f"{num_classes} classes are fewer than the {num_known} known ones;"
+                " give their number in all (--classes), or auto"
+            )
+        self.settings = settings
+        self.num_known = num_known
+        self.prunes = num_classes is None
+        room = num_classes or settings.prototypes_per_known * num_known
+        self.backbone = backbone
+        self.ffe = FrequencyEnhancement() if settings.ffe else None
+        self.neck = Neck(backbone.channels)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.prototypes = Prototypes(room, backbone.channels, settings.prototype_scale)
+        self.novel_threshold: Tensor  # gamma_n
+        self.register_buffer("novel_threshold", torch.zeros(()))
+        self.agreed: Tensor  # this epoch's agreed_confidence
+        self.register_buffer("agreed", torch.zeros(2, 2))
+        self.usage: Tensor  # how many of this epoch's weak views chose each prototype
+        self.register_buffer("usage", torch.zeros(room, dtype=torch.int64))
+
+    @property
+    def num_live(self) -> int:
+        """Number of prototypes that live: the width of the logits."""
+        return self.prototypes.num_live
+
+    def forward(self, images: Float[Tensor, "batch 3 h w"]) -> Outputs:
+        """Score normalised images against every prototype that lives."""
+        maps = self.backbone(images)
+        if self.ffe is not None:
+            maps = self.ffe(images, maps)
+        embedding = self.dropout(self.neck(maps))
+        return Outputs(self.prototypes(embedding), embedding)
+
+    def losses(self, batch: Batch, progress: Progress) -> Losses:
+        """Compute L for a batch of weak and strong views."""
+        # One after the other: BatchNorm sees one view at a time.
+        weak, strong = (self(view).logits for view in batch.views)
+        self._observe(weak, strong)
+        return self.objective(weak, strong, batch.labels, progress)
+
+    def objective(
+        self,
+        weak: Float[Tensor, "batch classes"],
+        strong: Float[Tensor, "batch classes"],
+        labels: Int[Tensor, "batch"],
+        progress: Progress,
+    ) -> Losses:
+        """Compute L from the logits of the weak and the strong view."""
+        settings, both = self.settings, torch.cat([weak, strong])
+        ce = labelled_cross_entropy(both / settings.student_temperature, labels.repeat(2))
+        r = balance(both / settings.student_temperature)
+        ccr = confidence_weighted_consistency(
+            weak,
+            strong,
+            progress=(progress.epoch + 1) / progress.epochs,
+            teacher_temperature=settings.teacher_temperature,
+            student_temperature=settings.student_temperature,
+        )
+        acr = self._reinforcement(weak, labels == UNLABELLED, progress.epoch)
+        terms = {"ce": ce, "r": r, "acr": acr, "ccr": ccr}
+        return Losses(ce + r + acr + settings.ccr_weight * ccr, terms, weak.detach())
+
+    @torch.no_grad()
+    def end_epoch(self, progress: Progress) -> EpochEnd:  # noqa: ARG002
+        """Move the novel bar after the confidence gap; prune when the number is not known."""
+        threshold = next_novel_threshold(
+            self.novel_threshold, self.agreed, self.settings.known_threshold
+        )
+        self.novel_threshold.copy_(threshold)
+        moves = self._prune() if self.prunes else ()
+        self.agreed.zero_()
+        self.usage.zero_()
+        log = {"novel_threshold": float(self.novel_threshold), "num_live": float(self.num_live)}
+        return EpochEnd(log, moves)
+
+    def _reinforcement(
+        self, weak: Float[Tensor, "batch classes"], unlabelled: Bool[Tensor, "batch"], epoch: int
+    ) -> Float[Tensor, ""]:
+        if epoch < self.settings.warm_up_epochs:
+            return weak.new_zeros(())
+        return asymmetric_reinforcement(
+            weak,
+            unlabelled,
+            num_known=self.num_known,
+            known_threshold=self.settings.known_threshold,
+            novel_threshold=self.novel_threshold,
+            temperature=self.settings.student_temperature,
+        )
+
+    @torch.no_grad()
+    def _observe(
+        self, weak: Float[Tensor, "batch classes"], strong: Float[Tensor, "batch classes"]
+    ) -> None:
+        """Add a batch to this epoch's sums and counts."""
+        self.agreed += agreed_confidence(weak, strong, self.num_known)
+        guess = weak.argmax(dim=1)
+        self.usage.index_add_(0, guess, torch.ones_like(guess))
+
+    def _prune(self) -> tuple[RowMove, ...]:
+        vectors, live = self.prototypes.vectors, self.num_live
+        left = prune(vectors[:live], self.usage[:live], self.num_known, self.settings.coverage)
+        if len(left.sources) == live:  # nothing to merge: no need to reorder either
+            return ()
+        self.prototypes.replace(left.prototypes)
+        return (RowMove(vectors, left.sources),)
+
+
+def balance(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, ""]:
+    """R: half of what the entropy of the mean prediction falls short of log(classes)."""
+    return (math.log(logits.shape[1]) - entropy_of_mean(logits)) / 2
+
+
+def confidence_weighted_consistency(
+    weak: Float[Tensor, "batch classes"],
+    strong: Float[Tensor, "batch classes"],
+    *,
+    progress: float,
+    teacher_temperature: float = 0.1,
+    student_temperature: float = 1.0,
+) -> Float[Tensor, ""]:
+    """Teach the strong view what the weak view believes: sure images first, unsure ones later.
+
+    CCR::
+
+        t_i = softmax(weak_i / tau_t)             what the teacher believes; no gradient
+        c_i = max_k t_ik                          its confidence
+        w_i = (1 - p) c_i + p (1 - c_i)           p = 0 favours sure images, p = 1 unsure ones
+        L   = mean_i  w_i * H(t_i, softmax(strong_i / tau_s))
+
+    Args:
+        weak: Logits of the weakly augmented view.
+        strong: Logits of the strongly augmented view, the only input that gets a gradient.
+        progress: p, the share of the training that this epoch completes, in (0, 1].
+        teacher_temperature: tau_t; below 1 sharpens the teacher.
+        student_temperature: tau_s.
+    """
+    teacher = (weak.detach() / teacher_temperature).softmax(dim=1)
+    confidence = teacher.amax(dim=1)
+    weight = (1 - progress) * confidence + progress * (1 - confidence)
+    return (weight * soft_cross_entropy(teacher, strong / student_temperature)).mean()
+
+
+def asymmetric_reinforcement(
+    logits: Float[Tensor, "batch classes"],
+    unlabelled: Bool[Tensor, "batch"],
+    *,
+    num_known: int,
+    known_threshold: float,
+    novel_threshold: Float[Tensor, ""],
+    temperature: float = 1.0,
+) -> Float[Tensor, ""]:
+    """Believe confident guesses of unlabelled images, known and novel ones above their own bar.
+
+    ACR: mean cross-entropy of the logits, at temperature 1, with their own argmax, over the
+    unlabelled images whose largest probability, at ``temperature``, reaches the bar; 0 without any.
+    """
+    confidence, guess = (logits.detach() / temperature).softmax(dim=1).max(dim=1)
+    bar = torch.where(guess < num_known, known_threshold, novel_threshold)
+    return chosen_cross_entropy(logits, guess, unlabelled & (confidence >= bar))
+
+
+def agreed_confidence(
+    weak: Float[Tensor, "batch classes"], strong: Float[Tensor, "batch classes"], num_known: int
+) -> Float[Tensor, "2 2"]:
+    """Sum and number of the confidences of images whose two views agree.
+
+    Rows: guessed to be of a known class, of a novel one. Columns: sum of the weak view's largest
+    probability, at temperature 1; number of images. Labelled images count as well.
+    """
+    confidence, guess = weak.softmax(dim=1).max(dim=1)
+    agree, known = guess == strong.argmax(dim=1), guess < num_known
+    chosen = torch.stack([agree & known, agree & ~known]).to(confidence)
+    return torch.stack([chosen @ confidence, chosen.sum(dim=1)], dim=1)
+
+
+def next_novel_threshold(
+    current: Float[Tensor, ""], agreed: Float[Tensor, "2 2"], known_threshold: float
+) -> Float[Tensor, ""]:
+    """Compute gamma_n = gamma * clamp(mean novel / mean known confidence, 0.1, 10).
+
+    It may exceed 1, and then no novel guess is believed. Without images of either sort it stays.
+    """
+    total, count = agreed.unbind(dim=1)
+    known, novel = (total / count).unbind()
+    ratio = (novel / known).float().clamp(0.1, 10.0)  # the release rounds it to float32 as well
+    return torch.where((count > 0).all(), known_threshold * ratio.to(current), current)

@@ -1,0 +1,83 @@
+"""Weights that others made: read without running anything that their file may hold."""
+
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from owdfa.errors import UserError
+
+# Where trained models of this field keep their backbone.
+_PREFIXES = ("encoder.encoder.", "backbone.network.", "module.", "model.")
+_CLASSIFIERS = ("classifier", "fc", "head", "last_linear")
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file, or a state dict or Lightning checkpoint that torch saved.
+
+    Raises:
+        UserError: The file is missing, damaged, without tensors, or can only be read by running
+            code in it.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; a file of weights is needed here")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise UserError(
+            f"{path}: is damaged, or holds Python objects that could run any program and is"
+            " therefore refused; save its state dict alone, best as safetensors"
+        ) from error
+    except Exception as error:  # a damaged file may raise anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: cannot be read as weights ({reason})") from error
+    state = content.get("state_dict", content) if isinstance(content, dict) else {}
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise UserError(f"{path}: holds no weights; a state dict is needed here")
+    return tensors
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: cannot be read as safetensors ({error})") from error
+    return tensors
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Fill a backbone from a file; a classifier in the file is left aside.
+
+    Names may carry the prefix under which Lightning modules and this library keep a backbone.
+
+    Raises:
+        UserError: The file cannot be read, or is not of this network.
+    """
+    state = _without_prefix(read_state(path))
+    own = network.state_dict()
+    missing = [name for name in own if name not in state]
+    extra = [n for n in state if n not in own and n.split(".")[0] not in _CLASSIFIERS]
+    other = [n for n in own if n in state and own[n].shape != state[n].shape]
+    problems = [
+        f"{what} {len(found)}, e.g. {found[0]!r}"
+        for what, found in (("missing", missing), ("unknown", extra), ("of other shape", other))
+        if found
+    ]
+    if problems:
+        raise UserError(f"{path}: is not of this network (weights {'; '.join(problems)})")
+    network.load_state_dict({name: state[name] for name in own})
+
+
+def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The part of a state dict under the first prefix that occurs, or all of it."""
+    for prefix in _PREFIXES:
+        inner = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+        if inner:
+            return inner
+    return state
