@@ -1,0 +1,137 @@
+"""Faces: where one is in an image, and the crop that stands for the image from then on.
+
+The releases' rule: the first box of dlib's frontal HOG detector, enlarged 1.2 times about its
+centre and clipped to the image; the whole image where none is found; resized to a square without
+regard to its proportions.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple, Protocol, final
+
+import numpy as np
+from PIL import Image
+
+from owdfa.catalog import nearest
+from owdfa.errors import UserError
+from owdfa.images.decode import BadImageError, decode
+from owdfa.images.phash import thumb
+
+ENLARGE = 1.2
+
+
+class Box(NamedTuple):
+    """A face in pixels of the upright image; it may reach beyond the edges."""
+
+    left: int
+    top: int
+    right: int  # exclusive
+    bottom: int  # exclusive
+    score: float  # the detector's; larger is surer
+
+
+class FaceDetector(Protocol):
+    """Finds faces."""
+
+    def detect(self, rgb: np.ndarray) -> list[Box]:
+        """Faces in an image (H, W, 3) uint8, the surest first."""
+        ...
+
+
+class Crop(NamedTuple):
+    """What is kept of an image."""
+
+    pixels: np.ndarray  # (size, size, 3) uint8
+    face: Box | None
+    thumb: np.ndarray  # (32, 32) uint8, of the whole image
+
+
+@final
+class NoDetector:
+    """Finds nothing: the whole image is the crop."""
+
+    def detect(self, rgb: np.ndarray) -> list[Box]:  # noqa: ARG002  the protocol's
+        """No face."""
+        return []
+
+
+@final
+class DlibDetector:
+    """dlib's frontal HOG detector on the image as it is; finds no face smaller than 80 pixels."""
+
+    def __init__(self) -> None:
+        import dlib
+
+        self._detector = dlib.get_frontal_face_detector()
+
+    def detect(self, rgb: np.ndarray) -> list[Box]:
+        """Faces, the surest first."""
+        boxes, scores, _ = self._detector.run(rgb, 0, 0.0)  # no up-sampling, dlib's own threshold
+        return [
+            Box(box.left(), box.top(), box.right() + 1, box.bottom() + 1, float(score))
+            for box, score in zip(boxes, scores, strict=True)
+        ]
+
+
+_DETECTORS: dict[str, Callable[[], FaceDetector]] = {"none": NoDetector, "dlib": DlibDetector}
+FACES = tuple(_DETECTORS)
+
+
+def check_faces(name: str) -> None:
+    """Refuse the name of a detector that there is none of.
+
+    Raises:
+        UserError: The name is unknown; the nearest is given.
+    """
+    if name not in _DETECTORS:
+        raise UserError(f"no face detector {name!r}{nearest(name, list(FACES))}")
+
+
+def crop_face(rgb: np.ndarray, face: Box | None) -> np.ndarray:
+    """Cut a face out of an image (H, W, 3): its box enlarged and clipped, or all of the image."""
+    if face is None:
+        return rgb
+    height, width = rgb.shape[:2]
+    left, right = _enlarge(face.left, face.right, width)
+    top, bottom = _enlarge(face.top, face.bottom, height)
+    return rgb[top:bottom, left:right]
+
+
+def crop_image(path: Path, detector: FaceDetector, size: int) -> Crop:
+    """Decode an image, find its face, crop and resize: what training and prediction start from.
+
+    Raises:
+        BadImageError: The file is not an image that can be used.
+    """
+    rgb = decode(path)
+    face = next(iter(detector.detect(rgb)), None)
+    crop = Image.fromarray(crop_face(rgb, face))
+    pixels = np.asarray(crop.resize((size, size), Image.Resampling.BILINEAR))
+    return Crop(pixels, face, thumb(rgb))
+
+
+def crop_files(paths: Iterable[Path], faces: str, size: int) -> list[Crop | str]:
+    """Crop files with the detector called ``faces``; in place of a bad one, why it is bad."""
+    return [crop_or_reason(path, faces, size) for path in paths]
+
+
+def crop_or_reason(path: Path, faces: str, size: int) -> Crop | str:
+    """Crop a file with the detector called ``faces``, or say why it cannot be used."""
+    try:
+        return crop_image(path, _detector(faces), size)
+    except BadImageError as error:
+        return error.reason
+
+
+@cache
+def _detector(name: str) -> FaceDetector:
+    """A process loads a detector once."""
+    return _DETECTORS[name]()
+
+
+def _enlarge(low: int, high: int, limit: int) -> tuple[int, int]:
+    """Enlarge an interval about its centre and clip it to [0, limit], at least one pixel."""
+    centre, half = (low + high) / 2, ENLARGE * (high - low) / 2
+    start = min(max(round(centre - half), 0), limit - 1)
+    return start, max(min(round(centre + half), limit), start + 1)

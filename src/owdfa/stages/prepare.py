@@ -1,0 +1,243 @@
+"""Prepare: detect faces and crop once, so that training reads pixels in microseconds.
+
+The store grows in a hidden folder beside its final place and is renamed when it is whole. A run
+that was stopped, in whatever way, goes on with what is missing, and the result is the same to the
+byte.
+"""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from owdfa.errors import UserError
+from owdfa.files import read_json, write_json, write_text, writing_error
+from owdfa.images.decode import DECODER, BadImageError, read
+from owdfa.images.faces import Crop, check_faces, crop_or_reason
+from owdfa.images.journal import Cropped, Journal
+from owdfa.images.phash import THUMB, phash
+from owdfa.images.store import IDS, Store, StoreBasis, check_basis, write_notes
+from owdfa.images.workers import num_processes, ordered_map
+from owdfa.records.manifest import FACE, SCHEMA, Manifest
+
+Watch = Callable[[int, int], None]
+
+_STORE_FILES = ("pixels.bin", "ids.parquet", "store.json")
+
+
+class _File(NamedTuple):
+    """An image as the manifest knows it."""
+
+    path: str
+    sha256: str
+
+
+def prepare(  # noqa: PLR0913  the options of the command
+    manifest: Path,
+    output: Path,
+    *,
+    faces: str = "none",
+    size: int = 292,
+    jobs: int = 0,
+    max_bad: float = 0.01,
+    on_progress: Watch | None = None,
+) -> Store:
+    """Crop every usable image of a manifest into the store ``output``.
+
+    Then note hash, face and, for an image that turned out bad, its error in the manifest, and in
+    it where the store is. Bad images are also listed in ``<output>.bad.txt``. Run again after a
+    kill, it goes on where it was; run again when all is done, it only fills the manifest.
+
+    Args:
+        manifest: What ``scan`` wrote; it is replaced.
+        output: Folder of the store.
+        faces: Name of the face detector: ``"dlib"``, or ``"none"`` for the whole image.
+        size: Side of the crops in pixels.
+        jobs: Number of processes; 0 is one a core.
+        max_bad: Bad images to tolerate: a share of all when below 1, else a count.
+        on_progress: Called with (images done, images in all).
+
+    Returns:
+        The store.
+
+    Raises:
+        UserError: A setting does not fit, ``output`` was prepared from another manifest or with
+            other settings, too many images are bad, or the disk is full.
+    """
+    check_faces(faces)
+    if size < 8 or jobs < 0:
+        raise UserError(
+            f"prepare: size {size}, jobs {jobs}: size must be 8 or more, jobs 0 or more"
+        )
+    images = Manifest.read(manifest)
+    basis = StoreBasis(size, faces, DECODER, images.digest())
+    output = output.absolute()
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        store = _reopen(output, images, basis)
+    else:
+        store = _make(output, images, basis, jobs, max_bad, on_progress)
+    _filled(images, store).write(manifest)
+    return store
+
+
+def _reopen(output: Path, images: Manifest, basis: StoreBasis) -> Store:
+    """Open a store that is whole already, when it is the one that was asked for."""
+    if not (output / "store.json").is_file():
+        raise UserError(f"{output}: stands there and is not a store; choose another place with -o")
+    store = Store.open(output)
+    if images.digest() == store.manifest_digest:  # the manifest has been filled before
+        basis = basis._replace(scanned=store.basis.scanned)
+    check_basis(output, store.basis, basis)
+    return store
+
+
+def _make(
+    output: Path,
+    images: Manifest,
+    basis: StoreBasis,
+    jobs: int,
+    max_bad: float,
+    watch: Watch | None,
+) -> Store:
+    """Crop all images in a hidden folder, as far as that is not done, and rename it."""
+    rows = images.usable().table.sort_by("id")
+    if not rows.num_rows:
+        raise UserError(f"{output}: the manifest has no usable image; scan a place that has some")
+    folder = output.with_name(f".{output.name}.part")
+    try:
+        with _claimed(folder, basis):
+            if not (folder / "store.json").exists():  # else it was killed just before the end
+                with closing(Journal(folder, rows.num_rows, basis.size)) as journal:
+                    _crop_missing(journal, rows, basis, jobs, watch)
+                    failures = _failures(output, rows, journal.error, max_bad)
+                    journal.compact()
+                noted = replace(images, table=_with_errors(images.table, failures))
+                table = _table(rows, journal)
+                write_notes(folder, table, basis, noted.digest(), failures)
+            for path in folder.iterdir():
+                if path.name not in _STORE_FILES:
+                    path.unlink()
+            folder.replace(output)
+    except OSError as error:
+        raise writing_error(output, error) from error
+    return Store.open(output)
+
+
+@contextmanager
+def _claimed(folder: Path, basis: StoreBasis) -> Iterator[None]:
+    """Keep other processes, and other settings, out of the folder in which a store grows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{folder}: another process is preparing this store") from None
+        note = folder / "basis.json"
+        if note.exists():
+            found = StoreBasis(**read_json(note, what="the beginning of a store"))
+            check_basis(folder, found, basis)
+        else:
+            write_json(note, basis._asdict())
+        yield
+    finally:
+        os.close(handle)
+
+
+def _crop_missing(
+    journal: Journal, rows: pa.Table, basis: StoreBasis, jobs: int, watch: Watch | None
+) -> None:
+    paths, digests = rows["path"].to_pylist(), rows["sha256"].to_pylist()
+    files = [_File(path, sha256) for path, sha256 in zip(paths, digests, strict=True)]
+    chunks = journal.missing()
+    work = ([files[row] for row in journal.rows(chunk)] for chunk in chunks)
+    crop = partial(_crop_chunk, faces=basis.faces, size=basis.size)
+    done = journal.num_done
+    jobs = max(1, min(num_processes(jobs), len(chunks)))
+    for chunk, cropped in zip(chunks, ordered_map(crop, work, jobs), strict=True):
+        journal.add(chunk, cropped)
+        done += len(cropped.error)
+        if watch is not None:
+            watch(done, len(files))
+
+
+def _crop_chunk(files: Sequence[_File], faces: str, size: int) -> Cropped:
+    """What a worker process does."""
+    results = [_crop_unchanged(file, faces, size) for file in files]
+    pixels = np.zeros((len(files), size, size, 3), np.uint8)
+    thumbs = np.zeros((len(files), THUMB, THUMB), np.uint8)
+    for i, result in enumerate(results):
+        if isinstance(result, Crop):
+            pixels[i], thumbs[i] = result.pixels, result.thumb
+    face = [result.face if isinstance(result, Crop) else None for result in results]
+    error = [result if isinstance(result, str) else None for result in results]
+    return Cropped(pixels, phash(thumbs).tolist(), face, error)
+
+
+def _crop_unchanged(file: _File, faces: str, size: int) -> Crop | str:
+    """Crop a file, or say why it cannot be used: that it is not the one that was scanned, say."""
+    try:
+        if hashlib.sha256(read(Path(file.path))).hexdigest() != file.sha256:
+            return "has changed since it was scanned"
+    except BadImageError as error:
+        return error.reason
+    return crop_or_reason(Path(file.path), faces, size)
+
+
+def _failures(
+    output: Path, rows: pa.Table, errors: list[str | None], max_bad: float
+) -> dict[str, str]:
+    """Why images are bad, by id; listed beside ``output``, and too many of them refused."""
+    named = zip(rows["id"].to_pylist(), rows["path"].to_pylist(), errors, strict=True)
+    bad = [(name, path, error) for name, path, error in named if error is not None]
+    listing = output.with_name(f"{output.name}.bad.txt")
+    if not bad:
+        listing.unlink(missing_ok=True)
+        return {}
+    write_text(listing, "".join(f"{path}: {error}\n" for _, path, error in bad))
+    allowed = max_bad if max_bad >= 1 else int(max_bad * len(errors))
+    if len(bad) > allowed or len(bad) == len(errors):
+        _, path, error = bad[0]
+        raise UserError(
+            f"{len(bad)} of {len(errors)} images cannot be used, more than --max-bad allows "
+            f"({max_bad:g}); first {path}: {error}; all are listed in {listing}"
+        )
+    return {name: error for name, _, error in bad}
+
+
+def _table(rows: pa.Table, journal: Journal) -> pa.Table:
+    """Rows of the store: the good images."""
+    columns = {
+        "id": rows["id"],
+        "sha256": rows["sha256"],
+        "phash": pa.array(journal.phash, pa.uint64()),
+        "face": pa.array([face and face._asdict() for face in journal.face], FACE),
+    }
+    good = pa.array([error is None for error in journal.error])
+    return pa.table(columns, schema=IDS).filter(good)
+
+
+def _with_errors(table: pa.Table, failures: dict[str, str]) -> pa.Table:
+    """Note in the manifest why images are bad."""
+    pairs = zip(table["id"].to_pylist(), table["error"].to_pylist(), strict=True)
+    errors = pa.array([failures.get(name, error) for name, error in pairs], pa.string())
+    return table.set_column(SCHEMA.get_field_index("error"), SCHEMA.field("error"), errors)
+
+
+def _filled(images: Manifest, store: Store) -> Manifest:
+    """The manifest with what the store knows of each image."""
+    table = _with_errors(images.table, store.failures)
+    found = pc.index_in(table["id"], store.table["id"].combine_chunks())
+    for name in ("phash", "face"):
+        column = store.table[name].take(found)
+        table = table.set_column(SCHEMA.get_field_index(name), SCHEMA.field(name), column)
+    return replace(images, table=table, store=store.folder)
