@@ -53,20 +53,24 @@ class Split:
         known: Names of the known classes; their order is their class index.
         novel: Names of the novel classes, for scoring.
         basis: How it was made.
+        notes: What the user should know of it, e.g. a novel class that cannot be tested on.
     """
 
     table: pa.Table
     known: tuple[str, ...]
     novel: tuple[str, ...]
     basis: Basis
+    notes: tuple[str, ...] = ()
 
     def digest(self) -> str:
         """SHA-256 over the sorted ids and roles and the known classes."""
         rows = self.table.sort_by("id")
         digest = hashlib.sha256(repr(self.known).encode())
-        ids, roles = rows["id"].to_pylist(), rows["role"].to_pylist()
-        for pair in zip(ids, roles, strict=True):
-            digest.update(repr(pair).encode())
+        for batch in rows.select(["id", "role"]).to_batches(max_chunksize=65536):
+            pairs = pc.binary_join_element_wise(batch["id"], batch["role"], "\0")
+            joined = pc.binary_join(pa.ListArray.from_arrays([0, len(pairs)], pairs), "\0")
+            digest.update(joined[0].as_buffer())
+            digest.update(b"\0")  # no path contains it, so nothing else gives the same bytes
         return digest.hexdigest()
 
     def with_role(self, *roles: str) -> pa.Table:
@@ -99,6 +103,7 @@ class Split:
             "novel": list(self.novel),
             "images": {role: len(self.with_role(role)) for role in ROLES},
             "basis": self.basis._asdict(),
+            "notes": list(self.notes),
         }
         write_json(folder / "split.json", note)
 
@@ -114,7 +119,8 @@ class Split:
         table, _ = read_table(folder / "roles.parquet", SCHEMA, what=what)
         try:
             basis = Basis(**note["basis"])
-            split = cls(table, tuple(note["known"]), tuple(note["novel"]), basis)
+            known, novel = tuple(note["known"]), tuple(note["novel"])
+            split = cls(table, known, novel, basis, tuple(note["notes"]))
             digest = note["digest"]
         except (KeyError, TypeError):
             raise UserError(f"{folder / 'split.json'}: is not {what}") from None

@@ -1,0 +1,288 @@
+"""Split: decide what each image is for, so that no group lies in both training and test."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from owdfa import balance
+from owdfa.balance import Cells
+from owdfa.catalog import nearest
+from owdfa.config import Settings
+from owdfa.errors import UserError
+from owdfa.protocol import Budget, Classes, classes_of, matches, natural_sort, read_protocol
+from owdfa.records.manifest import Manifest
+from owdfa.records.split import ROLES, SCHEMA, Basis, Split
+
+_LABELLED, _UNLABELLED, _VALIDATION, _TEST, _UNUSED = range(len(ROLES))
+_NO_CLASS, _OTHER_CLASS = -1, -2
+
+
+class SplitOptions(Settings):
+    """How to split.
+
+    Attributes:
+        protocol: ``"owdfa40/p1"``, or of an own file ``"my.toml/p1"``; see ``owdfa.protocol``.
+        known: Names or shell patterns of the known classes; every other class is novel. With
+            neither a protocol nor this, all classes are known.
+        labelled: Share of a known class's training images that carry a label; None: the protocol's,
+            else 0.75.
+        test: Share of each class's images to test on; None: the protocol's, else 0.2.
+        validation: Share of the labelled images held back.
+        rule: ``"group"`` never cuts a group between training and test. ``"paper"`` draws each image
+            alone, as the authors' releases do, so that frames of a video are on both sides.
+        seed: Of the draw.
+    """
+
+    protocol: str | None = None
+    known: tuple[str, ...] | None = None
+    labelled: float | None = None
+    test: float | None = None
+    validation: float = 0.0
+    rule: Literal["group", "paper"] = "group"
+    seed: int = 2025
+
+
+class _Plan(NamedTuple):
+    classes: Classes
+    budget: Budget
+    labelled: float
+    test: float
+    validation: float
+    seed: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.classes.known + self.classes.novel
+
+
+def split(manifest: Path, output: Path, *, options: SplitOptions | None = None) -> Split:
+    """Split a manifest into labelled, unlabelled, validation, test and unused images.
+
+    A group (video, identity, prompt) is in training or in test as a whole, whatever its classes;
+    within a class it is labelled, unlabelled or validation as a whole, since its other images
+    would give a hidden label away. Images that nobody labelled are unlabelled; unused when
+    their group is tested on. Images of other classes or beyond the budget are unused.
+    The outcome depends on the manifest's rows and the options, not on their order or the machine.
+
+    Args:
+        manifest: What ``scan`` wrote.
+        output: Folder to write; may hold the same split already.
+        options: How to split.
+
+    Returns:
+        The split, as written.
+
+    Raises:
+        UserError: The classes or ratios do not fit the manifest, a known class is too small,
+            nothing is left unlabelled, or ``output`` holds another split.
+
+    Example:
+        >>> options = SplitOptions(known=("real", "swap-*"), seed=1)
+        >>> split(Path("images.parquet"), Path("split"), options=options)  # doctest: +SKIP
+    """
+    options = options or SplitOptions()
+    images = Manifest.read(manifest)
+    rows = images.usable().table.sort_by("id")
+    _check_ids(rows, manifest)
+    plan = _plan(rows, options, manifest)
+    roles = _roles(rows, plan, by_group=options.rule == "group")
+    notes = _check_roles(rows, roles, plan, manifest)
+    columns = [rows["id"], _names_of(roles), rows["class"], rows["group"]]
+    basis = Basis(
+        manifest=str(manifest.resolve()),
+        manifest_digest=images.digest(),
+        protocol=options.protocol,
+        rule=options.rule,
+        seed=options.seed,
+        labelled=plan.labelled,
+        test=plan.test,
+        validation=plan.validation,
+    )
+    made = Split(pa.table(columns, schema=SCHEMA), *plan.classes, basis, tuple(notes))
+    _check_place(output, made)
+    made.write(output)
+    return made
+
+
+def _plan(rows: pa.Table, options: SplitOptions, manifest: Path) -> _Plan:
+    """Settle classes and ratios: the options', else the protocol's, else the defaults."""
+    names = natural_sort(pc.unique(rows["class"]).drop_null().to_pylist())
+    if not names:
+        raise UserError(f"{manifest}: no image has a class; scan a folder or csv that names some")
+    if options.protocol is None:
+        return _with_ratios(_chosen(options.known, names), Budget(), options)
+    if options.known is not None:
+        raise UserError("split: a protocol names the known classes; give --protocol or --known")
+    protocol = read_protocol(options.protocol)
+    own = {"labelled": protocol.labelled, "test": protocol.test}
+    unset = {key: value for key, value in own.items() if getattr(options, key) is None}
+    classes = classes_of(protocol, names, options.protocol)
+    return _with_ratios(classes, protocol.budget, options.model_copy(update=unset))
+
+
+def _with_ratios(classes: Classes, budget: Budget, options: SplitOptions) -> _Plan:
+    labelled = 0.75 if options.labelled is None else options.labelled
+    test = 0.2 if options.test is None else options.test
+    if not 0 < labelled <= 1:
+        raise UserError(f"split: labelled is {labelled:g}; it must be above 0 and at most 1")
+    if not 0 < test < 1:
+        raise UserError(f"split: test is {test:g}; it must lie between 0 and 1")
+    if not 0 <= options.validation < 1:
+        raise UserError(f"split: validation is {options.validation:g}; it must be 0 or below 1")
+    return _Plan(classes, budget, labelled, test, options.validation, options.seed)
+
+
+def _chosen(known: tuple[str, ...] | None, names: list[str]) -> Classes:
+    """The classes when there is no protocol."""
+    if known is None:
+        return Classes(tuple(names), ())
+    chosen: dict[str, None] = {}
+    for pattern in known:
+        found = matches(pattern, names)
+        if not found:
+            raise UserError(f"--known: no class {pattern!r}{nearest(pattern, names)}")
+        chosen.update(dict.fromkeys(found))
+    return Classes(tuple(chosen), tuple(name for name in names if name not in chosen))
+
+
+def _roles(rows: pa.Table, plan: _Plan, *, by_group: bool) -> np.ndarray:
+    """Role of each row, as an index into ``ROLES``: (rows,) int8."""
+    classes = _codes(rows, plan)
+    groups = np.arange(len(rows))
+    if by_group:
+        ids = pc.fill_null(rows["group"], rows["id"])
+        groups = _integers(ids.combine_chunks().dictionary_encode().indices)
+    num_groups = int(groups.max(initial=-1)) + 1
+    taken = np.flatnonzero(_within_budget(rows, classes, plan))
+    keys, cell, counts = np.unique(
+        classes[taken] * num_groups + groups[taken], return_inverse=True, return_counts=True
+    )
+    cells = Cells(*np.divmod(keys, num_groups), counts)
+    tested = balance.draw_groups(
+        cells, num_groups, plan.test, [(plan.seed, "test", name) for name in plan.names]
+    )
+    roles = np.full(len(rows), _UNUSED, dtype=np.int8)
+    roles[taken] = _cell_roles(cells, tested[cells.groups], plan)[cell]
+    roles[(classes == _NO_CLASS) & ~tested[groups]] = _UNLABELLED
+    return roles
+
+
+def _cell_roles(cells: Cells, tested: np.ndarray, plan: _Plan) -> np.ndarray:
+    """Role of each class's part of each group: (cells,) int8."""
+    roles = np.where(tested, _TEST, _UNLABELLED).astype(np.int8)
+    bounds = np.searchsorted(cells.classes, np.arange(len(plan.classes.known) + 1))
+    for class_, name in enumerate(plan.classes.known):
+        start, stop = bounds[class_], bounds[class_ + 1]
+        training = start + np.flatnonzero(~tested[start:stop])
+        if plan.labelled < 1 and len(training) > 1:
+            key = (plan.seed, "labelled", name)
+            training = training[balance.draw_share(cells.counts[training], plan.labelled, key)]
+        roles[training] = _LABELLED
+        if plan.validation > 0:
+            key = (plan.seed, "validation", name)
+            held = balance.draw_share(cells.counts[training], plan.validation, key)
+            roles[training[held]] = _VALIDATION
+    return roles
+
+
+def _within_budget(rows: pa.Table, classes: np.ndarray, plan: _Plan) -> np.ndarray:
+    """Which images of the plan's classes are used at all: (rows,) bool.
+
+    Images are drawn alone here, not by group: many groups in part show more than few in full, and
+    what is unused leaks nothing.
+    """
+    used = classes >= 0
+    if plan.budget == Budget():
+        return used
+    real = set(rows["class"].filter(pc.equal(pc.utf8_lower(rows["family"]), "real")).to_pylist())
+    sources = _integers(rows["source"].combine_chunks().dictionary_encode("encode").indices)
+    by_class = np.argsort(classes, kind="stable")
+    bounds = np.searchsorted(classes[by_class], np.arange(len(plan.names) + 1))
+    for class_, name in enumerate(plan.names):
+        mine = by_class[bounds[class_] : bounds[class_ + 1]]
+        mine = mine[balance.shuffled(len(mine), (plan.seed, "budget", name))]
+        cap = plan.budget.known if class_ < len(plan.classes.known) else plan.budget.novel
+        if name in real:
+            cap = plan.budget.real
+            mine = _first_of_each(mine, sources[mine], plan.budget.real_per_source)
+        used[by_class[bounds[class_] : bounds[class_ + 1]]] = False
+        used[mine[:cap]] = True
+    return used
+
+
+def _first_of_each(rows: np.ndarray, kinds: np.ndarray, most: int | None) -> np.ndarray:
+    """The rows in order, without those that come after ``most`` of their kind."""
+    if most is None:
+        return rows
+    kept = [np.flatnonzero(kinds == kind)[:most] for kind in np.unique(kinds)]
+    return rows[np.sort(np.concatenate(kept))]
+
+
+def _check_roles(rows: pa.Table, roles: np.ndarray, plan: _Plan, manifest: Path) -> list[str]:
+    """Raise unless known classes can be learnt and tested; list the novel ones that cannot."""
+    classes = _codes(rows, plan)
+    labelled, tested = (
+        np.bincount(classes[(roles == role) & (classes >= 0)], minlength=len(plan.names))
+        for role in (_LABELLED, _TEST)
+    )
+    num_known = len(plan.classes.known)
+    for class_ in np.flatnonzero((labelled * tested)[:num_known] == 0)[:1]:
+        mine = rows["group"].filter(pa.array(classes == class_))
+        raise UserError(
+            f"{manifest}: known class {plan.names[class_]!r} has too few groups to train and to "
+            f"test on ({len(mine)} images, {pc.count_distinct(mine).as_py()} groups); add images, "
+            "leave it out of the known classes, or draw single images with --rule paper"
+        )
+    if not (roles == _UNLABELLED).any():
+        raise UserError(
+            f"{manifest}: no image is left unlabelled; name fewer classes with --known, lower "
+            "--labelled, or put images that nobody labelled into _unlabelled/"
+        )
+    if plan.validation > 0 and not (roles == _VALIDATION).any():
+        raise UserError(f"{manifest}: too few groups to hold any back; leave --validation out")
+    untested = num_known + np.flatnonzero(tested[num_known:] == 0)
+    return [f"novel class {plan.names[i]!r} has too few groups to be tested on" for i in untested]
+
+
+def _check_ids(rows: pa.Table, manifest: Path) -> None:
+    if not len(rows):
+        raise UserError(f"{manifest}: lists no usable image; scan a folder that holds some")
+    ids = rows["id"].combine_chunks()
+    twice = pc.equal(ids[1:], ids[:-1])
+    if pc.any(twice).as_py():
+        first = ids[1:].filter(twice)[0]
+        raise UserError(f"{manifest}: image {str(first)!r} is listed twice; scan again")
+
+
+def _check_place(output: Path, made: Split) -> None:
+    """Raise when another split stands where this one is to be written."""
+    if output.is_file():
+        raise UserError(f"{output}: is a file; choose a folder with -o")
+    if not (output / "split.json").exists():
+        return
+    old = Split.read(output)
+    moved = replace(old, table=made.table, basis=old.basis._replace(manifest=made.basis.manifest))
+    if not old.table.equals(made.table) or moved != made:
+        raise UserError(
+            f"{output}: holds another split; remove it or choose another folder with -o"
+        )
+
+
+def _codes(rows: pa.Table, plan: _Plan) -> np.ndarray:
+    """Class of each row as an index into ``plan.names``, or one of the codes below zero."""
+    found = pc.index_in(rows["class"], pa.array(plan.names, pa.string()))
+    codes = _integers(pc.fill_null(found, _OTHER_CLASS))
+    codes[np.asarray(pc.is_null(rows["class"]))] = _NO_CLASS
+    return codes
+
+
+def _integers(values: pa.Array) -> np.ndarray:
+    return np.array(values, dtype=np.int64)
+
+
+def _names_of(roles: np.ndarray) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(roles), pa.array(ROLES)).cast(pa.string())
