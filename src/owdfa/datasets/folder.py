@@ -61,11 +61,13 @@ def files_below(folder: Path) -> Iterator[Path]:
         real = current.resolve()
         if real in above:
             raise UserError(f"{current}: leads back to {real}, in which it lies; remove the link")
+        folders = []
         for entry in visible(current):
             if entry.is_dir():
-                pending.append((entry, above | {real}))
+                folders.append(entry)
             else:
                 yield entry
+        pending += [(inner, above | {real}) for inner in reversed(folders)]
 
 
 def _read_class(folder: Path) -> Iterator[Listing]:

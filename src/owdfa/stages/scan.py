@@ -285,10 +285,11 @@ def _check_bad(table: pa.Table, output: Path, max_bad: float) -> None:
         return
     pairs = zip(bad["path"].to_pylist(), bad["error"].to_pylist(), strict=True)
     write_text(listing, "".join(f"{path}: {error}\n" for path, error in pairs))
-    allowed = max_bad if max_bad >= 1 else int(max_bad * table.num_rows)
-    if bad.num_rows > allowed or bad.num_rows == table.num_rows:
-        first = f"{bad['path'][0]}: {bad['error'][0]}"
+    first = f"first {bad['path'][0]}: {bad['error'][0]}; all are listed in {listing}"
+    if bad.num_rows == table.num_rows:
+        raise UserError(f"none of the {table.num_rows} files can be used; {first}")
+    if bad.num_rows > (max_bad if max_bad >= 1 else int(max_bad * table.num_rows)):
         raise UserError(
-            f"{bad.num_rows} of {table.num_rows} files cannot be used, more than --max-bad allows "
-            f"({max_bad:g}); first {first}; all are listed in {listing}"
+            f"{bad.num_rows} of {table.num_rows} files cannot be used, more than max_bad "
+            f"({max_bad:g}) allows; {first}"
         )
