@@ -15,187 +15,19 @@ import pytest
 from PIL import Image
 
 from owdfa.errors import UserError
-from owdfa.images.store import IDS, StoreBasis, write_notes
+from owdfa.images.store import Store
 from owdfa.records.predictions import SCHEMA as PREDICTED
-from owdfa.records.predictions import PredictionBasis, Predictions
-from owdfa.records.split import SCHEMA as ROLES
-from owdfa.records.split import Basis, Split
+from owdfa.records.predictions import Predictions
 from owdfa.stages.report import report
 from owdfa.stages.report.content import gather, read_epochs
+from owdfa.stages.report.curves import curves
 from owdfa.stages.report.embedding import MAX_POINTS, project
-from owdfa.stages.report.figures import curves, order_confusion, palette
+from owdfa.stages.report.figures import order_confusion, palette
 from owdfa.stages.report.gallery import choose_examples, describe_types, thumbnail
 from owdfa.stages.report.wording import counted, percent
+from report_run import HOSTILE, KNOWN, epoch_record, make_run, write
 
-HOSTILE = "<script>alert('x')</script>&\"{{ 7 * 7 }}"
-KNOWN = ["real", HOSTILE]
-NOVEL = ["swap/3", "edit <b>4</b>"]
-TYPES = [*KNOWN, "novel-01", "novel-02", "novel-03"]
-DIM = 6
-
-
-def make_run(
-    folder,
-    *,
-    known=KNOWN,
-    novel=NOVEL,
-    types=TYPES,
-    per_class=12,
-    size=16,
-    seed=0,
-    dim=DIM,
-    selection="last",
-    labelled_novel=True,
-    draw=None,
-    method="cal",
-    absorb=0.25,
-):
-    """Write a run folder by hand, with its store, split, predictions and scores."""
-    rng = np.random.default_rng(seed)
-    rows, pictures, truth = [], [], {}
-    for number, name in enumerate([*known, *novel]):
-        for image in range(2 * per_class):
-            identity = f"{number:02d}/{'<i>' if number == 1 else ''}{image:04d}.png"
-            test = image % 2 == 0 and (number < len(known) or labelled_novel)
-            hidden = number >= len(known) and not labelled_novel
-            role = "test" if test else "labelled" if number < len(known) else "unlabelled"
-            rows.append((identity, role, None if hidden else name, identity))
-            truth[identity] = number
-            picture = draw(number, image) if draw else rng.integers(0, 256, (size, size, 3))
-            pictures.append(np.asarray(picture, np.uint8))
-    store = folder.parent / f"{folder.name}-store"
-    _write_store(store, [row[0] for row in rows], pictures)
-    split = Split(
-        pa.Table.from_pylist([dict(zip(ROLES.names, row, strict=True)) for row in rows], ROLES),
-        tuple(known),
-        tuple(novel) if labelled_novel else (),
-        Basis("images.parquet", "ab" * 32, None, "group", 7, 0.75, 0.2, 0.0),
-    )
-    split.write(folder.parent / f"{folder.name}-split")
-    basis = PredictionBasis(
-        str(folder), "split:test", method, list(types), len(known), split.digest(), selection,
-        "cd" * 32, 3, "0123abc",
-    )  # fmt: skip
-    for role in ("test", "unlabelled"):
-        ids = split.with_role(role)["id"].to_pylist()
-        table = _predict(rng, [(i, truth[i]) for i in ids], basis, dim=dim, absorb=absorb)
-        Predictions(table, basis).write(folder / "predictions" / f"{role}.parquet")
-        if role == "test":
-            scores = _score(table, truth, split, basis)
-    _write(folder / "scores.json", scores)
-    _write(folder / "run.json", _note(folder, split, basis, method))
-    (folder / "settings.toml").write_text("epochs = 3\n[method]\nccr_weight = 0.2 # <b>\n")
-    lines = [{"kind": "step", "loss": 3.0}]
-    lines += [_epoch(epoch, 3, len(types)) for epoch in range(3)]
-    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return folder
-
-
-def _write(path, value):
-    path.write_text(json.dumps(value))
-
-
-def _write_store(folder, ids, pictures):
-    folder.mkdir(parents=True)
-    np.stack(pictures).tofile(folder / "pixels.bin")
-    rows = [{"id": i, "sha256": hashlib.sha256(i.encode()).hexdigest()} for i in ids]
-    basis = StoreBasis(pictures[0].shape[0], "none", "pillow", "ef" * 32)
-    write_notes(folder, pa.Table.from_pylist(rows, IDS), basis, "ef" * 32, {})
-
-
-def _predict(rng, pairs, basis, *, dim, absorb):
-    centres = np.random.default_rng(5).normal(size=(len(basis.classes), dim))
-    rows = []
-    for identity, number in pairs:
-        index = min(number, len(basis.classes) - 1)
-        if number >= basis.num_known and rng.random() < absorb:
-            index = number % basis.num_known
-        confidence = float(rng.uniform(0.4, 1.0))
-        rows.append(
-            {
-                "id": identity,
-                "prediction": basis.classes[index],
-                "index": index,
-                "confidence": confidence,
-                "novel": index >= basis.num_known,
-                "top_index": [index],
-                "top_probability": [confidence],
-                "embedding": (
-                    0.6 * centres[index]
-                    + centres[min(number, len(basis.classes) - 1)]
-                    + rng.normal(size=dim) * 0.35
-                ).tolist(),
-            }
-        )
-    return pa.Table.from_pylist(rows, PREDICTED)
-
-
-def _score(table, truth, split, basis):
-    names = [*split.known, *split.novel]
-    numbers = np.array([truth[i] for i in table["id"].to_pylist()], int)
-    index = table["index"].to_numpy()
-    columns = sorted(set(index.tolist()))
-    counts = [[int(((numbers == r) & (index == c)).sum()) for c in columns] for r in range(len(names))]
-    novel = numbers >= len(split.known)
-    part = {"acc": 0.9123, "nmi": 0.85, "ari": 0.8}
-    none = {"acc": 0.0, "nmi": 0.0, "ari": 0.0}
-    parts = {"all": part, "known": part, "novel": part if novel.any() else none}
-    confidence = table["confidence"].to_numpy()
-    right = numbers == index
-    bins = []
-    for low in np.arange(0, 1, 0.1):
-        inside = (confidence > low) & (confidence <= low + 0.1)
-        n = int(inside.sum())
-        bins.append(
-            {"low": float(low), "high": float(low) + 0.1, "count": n,
-             "confidence": float(confidence[inside].mean()) if n else None,
-             "accuracy": float(right[inside].mean()) if n else None}
-        )  # fmt: skip
-    return {
-        "schema": "owdfa/scores/1",
-        "basis": {
-            "split_digest": split.digest(), "rule": "group", "protocol": None, "seed": 3,
-            "selection": basis.selection, "run": basis.run, "method": basis.method,
-            "weights_digest": basis.weights_digest, "commit": basis.commit, "images": "split:test",
-        },
-        "num_images": {"all": len(novel), "known": int((~novel).sum()), "novel": int(novel.sum())},
-        "conventions": {"paper": parts, "gcd-v2": parts},
-        "num_classes": {"true": len(names), "predicted": len(columns), "live": len(basis.classes)},
-        "num_novel": {"true": len(split.novel), "discovered": len(split.novel)},
-        "novel_given_to_known": float((index[novel] < len(split.known)).mean()) if novel.any() else None,
-        "known_given_to_novel": 0.0,
-        "calibration": {"mean_confidence": float(confidence.mean()), "accuracy": float(right.mean()),
-                        "ece": 0.1, "bins": bins},
-        "per_class": [
-            {"class": name, "novel": row >= len(split.known), "num_images": sum(counts[row]),
-             "acc_paper": 0.9, "acc_gcd_v2": 0.8,
-             "matched_to": basis.classes[row] if row in columns else None}
-            for row, name in enumerate(names)
-        ],
-        "confusion": {"rows": names, "columns": [basis.classes[c] for c in columns], "counts": counts},
-    }  # fmt: skip
-
-
-def _note(folder, split, basis, method):
-    return {
-        "schema": "owdfa/run/1", "method": method, "backbone": "timm/resnet18", "known": list(split.known),
-        "num_known": basis.num_known, "classes": "auto", "num_classes": 20,
-        "split": str(folder.parent / f"{folder.name}-split"), "split_digest": split.digest(),
-        "store": str(folder.parent / f"{folder.name}-store"), "image_size": 16,
-        "mean": [0.5] * 3, "std": [0.5] * 3, "seed": 3, "selection": basis.selection,
-        "commit": basis.commit, "environment": {"python": "3.11", "platform": "<Linux>"},
-        "trained_epochs": 3, "complete": True,
-    }  # fmt: skip
-
-
-def _epoch(epoch, epochs, live):
-    fall = np.exp(-3 * epoch / epochs)
-    return {
-        "kind": "epoch", "epoch": epoch, "loss": 3 * fall + 0.4, "ce": 1.4 * fall, "reg": 0.3 * fall,
-        "acr": 0.5 * fall if epoch > 1 else 0.0, "ccr": 0.9 * fall, "novel_threshold": 0.85 * (1 - fall),
-        "num_live": live + round(12 * fall), "labelled_accuracy": 1 - 0.7 * fall,
-        "images_per_second": 200.0, "lr": 0.001,
-    }  # fmt: skip
+DASH = "\N{EN DASH}"
 
 
 class Tags(HTMLParser):
@@ -324,8 +156,19 @@ def test_scores_of_other_weights_are_refused(tmp_path):
     run = make_run(tmp_path / "run", per_class=3)
     scores = json.loads((run / "scores.json").read_text())
     scores["basis"]["weights_digest"] = "00" * 32
-    _write(run / "scores.json", scores)
+    write(run / "scores.json", scores)
     with pytest.raises(UserError, match=r"scores\.json: belongs to another set of weights"):
+        report(run, tmp_path / "page.html")
+
+
+def test_predictions_made_before_the_last_training_are_refused(tmp_path):
+    run = make_run(tmp_path / "run", per_class=3)
+    note = run / "checkpoints" / "last" / "checkpoint.json"
+    note.parent.mkdir(parents=True)
+    write(note, {"weights": "cd" * 32})
+    report(run, tmp_path / "page.html")
+    write(note, {"weights": "00" * 32})
+    with pytest.raises(UserError, match=r"test\.parquet: belongs to another set of weights"):
         report(run, tmp_path / "page.html")
 
 
@@ -336,7 +179,7 @@ def test_without_truth_the_discovered_types_come_from_the_unlabelled_images(tmp_
     assert "cannot be scored" in page
     assert "In truth" not in page
     assert "Among 48 unlabelled images" in page
-    assert "<td>–</td>" in page  # novel scores
+    assert f"<td>{DASH}</td>" in page  # novel scores
 
 
 def test_embeddings_are_optional(tmp_path):
@@ -351,7 +194,9 @@ def test_embeddings_are_optional(tmp_path):
     assert "map" not in _plots(tags)
 
 
-@pytest.mark.parametrize("content", ["[]", '{"schema": "owdfa/run/9"}', '{"schema": "owdfa/run/1"}'])
+@pytest.mark.parametrize(
+    "content", ["[]", '{"schema": "owdfa/run/9"}', '{"schema": "owdfa/run/1"}']
+)
 def test_what_is_no_run_is_refused(tmp_path, content):
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(UserError, match=r"run\.json: (is not a run|the run has no split)"):
@@ -384,7 +229,11 @@ def test_confusion_keeps_every_count_and_puts_matches_on_the_diagonal():
     facts = [("b", True, "n2"), ("a", False, "a"), ("c", True, None), ("d", True, "n1")]
     per_class = [{"class": c, "novel": n, "matched_to": m} for c, n, m in facts]
     counts = np.arange(16).reshape(4, 4)
-    table = {"rows": ["b", "a", "c", "d"], "columns": ["a", "n1", "n2", "n3"], "counts": counts.tolist()}
+    table = {
+        "rows": ["b", "a", "c", "d"],
+        "columns": ["a", "n1", "n2", "n3"],
+        "counts": counts.tolist(),
+    }
     ordered = order_confusion({"per_class": per_class, "confusion": table})
     assert ordered.rows == ["a", "b", "c", "d"]
     assert ordered.columns == ["a", "n2", "n1", "n3"]
@@ -399,14 +248,12 @@ def test_curves_show_what_is_logged():
     assert curves([], 4) == []
     supervised = [{"kind": "epoch", "epoch": 0, "loss": 1.0, "ce": 1.0, "labelled_accuracy": 0.5}]
     assert [figure.id for figure in curves(supervised, 4)] == ["losses", "accuracy"]
-    names = [[trace.name for trace in f.plot.data] for f in curves([_epoch(0, 3, 5)], 4)]
-    assert names == [["loss", "ce", "reg", "acr", "ccr"], ["novel threshold"], ["num live"],
+    names = [[trace.name for trace in f.plot.data] for f in curves([epoch_record(0, 3, 5)], 4)]
+    assert names == [["loss", "ce", "r", "acr", "ccr"], ["novel threshold"], ["num live"],
                      ["labelled accuracy"]]  # fmt: skip
 
 
 def test_types_agree_with_counts_by_hand(run):
-    from owdfa.images.store import Store
-
     evidence = gather(run)
     entries = describe_types(evidence, Store.open(evidence.run["store"]))
     predicted = evidence.shown.table["prediction"].to_pylist()
@@ -488,4 +335,4 @@ def test_numbers_in_words():
     assert counted(0, "type") == "0 types"
     assert counted(12345, "image") == "12,345 images"
     assert percent(0.88349) == "88.3"
-    assert percent(None) == "–"
+    assert percent(None) == DASH

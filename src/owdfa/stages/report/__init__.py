@@ -37,7 +37,7 @@ def report(
     from owdfa.stages.report.gallery import describe_types
     from owdfa.stages.report.page import render
 
-    step = on_progress or (lambda done, total: None)
+    step = on_progress or (lambda _done, _total: None)
     run, output = Path(run), Path(output)
     evidence = gather(run)
     other = gather_baseline(Path(baseline), evidence) if baseline else None

@@ -1,7 +1,6 @@
 """Gather what the page rests on from the files of a run, and make those that are missing."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -177,7 +176,12 @@ def _predictions(run: Path, role: str, split_digest: str) -> Predictions:
 
         predict(run, f"split:{role}", path)
     predictions = Predictions.read(path)
-    _agree(path, predictions.basis.split_digest, split_digest, "split")
+    basis = predictions.basis
+    _agree(path, basis.split_digest, split_digest, "split")
+    checkpoint = run / "checkpoints" / basis.selection / "checkpoint.json"
+    if checkpoint.exists():  # a run that was trained on since has other weights now
+        weights = read_json(checkpoint, what="a checkpoint")["weights"]
+        _agree(path, basis.weights_digest, weights, "set of weights")
     return predictions
 
 
@@ -190,12 +194,12 @@ def _scores(run: Path, predictions: Predictions) -> dict[str, Any]:
     scores: dict[str, Any] = read_json(path, what=_SCORES)
     if not isinstance(scores, dict) or scores.get("schema") != "owdfa/scores/1":
         raise UserError(f"{path}: is not {_SCORES}")
-    digest = predictions.basis.weights_digest
-    _agree(path, scores["basis"]["weights_digest"], digest, "set of weights")
+    weights = predictions.basis.weights_digest
+    _agree(path, scores["basis"]["weights_digest"], weights, "set of weights")
     return scores
 
 
-def _agree(path: Path, found: Any, expected: Callable[[], str] | str, what: str) -> None:
+def _agree(path: Path, found: Any, expected: Any, what: str) -> None:
     """Refuse to mix numbers of two splits or two sets of weights on one page."""
     if found != expected:
         raise UserError(f"{path}: belongs to another {what}; delete it and run the command again")

@@ -12,7 +12,7 @@ from PIL import Image
 from owdfa.images.store import Store
 from owdfa.stages.report.content import Evidence
 
-NUM_EXAMPLES = {True: 8, False: 6}  # of a novel type, of a known one
+NUM_EXAMPLES = {True: 8, False: 5}  # of a novel type, of a known one
 _NUM_UNSURE = {True: 2, False: 0}  # how many of these are the least confident
 _SIZE = {True: 96, False: 64}  # longest side of an example in pixels
 MAX_TYPES = 60  # with examples, of each kind: an unpruned run may have hundreds of types

@@ -15,7 +15,8 @@ function template() {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("--ink") },
       hoverlabel: { bgcolor: colour("--sheet"), bordercolor: colour("--rule"), font: { color: colour("--ink") }, align: "left" },
-      margin: { l: 8, r: 8, t: 8, b: 8 }, xaxis: axis, yaxis: axis, bargap: 0.02,
+      annotationdefaults: { bgcolor: colour("--veil"), borderpad: 1 },
+      margin: { l: 8, r: 20, t: 8, b: 8 }, xaxis: axis, yaxis: axis, bargap: 0.02,
       dragmode: narrow.matches ? false : "zoom",
     },
   };
@@ -25,8 +26,8 @@ function draw() {
   for (const holder of document.querySelectorAll(".plot")) {
     const figure = JSON.parse(document.getElementById(`${holder.id}-data`).textContent);
     figure.layout.template = template();
-    if (narrow.matches && figure.layout.showlegend !== false) figure.layout.legend = { orientation: "h", y: 0 , yanchor: "top" };
-    const settings = { responsive: true, displaylogo: false, displayModeBar: holder.id === "map" && !narrow.matches, showSendToCloud: false };
+    if (narrow.matches && holder.id === "map") figure.layout.legend = { orientation: "h", y: 0, yanchor: "top" };
+    const settings = { responsive: true, displaylogo: false, displayModeBar: false, doubleClick: "reset" };
     Plotly.react(holder, figure.data, figure.layout, settings);
   }
 }

@@ -18,11 +18,11 @@ from plotly.offline import get_plotlyjs
 
 from owdfa.stages.report import wording
 from owdfa.stages.report.content import Evidence
+from owdfa.stages.report.curves import curves
 from owdfa.stages.report.embedding import Map
 from owdfa.stages.report.figures import (
     Figure,
     confusion_matrix,
-    curves,
     embedding_map,
     order_confusion,
     reliability,
@@ -57,7 +57,7 @@ def render(
     """
     sections = _sections(evidence, chart)
     scripts = _scripts()
-    return _template().render(
+    page: str = _template().render(
         evidence=evidence,
         headline=wording.headline(evidence),
         verdict=wording.verdict(evidence),
@@ -71,6 +71,7 @@ def render(
         style=Markup(_asset("page.css")),  # noqa: S704
         scripts=[Markup(script) for script in scripts],  # noqa: S704
     )
+    return page
 
 
 def _sections(evidence: Evidence, chart: Map | None) -> list[tuple[str, list[Figure]]]:
@@ -118,7 +119,7 @@ def _basis(evidence: Evidence) -> list[tuple[str, Any]]:
         ("Method", shown.method),
         ("Backbone", run["backbone"]),
         ("Number of types told", run["classes"] if run["classes"] != "auto" else "none (auto)"),
-        ("Epochs trained", run["trained_epochs"]),
+        ("Epochs trained", f"{run['trained_epochs']}{'' if run['complete'] else ', unfinished'}"),
         ("Checkpoint chosen by", shown.selection),
         ("Weights, SHA-256", shown.weights_digest),
         ("Commit", shown.commit),

@@ -6,6 +6,7 @@ import numpy as np
 
 from owdfa.stages.report.content import Evidence
 
+_NONE = "\N{EN DASH}"
 _NOTICEABLE = 0.05  # gap between confidence and accuracy that is worth a word
 
 
@@ -74,7 +75,7 @@ def _sureness(calibration: dict[str, Any]) -> str:
 
 def percent(share: float | None) -> str:
     """A share as the tables write it: ``0.883`` is ``88.3``; a dash when there is none."""
-    return "–" if share is None else f"{100 * share:.1f}"
+    return _NONE if share is None else f"{100 * share:.1f}"
 
 
 def counted(number: int, noun: str) -> str:

@@ -1,0 +1,192 @@
+"""A run folder as the stages before the report leave it, written by hand."""
+
+import hashlib
+import json
+
+import numpy as np
+import pyarrow as pa
+
+from owdfa.images.store import IDS, StoreBasis, write_notes
+from owdfa.records.predictions import SCHEMA as PREDICTED
+from owdfa.records.predictions import PredictionBasis, Predictions
+from owdfa.records.split import SCHEMA as ROLES
+from owdfa.records.split import Basis, Split
+
+HOSTILE = "<script>alert('x')</script>&\"{{ 7 * 7 }}"
+KNOWN = ["real", HOSTILE]
+NOVEL = ["swap/3", "edit <b>4</b>"]
+TYPES = [*KNOWN, "novel-01", "novel-02", "novel-03"]
+DIM = 6
+
+
+def make_run(
+    folder,
+    *,
+    known=KNOWN,
+    novel=NOVEL,
+    types=TYPES,
+    per_class=12,
+    size=16,
+    seed=0,
+    dim=DIM,
+    selection="last",
+    labelled_novel=True,
+    draw=None,
+    method="cal",
+    absorb=0.25,
+):
+    """Write a run folder by hand, with its store, split, predictions and scores."""
+    rng = np.random.default_rng(seed)
+    rows, pictures, truth = [], [], {}
+    for number, name in enumerate([*known, *novel]):
+        for image in range(2 * per_class):
+            identity = f"{number:02d}/{'<i>' if number == 1 else ''}{image:04d}.png"
+            test = image % 2 == 0 and (number < len(known) or labelled_novel)
+            hidden = number >= len(known) and not labelled_novel
+            role = "test" if test else "labelled" if number < len(known) else "unlabelled"
+            rows.append((identity, role, None if hidden else name, identity))
+            truth[identity] = number
+            picture = draw(number, image) if draw else rng.integers(0, 256, (size, size, 3))
+            pictures.append(np.asarray(picture, np.uint8))
+    store = folder.parent / f"{folder.name}-store"
+    _write_store(store, [row[0] for row in rows], pictures)
+    split = Split(
+        pa.Table.from_pylist([dict(zip(ROLES.names, row, strict=True)) for row in rows], ROLES),
+        tuple(known),
+        tuple(novel) if labelled_novel else (),
+        Basis("images.parquet", "ab" * 32, None, "group", 7, 0.75, 0.2, 0.0),
+    )
+    split.write(folder.parent / f"{folder.name}-split")
+    basis = PredictionBasis(
+        str(folder), "split:test", method, list(types), len(known), split.digest(), selection,
+        "cd" * 32, 3, "0123abc",
+    )  # fmt: skip
+    for role in ("test", "unlabelled"):
+        ids = split.with_role(role)["id"].to_pylist()
+        table = _predict(rng, [(i, truth[i]) for i in ids], basis, dim=dim, absorb=absorb)
+        Predictions(table, basis).write(folder / "predictions" / f"{role}.parquet")
+        if role == "test":
+            scores = _score(table, truth, split, basis)
+    write(folder / "scores.json", scores)
+    write(folder / "run.json", _note(folder, split, basis, method))
+    (folder / "settings.toml").write_text("epochs = 3\n[method]\nccr_weight = 0.2 # <b>\n")
+    lines = [{"kind": "step", "loss": 3.0}]
+    lines += [epoch_record(epoch, 3, len(types)) for epoch in range(3)]
+    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def write(path, value):
+    path.write_text(json.dumps(value))
+
+
+def _write_store(folder, ids, pictures):
+    folder.mkdir(parents=True)
+    np.stack(pictures).tofile(folder / "pixels.bin")
+    rows = [{"id": i, "sha256": hashlib.sha256(i.encode()).hexdigest()} for i in ids]
+    basis = StoreBasis(pictures[0].shape[0], "none", "pillow", "ef" * 32)
+    write_notes(folder, pa.Table.from_pylist(rows, IDS), basis, "ef" * 32, {})
+
+
+def _predict(rng, pairs, basis, *, dim, absorb):
+    centres = np.random.default_rng(5).normal(size=(len(basis.classes), dim))
+    rows = []
+    for identity, number in pairs:
+        index = min(number, len(basis.classes) - 1)
+        if number >= basis.num_known and rng.random() < absorb:
+            index = number % basis.num_known
+        confidence = float(rng.uniform(0.4, 1.0))
+        rows.append(
+            {
+                "id": identity,
+                "prediction": basis.classes[index],
+                "index": index,
+                "confidence": confidence,
+                "novel": index >= basis.num_known,
+                "top_index": [index],
+                "top_probability": [confidence],
+                "embedding": (
+                    0.6 * centres[index]
+                    + centres[min(number, len(basis.classes) - 1)]
+                    + rng.normal(size=dim) * 0.8
+                ).tolist(),
+            }
+        )
+    return pa.Table.from_pylist(rows, PREDICTED)
+
+
+def _score(table, truth, split, basis):
+    names = [*split.known, *split.novel]
+    numbers = np.array([truth[i] for i in table["id"].to_pylist()], int)
+    index = table["index"].to_numpy()
+    columns = sorted(set(index.tolist()))
+    counts = [
+        [int(((numbers == r) & (index == c)).sum()) for c in columns] for r in range(len(names))
+    ]
+    novel = numbers >= len(split.known)
+    part = {"acc": 0.9123, "nmi": 0.85, "ari": 0.8}
+    none = {"acc": 0.0, "nmi": 0.0, "ari": 0.0}
+    parts = {"all": part, "known": part, "novel": part if novel.any() else none}
+    absorbed = float((index[novel] < len(split.known)).mean()) if novel.any() else None
+    confidence = table["confidence"].to_numpy()
+    right = numbers == index
+    bins = []
+    for low in np.arange(0, 1, 0.1):
+        inside = (confidence > low) & (confidence <= low + 0.1)
+        n = int(inside.sum())
+        bins.append(
+            {"low": float(low), "high": float(low) + 0.1, "count": n,
+             "confidence": float(confidence[inside].mean()) if n else None,
+             "accuracy": float(right[inside].mean()) if n else None}
+        )  # fmt: skip
+    return {
+        "schema": "owdfa/scores/1",
+        "basis": {
+            "split_digest": split.digest(), "rule": "group", "protocol": None, "seed": 3,
+            "selection": basis.selection, "run": basis.run, "method": basis.method,
+            "weights_digest": basis.weights_digest, "commit": basis.commit, "images": "split:test",
+        },
+        "num_images": {"all": len(novel), "known": int((~novel).sum()), "novel": int(novel.sum())},
+        "conventions": {"paper": parts, "gcd-v2": parts},
+        "num_classes": {"true": len(names), "predicted": len(columns), "live": len(basis.classes)},
+        "num_novel": {"true": len(split.novel), "discovered": len(split.novel)},
+        "novel_given_to_known": absorbed,
+        "known_given_to_novel": 0.0,
+        "calibration": {
+            "mean_confidence": float(confidence.mean()), "accuracy": float(right.mean()),
+            "ece": 0.1, "bins": bins,
+        },
+        "per_class": [
+            {"class": name, "novel": row >= len(split.known), "num_images": sum(counts[row]),
+             "acc_paper": 0.9, "acc_gcd_v2": 0.8,
+             "matched_to": basis.classes[row] if row in columns else None}
+            for row, name in enumerate(names)
+        ],
+        "confusion": {
+            "rows": names, "columns": [basis.classes[c] for c in columns], "counts": counts,
+        },
+    }  # fmt: skip
+
+
+def _note(folder, split, basis, method):
+    return {
+        "schema": "owdfa/run/1", "method": method, "backbone": "timm/resnet18",
+        "known": list(split.known),
+        "num_known": basis.num_known, "classes": "auto", "num_classes": 20,
+        "split": str(folder.parent / f"{folder.name}-split"), "split_digest": split.digest(),
+        "store": str(folder.parent / f"{folder.name}-store"), "image_size": 16,
+        "mean": [0.5] * 3, "std": [0.5] * 3, "seed": 3, "selection": basis.selection,
+        "commit": basis.commit, "environment": {"python": "3.11", "platform": "<Linux>"},
+        "trained_epochs": 3, "complete": True,
+    }  # fmt: skip
+
+
+def epoch_record(epoch, epochs, live):
+    fall = np.exp(-3 * epoch / epochs)
+    return {
+        "kind": "epoch", "epoch": epoch, "loss": 3 * fall + 0.4, "ce": 1.4 * fall, "r": 0.3 * fall,
+        "acr": 0.5 * fall if epoch > 1 else 0.0, "ccr": 0.9 * fall,
+        "novel_threshold": 0.85 * (1 - fall),
+        "num_live": live + round(12 * fall), "labelled_accuracy": 1 - 0.7 * fall,
+        "images_per_second": 200.0, "lr": 0.001,
+    }  # fmt: skip
