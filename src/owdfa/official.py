@@ -1,21 +1,25 @@
 """Checkpoints of CAL as its authors publish them."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from owdfa.backbones.base import Backbone
+from owdfa import checkpoint
+from owdfa.assembly import empty_method
 from owdfa.errors import UserError
-from owdfa.methods.cal import CAL, CALSettings
+from owdfa.methods.cal import CALSettings
+from owdfa.protocol import Protocol, read_protocol
+from owdfa.runs import Run, create_imported
+from owdfa.settings import RunSettings, load_settings
 from owdfa.weights import read_state
 
-_NAMES = (
-    ("encoder.encoder.", "backbone.network."),
-    ("encoder.fft_attn_module.freq_attn_net.", "ffe.mask."),
-    ("encoder.bottleneck.", "neck.norm."),
-)
+_NAMES = {
+    "encoder.encoder.": "backbone.network.",
+    "encoder.fft_attn_module.freq_attn_net.": "ffe.mask.",
+    "encoder.bottleneck.": "neck.norm.",
+}
 _PROTOTYPES = "encoder.fc2"
 _UNUSED = "encoder.encoder.fc."  # the classifier of the backbone's pre-training
 
@@ -26,6 +30,35 @@ class Official(NamedTuple):
     state: dict[str, Tensor]  # what ``CAL.load_state_dict`` takes
     num_classes: int  # prototypes that there is room for
     num_live: int  # those that live
+
+
+def import_checkpoint(
+    file: Path, output: Path, *, method: str, protocol: str, backbone: str, size: int
+) -> Run:
+    """Turn a released checkpoint into a run that predicts.
+
+    Args:
+        file: The checkpoint.
+        output: The run folder to make.
+        method: Its method; only ``"cal"`` has released checkpoints in a form that is known here.
+        protocol: The protocol that it was trained on, e.g. ``"owdfa40/p1"``: names its classes.
+        backbone: Its network; for the release, ``"timm/resnet50"``.
+        size: Side of its input images in pixels.
+
+    Raises:
+        UserError: The file cannot be read without unpickling, is no checkpoint of CAL, or does not
+            belong to the protocol or the backbone; or ``output`` holds a run already.
+    """
+    if method != "cal":
+        raise UserError(f"{file}: checkpoints of {method!r} cannot be imported, only those of cal")
+    official, classes = read_official(file), read_protocol(protocol)
+    settings = _settings(official, classes, file, backbone, size)
+    # Checked here, so that a misfit is told of the file.
+    checkpoint.fit(empty_method(settings, len(classes.known)), official.state, str(file))
+    # The release detects faces as it tests, and resizes them to the size of the input at once.
+    return create_imported(
+        output, settings, classes.known, official.state, faces="dlib", store_size=size
+    )
 
 
 def read_official(path: Path) -> Official:
@@ -39,60 +72,44 @@ def read_official(path: Path) -> Official:
     """
     found = read_state(path)
     prototypes = found.get(_PROTOTYPES)
-    if prototypes is None or prototypes.dim() != 2:
+    if prototypes is None or prototypes.dim() != 2 or not prototypes.any():
         raise UserError(
             f"{path}: is no released checkpoint of CAL; it lacks {_PROTOTYPES!r}, the prototypes"
         )
-    state = {}
-    for name, value in found.items():
-        for theirs, ours in _NAMES:
-            if name.startswith(theirs) and not name.startswith(_UNUSED):
-                state[ours + name.removeprefix(theirs)] = value
-    num_classes = len(prototypes)
-    num_live = num_classes - int(prototypes.flip(0).eq(0).all(dim=1).int().cumprod(0).sum())
+    num_classes, num_live = len(prototypes), int(prototypes.any(dim=1).nonzero().max()) + 1
+    state = {
+        ours + name.removeprefix(theirs): tensor
+        for name, tensor in found.items()
+        for theirs, ours in _NAMES.items()
+        if name.startswith(theirs) and not name.startswith(_UNUSED)
+    }
     state["prototypes.vectors"] = prototypes
     state["prototypes.live"] = torch.tensor(num_live)
-    state["novel_threshold"] = torch.zeros((), dtype=prototypes.dtype)
-    state["agreed"] = torch.zeros(2, 2, dtype=prototypes.dtype)
+    state["novel_threshold"] = torch.zeros(())
+    state["agreed"] = torch.zeros(2, 2)
     state["usage"] = torch.zeros(num_classes, dtype=torch.int64)
     return Official(state, num_classes, num_live)
 
 
-def import_official(path: Path, backbone: Backbone, num_known: int, num_classes: int) -> CAL:
-    """Turn a released checkpoint into a CAL that predicts.
-
-    Args:
-        path: The checkpoint.
-        backbone: Of the architecture that it was trained with, for the release a ResNet-50 of timm.
-        num_known: Known classes of the protocol that it was trained on.
-        num_classes: All classes of that protocol.
-
-    Raises:
-        UserError: The file cannot be read, or does not belong to the protocol or the backbone.
-    """
-    official = read_official(path)
-    settings = CALSettings()
-    unknown = settings.prototypes_per_known * num_known
-    if official.num_classes not in (num_classes, unknown) or official.num_live < num_known:
+def _settings(
+    official: Official, protocol: Protocol, file: Path, backbone: str, size: int
+) -> RunSettings:
+    """The settings of the run, after the number of prototypes was checked against the protocol."""
+    num_known, num_all = len(protocol.known), len(protocol.known) + len(protocol.novel)
+    unknown = CALSettings().prototypes_per_known * num_known
+    if official.num_classes not in (num_all, unknown) or official.num_live < num_known:
         raise UserError(
-            f"{path}: has {official.num_classes} prototypes ({official.num_live} live); a protocol"
-            f" of {num_known} known classes among {num_classes} asks for {num_classes}, or for"
-            f" {unknown} when their number was unknown; name the protocol that it was trained on"
+            f"{file}: has {official.num_classes} prototypes, {official.num_live} of them live; a"
+            f" protocol of {num_all} classes, {num_known} of them known, asks for {num_all}, or for"
+            f" {unknown} when their number was not known; name its own with --protocol"
         )
-    told = num_classes if official.num_classes == num_classes else None
-    method = CAL(backbone, num_known, told, settings)
-    own = method.state_dict()
-    wrong = [
-        name
-        for name in own.keys() | official.state.keys()
-        if name not in own
-        or name not in official.state
-        or own[name].shape != official.state[name].shape
-    ]
-    if wrong:
-        raise UserError(
-            f"{path}: was not trained with backbone {backbone.name} ({len(wrong)} weights do not"
-            f" fit, e.g. {min(wrong)!r}); name its own with --backbone"
-        )
-    method.load_state_dict(official.state)
-    return method
+    classes: int | Literal["auto"] = num_all if official.num_classes == num_all else "auto"
+    return load_settings(
+        explicit={
+            "method": {"name": "cal"},
+            "backbone": {"name": backbone},
+            "data": {"views": {"size": size}},
+            "classes": classes,
+            "selection": "oracle",  # the release picks its checkpoints by test labels
+        }
+    )

@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from owdfa.checkpoint import fit
 from owdfa.errors import UserError
 
 # Where trained models of this field keep their backbone.
@@ -59,19 +60,11 @@ def load_weights(network: nn.Module, path: Path) -> None:
     Raises:
         UserError: The file cannot be read, or is not of this network.
     """
-    state = _without_prefix(read_state(path))
-    own = network.state_dict()
-    missing = [name for name in own if name not in state]
-    extra = [n for n in state if n not in own and n.split(".")[0] not in _CLASSIFIERS]
-    other = [n for n in own if n in state and own[n].shape != state[n].shape]
-    problems = [
-        f"{what} {len(found)}, e.g. {found[0]!r}"
-        for what, found in (("missing", missing), ("unknown", extra), ("of other shape", other))
-        if found
-    ]
-    if problems:
-        raise UserError(f"{path}: is not of this network (weights {'; '.join(problems)})")
-    network.load_state_dict({name: state[name] for name in own})
+    state, own = _without_prefix(read_state(path)), network.state_dict()
+    kept = {n: v for n, v in state.items() if n in own or n.split(".")[0] not in _CLASSIFIERS}
+    # Old files do not count BatchNorm's batches, and nothing here reads that count.
+    counts = {n: v for n, v in own.items() if n.endswith(".num_batches_tracked")}
+    fit(network, counts | kept, str(path))
 
 
 def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -68,7 +68,7 @@ def check_model(library: str, model: str, models: list[str]) -> None:
     """Raise a ``UserError`` that names the nearest model when ``model`` is not among them."""
     if model not in models:
         near = get_close_matches(model, models, n=1)
-        remedy = f"did you mean {near[0]!r}?" if near else "owdfa backbones lists them"
+        remedy = f"did you mean {near[0]!r}?" if near else "owdfa backbones lists the libraries"
         raise UserError(f"no backbone named {library}/{model}; {remedy}")
 
 
