@@ -1,0 +1,189 @@
+import multiprocessing
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from owdfa.config import fill
+from owdfa.errors import UserError
+from owdfa.images.store import Store
+from owdfa.images.views import PlainView
+from owdfa.images.workers import ordered_map
+from owdfa.loader import (
+    LoaderSettings,
+    TrainingLoader,
+    epoch_order,
+    file_batches,
+    plain_batches,
+)
+from owdfa.records.split import TrainingRows
+from owdfa.records.training import UNLABELLED
+from tiny_store import make_store
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+PLAIN = PlainView(8, MEAN, STD)
+
+
+def make_loader(folder, count=22, seed=5, **changes):
+    ids = [f"{i:03}" for i in range(count)]
+    if not folder.exists():
+        make_store(folder, ids, size=9)
+    labels = np.where(np.arange(count) % 4 == 0, np.arange(count) % 3, UNLABELLED)
+    chosen = fill(LoaderSettings, {"batch_size": 8, "views": {"size": 8}} | changes, "test")
+    rows = TrainingRows(ids[::-1], labels)
+    return TrainingLoader(Store.open(folder), rows, chosen, mean=MEAN, std=STD, seed=seed)
+
+
+def same(one, other):
+    """Whether two epochs are equal to the bit."""
+    pairs = zip(one, other, strict=True)
+    return len(one) == len(other) and all(
+        torch.equal(x, y)
+        for a, b in pairs
+        for x, y in zip((*a.views, a.labels, a.rows), (*b.views, b.labels, b.rows), strict=True)
+    )
+
+
+def test_workers_change_no_bit(tmp_path):
+    here = make_loader(tmp_path / "s")
+    elsewhere = make_loader(tmp_path / "s", workers=2)
+    for epoch in (0, 1):
+        assert same(list(here.epoch(epoch)), list(elsewhere.epoch(epoch)))
+    unfinished = elsewhere.epoch(2)
+    next(unfinished)
+    assert same(list(here.epoch(3)), list(elsewhere.epoch(3)))
+
+
+def test_an_epoch_needs_no_history(tmp_path):
+    first, second = make_loader(tmp_path / "s"), make_loader(tmp_path / "s")
+    past = [list(first.epoch(epoch)) for epoch in range(3)]
+    assert same(list(second.epoch(2)), past[2])
+    assert not same(past[1], past[2])
+    assert same(list(second.epoch(2, start=1)), past[2][1:])
+
+
+def test_the_seed_decides(tmp_path):
+    one, other = make_loader(tmp_path / "s", seed=1), make_loader(tmp_path / "s", seed=2)
+    assert not same(list(one.epoch(0)), list(other.epoch(0)))
+
+
+def test_the_training_s_random_numbers_are_left_alone(tmp_path):
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    list(make_loader(tmp_path / "s").epoch(0))
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_batches_hold_the_image_and_label_of_their_rows(tmp_path):
+    views = {"size": 9, "crop_size": 9, "flip": 0.0, "crop": 0.0, "jitter": 0.0}
+    loader = make_loader(tmp_path / "s", views=views)
+    pixels = Store.open(tmp_path / "s").pixels
+    for batch in loader.epoch(0):
+        assert batch.rows.dtype == batch.labels.dtype == torch.int64
+        # Row r of the training table is image 21 - r of the store.
+        expected = PlainView(9, MEAN, STD)(pixels[21 - batch.rows.numpy()])
+        assert all(torch.equal(view, expected) for view in batch.views)
+        labels = torch.where(batch.rows % 4 == 0, batch.rows % 3, UNLABELLED)
+        assert torch.equal(batch.labels, labels)
+
+
+@pytest.mark.parametrize(
+    ("num", "sizes"), [(16, [8, 8]), (17, [8, 8]), (18, [8, 8, 2]), (7, [7]), (40, [8] * 5)]
+)
+def test_the_last_batch_is_kept_unless_it_is_one_image(tmp_path, num, sizes):
+    loader = make_loader(tmp_path / "s", images_per_epoch=num)
+    assert [len(batch.rows) for batch in loader.epoch(0)] == sizes
+    assert len(loader) == loader.num_steps == len(sizes)
+
+
+def test_one_image_cannot_be_trained_on(tmp_path):
+    with pytest.raises(UserError, match="1 images to train on"):
+        make_loader(tmp_path / "s", count=1)
+
+
+def test_a_loader_can_be_sent_to_a_spawned_process(tmp_path):
+    loader = make_loader(tmp_path / "s")
+    dataset = pickle.loads(pickle.dumps(loader._batches.dataset))
+    assert same([dataset[0, 1]], [list(loader.epoch(0))[1]])
+
+
+def test_half_of_the_draws_are_labelled_and_each_image_is_as_likely():
+    labels = np.full(1000, UNLABELLED)
+    labels[::50] = 1  # 20 of 1000
+    order = epoch_order(labels, "balanced", 100_000, seed=0, epoch=0)
+    labelled = labels[order] != UNLABELLED
+    assert abs(labelled.mean() - 0.5) < 0.007  # more than four deviations
+    counts = np.bincount(order, minlength=1000)
+    for kind, expected in ((labels != UNLABELLED, 2500), (labels == UNLABELLED, 50_000 / 980)):
+        assert np.abs(counts[kind] - expected).max() < 5 * np.sqrt(expected)
+        # Poisson: the variance of the counts is their mean.
+        assert 0.4 < counts[kind].var() / expected < 2
+
+
+@pytest.mark.parametrize("label", [0, UNLABELLED])
+def test_balance_with_one_kind_of_images_takes_them_all(label):
+    order = epoch_order(np.full(10, label), "balanced", 500, seed=0, epoch=0)
+    assert set(order.tolist()) == set(range(10))
+
+
+@given(
+    n=st.integers(1, 40), num=st.integers(1, 100), seed=st.integers(0, 9), epoch=st.integers(0, 9)
+)
+@settings(max_examples=30, deadline=None)
+def test_shuffled_takes_every_image_before_any_comes_again(n, num, seed, epoch):
+    order = epoch_order(np.zeros(n, int), "shuffled", num, seed=seed, epoch=epoch)
+    assert len(order) == num
+    for start in range(0, num, n):
+        part = order[start : start + n]
+        assert len(set(part.tolist())) == len(part)
+
+
+def test_plain_batches_follow_the_ids(tmp_path):
+    pixels = make_store(tmp_path / "s", ["a", "b", "c", "d", "e"])
+    batches = list(plain_batches(Store.open(tmp_path / "s"), list("ecadb"), PLAIN, batch_size=2))
+    assert [batch.positions.tolist() for batch in batches] == [[0, 1], [2, 3], [4]]
+    images = torch.cat([batch.images for batch in batches])
+    assert torch.equal(images, PLAIN(pixels[[4, 2, 0, 3, 1]]))
+
+
+def test_bad_files_are_named_by_their_position(tmp_path):
+    paths = [tmp_path / f"{i}.png" for i in range(5)]
+    for i, path in enumerate(paths):
+        Image.new("RGB", (12, 10), (i * 50, 0, 9)).save(path)
+    paths[1].write_bytes(b"no image")
+    paths[2].unlink()
+    found = list(file_batches(paths, PLAIN, faces="none", store_size=9, batch_size=2))
+    assert [batch.positions.tolist() for batch in found] == [[0], [3], [4]]
+    assert [sorted(batch.errors) for batch in found] == [[1], [2], []]
+    assert "not an image" in found[0].errors[1]
+    flat = np.zeros((1, 9, 9, 3), np.uint8) + np.array([150, 0, 9], np.uint8)
+    assert torch.equal(found[1].images, PLAIN(flat))
+
+
+def test_files_that_are_all_bad_give_no_images(tmp_path):
+    batches = list(file_batches([tmp_path / "no.png"], PLAIN, faces="none", store_size=9))
+    assert batches[0].images.shape == (0, 3, 8, 8)
+    assert list(file_batches([], PLAIN, faces="none", store_size=9)) == []
+
+
+def test_an_unknown_detector_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no face detector 'dlob'; did you mean 'dlib'"):
+        next(file_batches([], PLAIN, faces="dlob", store_size=9))
+
+
+def test_work_in_processes_keeps_its_order_and_leaves_none_behind():
+    before = set(multiprocessing.active_children())
+    assert list(ordered_map(abs, range(-9, 0), 2)) == [9, 8, 7, 6, 5, 4, 3, 2, 1]
+    assert set(multiprocessing.active_children()) == before
+
+
+def test_a_worker_that_dies_is_an_error_of_one_line():
+    with pytest.raises(UserError, match="a worker process died") as caught:
+        list(ordered_map(os._exit, [1], 2))
+    assert "\n" not in str(caught.value)

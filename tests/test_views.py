@@ -1,0 +1,204 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torchvision.transforms.v2 import functional as reference
+
+from owdfa.images.views import (
+    PlainView,
+    TrainingViews,
+    ViewSettings,
+    draw,
+    normalise,
+    strong_view,
+    uniforms,
+    weak_view,
+)
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SMALL = ViewSettings(size=24)
+
+
+def crops(count=6, side=27, seed=0):
+    """Smooth random crops: noise would hide a shift of a pixel, flat ones anything."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (count, 5, 5, 3), dtype=np.uint8)
+    sides = [
+        Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC) for image in coarse
+    ]
+    return np.stack([np.asarray(image) for image in sides])
+
+
+def channels_first(pixels):
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
+def uniform(count, seed=0):
+    return uniforms((seed, 0, 1), 0, count)
+
+
+def resized(image, side):
+    return reference.resize(image, [side, side], antialias=True)
+
+
+def reference_strong(pixels, draws, i, size, crop_size):
+    """The strong view of one image, with torchvision on a Pillow image as the release does it."""
+    image = Image.fromarray(pixels[i])
+    if draws.flip[i]:
+        image = reference.horizontal_flip(image)
+    if draws.crop[i]:
+        image = reference.resized_crop(image, *draws.box[i].tolist(), [crop_size, crop_size])
+    else:
+        image = resized(image, crop_size)
+    if draws.jitter[i]:
+        brightness = lambda x: reference.adjust_brightness(x, float(draws.brightness[i]))  # noqa: E731
+        contrast = lambda x: reference.adjust_contrast(x, float(draws.contrast[i]))  # noqa: E731
+        both = (contrast, brightness) if draws.contrast_first[i] else (brightness, contrast)
+        for change in both:
+            image = change(image)
+    return np.asarray(resized(image, size))
+
+
+@pytest.mark.parametrize(("side", "crop_size"), [(27, 27), (40, 27), (20, 24), (24, 30)])
+def test_strong_view_is_the_release_s_image_by_image(side, crop_size):
+    shares = ViewSettings(size=24, crop_size=crop_size, crop=0.5, jitter=0.5)
+    pixels = crops(24, side)
+    draws = draw(uniform(24), shares, side)
+    assert 0 < draws.crop.sum() < 24
+    assert 0 < draws.jitter.sum() < 24
+    got = strong_view(channels_first(pixels), draws, shares).permute(0, 2, 3, 1).numpy()
+    for i in range(24):
+        expected = reference_strong(pixels, draws, i, 24, crop_size)
+        # torch and Pillow round their resizing weights differently: a level or two at most.
+        difference = np.abs(got[i].astype(int) - expected.astype(int))
+        assert difference.max() <= 2
+        assert difference.mean() < 0.3
+
+
+def test_jitter_and_flip_are_exactly_the_release_s():
+    shares = ViewSettings(size=24, crop_size=24, crop=0.0, jitter=1.0)
+    pixels = crops(20, 24)
+    draws = draw(uniform(20), shares, 24)
+    got = strong_view(channels_first(pixels), draws, shares).permute(0, 2, 3, 1).numpy()
+    expected = [reference_strong(pixels, draws, i, 24, 24) for i in range(20)]
+    assert np.array_equal(got, np.stack(expected))
+
+
+def test_weak_view_flips_and_resizes():
+    pixels = crops(8, 27)
+    draws = draw(uniform(8), SMALL, 27)
+    assert 0 < draws.flip.sum() < 8
+    got = weak_view(channels_first(pixels), draws, SMALL)
+    for i in range(8):
+        image = channels_first(pixels)[i]
+        expected = resized(image.flip(-1) if draws.flip[i] else image, 24)
+        assert torch.equal(got[i], expected)
+
+
+def test_views_leave_the_crops_as_they_are():
+    pixels = crops(8, 24)
+    before = pixels.copy()
+    TrainingViews(ViewSettings(size=24, crop_size=24, crop=0.5, jitter=1.0), MEAN, STD, 0)(
+        pixels, 0, 0
+    )
+    assert np.array_equal(pixels, before)
+
+
+def test_plain_view_of_the_right_size_only_normalises():
+    pixels = crops(3, 24)
+    got = PlainView(24, MEAN, STD)(pixels)
+    expected = (pixels.transpose(0, 3, 1, 2) / 255 - np.reshape(MEAN, (3, 1, 1))) / np.reshape(
+        STD, (3, 1, 1)
+    )
+    assert got.is_contiguous()
+    assert got.dtype == torch.float32
+    np.testing.assert_allclose(got.numpy(), expected, atol=2e-6)
+
+
+def test_plain_view_resizes_as_torchvision_and_takes_no_images():
+    pixels = crops(3, 30)
+    expected = normalise(resized(channels_first(pixels), 24), MEAN, STD)
+    assert torch.equal(PlainView(24, MEAN, STD)(pixels), expected)
+    assert PlainView(24, MEAN, STD)(pixels[:0]).shape == (0, 3, 24, 24)
+
+
+@given(
+    key=st.tuples(st.integers(0, 2**40), st.integers(0, 500), st.integers(0, 1)),
+    first=st.integers(0, 10**9),
+    start=st.integers(0, 6),
+)
+@settings(max_examples=30, deadline=None)
+def test_random_numbers_depend_on_the_position_not_on_the_batch(key, first, start):
+    whole = uniforms(key, first, 8)
+    assert np.array_equal(uniforms(key, first + start, 8 - start), whole[start:])
+    assert (whole >= 0).all()
+    assert (whole < 1).all()
+
+
+def test_streams_of_seeds_epochs_and_views_differ():
+    keys = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
+    firsts = {uniforms(key, 0, 1)[0, 0] for key in keys} | {uniforms((0, 0, 0), 1, 1)[0, 0]}
+    assert len(firsts) == 5
+
+
+def test_a_view_of_an_image_does_not_depend_on_its_batch():
+    pixels = crops(7, 27)
+    views = TrainingViews(ViewSettings(size=24, crop=0.5, jitter=0.5), MEAN, STD, seed=3)
+    whole = views(pixels, 2, 100)
+    for i in range(7):
+        alone = views(pixels[i : i + 1], 2, 100 + i)
+        assert all(torch.equal(a[0], b[i]) for a, b in zip(alone, whole, strict=True))
+
+
+def test_views_do_not_depend_on_the_number_of_threads():
+    pixels = crops(16, 27)
+    views = TrainingViews(ViewSettings(size=24, crop=0.5, jitter=0.5), MEAN, STD, seed=3)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = views(pixels, 0, 0)
+        torch.set_num_threads(3)
+        three = views(pixels, 0, 0)
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for a, b in zip(one, three, strict=True))
+
+
+def test_shares_are_those_of_the_settings():
+    draws = draw(uniform(20_000), ViewSettings(), 292)
+    for drawn, share in ((draws.flip, 0.5), (draws.crop, 0.2), (draws.jitter, 0.2)):
+        assert abs(drawn.mean() - share) < 4 * np.sqrt(share * (1 - share) / 20_000)
+    assert abs(draws.contrast_first.mean() - 0.5) < 0.015
+    for factor in (draws.brightness, draws.contrast):
+        assert 0.6 <= factor.min() < 0.601
+        assert 1.399 < factor.max() <= np.float32(1.4)
+    together = (draws.crop & draws.jitter).mean()
+    assert abs(together - 0.04) < 0.006
+
+
+def test_random_boxes_lie_in_the_image_and_have_the_areas_asked_for():
+    draws = draw(uniform(5_000), ViewSettings(), 292)
+    top, left, height, width = draws.box.T
+    assert (draws.box[:, :2] >= 0).all()
+    assert (top + height <= 292).all()
+    assert (left + width <= 292).all()
+    area = height * width / 292**2
+    assert 0.49 < area.min() < 0.52
+    assert 0.95 < area.max() <= 1.0
+    assert 0.74 < (width / height).min() < 0.78
+    assert 1.29 < (width / height).max() < 1.35
+
+
+def test_a_box_that_never_fits_becomes_the_whole_image():
+    never = np.ones((1, 28)) * 0.999  # area of the image, ratio 4:3: wider than it
+    whole = draw(never, ViewSettings(crop_scale=(1.0, 1.0)), 100)
+    assert whole.box.tolist() == [[0, 0, 100, 100]]
+
+
+def test_crop_size_follows_size():
+    pixels = channels_first(crops(2, 73))
+    default, named = ViewSettings(size=64), ViewSettings(size=64, crop_size=73)
+    draws = draw(uniform(2), default, 73)
+    assert torch.equal(strong_view(pixels, draws, default), strong_view(pixels, draws, named))
