@@ -127,26 +127,30 @@ def _score(table, truth, split, basis):
     part = {"acc": 0.9123, "nmi": 0.85, "ari": 0.8}
     none = {"acc": 0.0, "nmi": 0.0, "ari": 0.0}
     parts = {"all": part, "known": part, "novel": part if novel.any() else none}
-    absorbed = float((index[novel] < len(split.known)).mean()) if novel.any() else None
+    absorbed = float((index[novel] < len(split.known)).mean()) if novel.any() else 0.0
     confidence = table["confidence"].to_numpy()
     right = numbers == index
     bins = []
     for low in np.arange(0, 1, 0.1):
         inside = (confidence > low) & (confidence <= low + 0.1)
-        n = int(inside.sum())
-        bins.append(
-            {"low": float(low), "high": float(low) + 0.1, "count": n,
-             "confidence": float(confidence[inside].mean()) if n else None,
-             "accuracy": float(right[inside].mean()) if n else None}
-        )  # fmt: skip
+        if inside.any():
+            bins.append(
+                {"low": float(low), "high": float(low) + 0.1, "count": int(inside.sum()),
+                 "confidence": float(confidence[inside].mean()),
+                 "accuracy": float(right[inside].mean())}
+            )  # fmt: skip
     return {
         "schema": "owdfa/scores/1",
         "basis": {
-            "split_digest": split.digest(), "rule": "group", "protocol": None, "seed": 3,
+            "split_digest": split.digest(), "rule": "group", "protocol": None,
+            "split_seed": 7, "seed": 3,
             "selection": basis.selection, "run": basis.run, "method": basis.method,
             "weights_digest": basis.weights_digest, "commit": basis.commit, "images": "split:test",
         },
-        "num_images": {"all": len(novel), "known": int((~novel).sum()), "novel": int(novel.sum())},
+        "num_images": {
+            "all": len(novel), "known": int((~novel).sum()), "novel": int(novel.sum()),
+            "without_truth": 0, "not_predicted": 0,
+        },
         "conventions": {"paper": parts, "gcd-v2": parts},
         "num_classes": {"true": len(names), "predicted": len(columns), "live": len(basis.classes)},
         "num_novel": {"true": len(split.novel), "discovered": len(split.novel)},
@@ -160,7 +164,7 @@ def _score(table, truth, split, basis):
             {"class": name, "novel": row >= len(split.known), "num_images": sum(counts[row]),
              "acc_paper": 0.9, "acc_gcd_v2": 0.8,
              "matched_to": basis.classes[row] if row in columns else None}
-            for row, name in enumerate(names)
+            for row, name in enumerate(names) if sum(counts[row])
         ],
         "confusion": {
             "rows": names, "columns": [basis.classes[c] for c in columns], "counts": counts,

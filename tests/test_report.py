@@ -8,6 +8,7 @@ from collections import Counter
 from html import unescape
 from html.parser import HTMLParser
 from io import BytesIO
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -182,6 +183,14 @@ def test_without_truth_the_discovered_types_come_from_the_unlabelled_images(tmp_
     assert f"<td>{DASH}</td>" in page  # novel scores
 
 
+def test_with_nothing_new_anywhere_the_test_images_are_shown(tmp_path):
+    run = make_run(tmp_path / "run", novel=[], per_class=4)
+    page = unescape(report(run, tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "No new type discovered beside 2 known ones" in page
+    assert "Among 8 test images" in page
+    assert "In truth" not in page
+
+
 def test_embeddings_are_optional(tmp_path):
     run = make_run(tmp_path / "run", per_class=3)
     path = run / "predictions" / "test.parquet"
@@ -234,7 +243,7 @@ def test_confusion_keeps_every_count_and_puts_matches_on_the_diagonal():
         "columns": ["a", "n1", "n2", "n3"],
         "counts": counts.tolist(),
     }
-    ordered = order_confusion({"per_class": per_class, "confusion": table})
+    ordered = order_confusion(SimpleNamespace(per_class=per_class, confusion=table))
     assert ordered.rows == ["a", "b", "c", "d"]
     assert ordered.columns == ["a", "n2", "n1", "n3"]
     assert ordered.num_known_rows == 1

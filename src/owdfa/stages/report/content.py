@@ -11,10 +11,10 @@ import numpy as np
 from owdfa.errors import UserError
 from owdfa.files import read_json
 from owdfa.records.predictions import Predictions
+from owdfa.records.scores import Scores
 from owdfa.records.split import Split
 
 _RUN = "a run (owdfa train makes one)"
-_SCORES = "scores (owdfa score makes them)"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Evidence:
         split: What each image is for, and the truth.
         scores: Scores on the test images; None when the split has none.
         shown: Predictions of the images that the page shows.
-        role: Their role: "test" where it holds novel images, otherwise "unlabelled".
+        role: Their role: "unlabelled" where no test image is of a novel class, else "test".
     """
 
     name: str
@@ -37,7 +37,7 @@ class Evidence:
     settings: str
     epochs: list[dict[str, Any]]
     split: Split
-    scores: dict[str, Any] | None
+    scores: Scores | None
     shown: Predictions
     role: str
 
@@ -58,8 +58,13 @@ class Evidence:
 
     @property
     def judged(self) -> bool:
-        """Whether the truth of the images shown includes the novel types."""
+        """Whether the truth of the images shown is known."""
         return self.role == "test"
+
+    @property
+    def num_novel_images(self) -> int:
+        """Number of test images that are of a novel class."""
+        return self.scores.num_images["novel"] if self.scores else 0
 
     @cached_property
     def ids(self) -> list[str]:
@@ -108,7 +113,8 @@ def gather(run: Path) -> Evidence:
     if len(split.with_role("test")):
         shown = _predictions(run, "test", note["split_digest"])
         scores = _scores(run, shown)
-    if shown is None or scores is None or not scores["num_images"]["novel"]:
+    lacks_novel = scores is None or not scores.num_images["novel"]
+    if shown is None or (lacks_novel and len(split.with_role("unlabelled"))):
         role = "unlabelled"
         shown = _predictions(run, role, note["split_digest"])
     settings = run / "settings.toml"
@@ -124,7 +130,7 @@ def gather(run: Path) -> Evidence:
     )
 
 
-def gather_baseline(run: Path, evidence: Evidence) -> dict[str, Any] | None:
+def gather_baseline(run: Path, evidence: Evidence) -> Scores | None:
     """Read the scores of another run on the same test images; None when they have no scores.
 
     Raises:
@@ -185,17 +191,15 @@ def _predictions(run: Path, role: str, split_digest: str) -> Predictions:
     return predictions
 
 
-def _scores(run: Path, predictions: Predictions) -> dict[str, Any]:
+def _scores(run: Path, predictions: Predictions) -> Scores:
     path = run / "scores.json"
     if not path.exists():
         from owdfa.stages.score import score
 
         score(run / "predictions" / "test.parquet", Path(_read_run(run)["split"]), path)
-    scores: dict[str, Any] = read_json(path, what=_SCORES)
-    if not isinstance(scores, dict) or scores.get("schema") != "owdfa/scores/1":
-        raise UserError(f"{path}: is not {_SCORES}")
+    scores = Scores.read(path)
     weights = predictions.basis.weights_digest
-    _agree(path, scores["basis"]["weights_digest"], weights, "set of weights")
+    _agree(path, scores.basis["weights_digest"], weights, "set of weights")
     return scores
 
 

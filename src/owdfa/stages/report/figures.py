@@ -3,13 +3,14 @@
 Plotly reads a small markup in every label, so each name that comes from the data is escaped.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
 
+from owdfa.records.scores import Calibration, Scores
 from owdfa.stages.report.content import Evidence
 from owdfa.stages.report.embedding import Map
 
@@ -38,16 +39,16 @@ class Confusion(NamedTuple):
     num_known_rows: int
 
 
-def order_confusion(scores: Mapping[str, Any]) -> Confusion:
+def order_confusion(scores: Scores) -> Confusion:
     """Put known rows first, and each row's matched column under it; unmatched columns go last."""
-    table = scores["confusion"]
-    facts = {entry["class"]: entry for entry in scores["per_class"]}
+    table = scores.confusion
+    facts = {entry["class"]: entry for entry in scores.per_class}
     novel = [facts[name]["novel"] for name in table["rows"]]
     rows = sorted(range(len(novel)), key=lambda row: novel[row])
     place = {name: column for column, name in enumerate(table["columns"])}
     matched = [facts[table["rows"][row]]["matched_to"] for row in rows]
-    columns = [place[name] for name in matched if name in place]
-    columns += [column for column in place.values() if column not in set(columns)]
+    columns = list(dict.fromkeys(place[name] for name in matched if name in place))
+    columns += [column for column in range(len(table["columns"])) if column not in set(columns)]
     counts = np.asarray(table["counts"], dtype=np.int64)[np.ix_(rows, columns)]
     return Confusion(
         rows=[table["rows"][row] for row in rows],
@@ -196,9 +197,9 @@ def _marker(colour: str, *, diamond: bool) -> dict[str, Any]:
     }
 
 
-def reliability(calibration: Mapping[str, Any]) -> Figure:
+def reliability(calibration: Calibration) -> Figure:
     """Plot accuracy against confidence, bin by bin."""
-    bins = [entry for entry in calibration["bins"] if entry["count"]]
+    bins = calibration["bins"]
     plot = go.Figure()
     plot.add_bar(
         x=[(entry["low"] + entry["high"]) / 2 for entry in bins],

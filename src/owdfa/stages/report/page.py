@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from owdfa.records.scores import Scores
 from owdfa.stages.report import wording
 from owdfa.stages.report.content import Evidence
 from owdfa.stages.report.curves import curves
@@ -37,13 +38,13 @@ class ScoreRow(NamedTuple):
 
     name: str
     oracle: bool
-    scores: dict[str, Any]
+    scores: Scores
     groups: list[list[float | None]]  # paper ACC, gcd-v2 ACC, NMI, ARI: All, Known, Novel of each
 
 
 def render(
     evidence: Evidence,
-    baseline: dict[str, Any] | None,
+    baseline: Scores | None,
     types: Sequence[TypeEntry],
     chart: Map | None,
 ) -> str:
@@ -64,6 +65,7 @@ def render(
         rows=[_score_row(scores) for scores in (evidence.scores, baseline) if scores],
         types=types,
         num_omitted=sum(not entry.examples for entry in types),
+        num_left_out=_num_left_out(evidence.scores),
         sections=sections,
         plots=[figure for _, figures in sections for figure in figures],
         basis=_basis(evidence),
@@ -76,11 +78,11 @@ def render(
 
 def _sections(evidence: Evidence, chart: Map | None) -> list[tuple[str, list[Figure]]]:
     scores = evidence.scores
-    true_num_classes = scores["num_classes"]["true"] if scores and evidence.judged else None
+    true_num_classes = scores.num_classes["true"] if scores and evidence.judged else None
     where = [confusion_matrix(order_confusion(scores))] if scores else []
     looks = [embedding_map(evidence, chart)] if chart else []
     how = curves(evidence.epochs, true_num_classes)
-    sure = [reliability(scores["calibration"])] if scores else []
+    sure = [reliability(scores.calibration)] if scores else []
     return [
         ("Which class was taken for which", where),
         ("What the network finds alike", looks),
@@ -89,15 +91,21 @@ def _sections(evidence: Evidence, chart: Map | None) -> list[tuple[str, list[Fig
     ]
 
 
-def _score_row(scores: dict[str, Any]) -> ScoreRow:
-    counts = scores["num_images"]
+def _score_row(scores: Scores) -> ScoreRow:
+    counts: Any = scores.num_images
+    conventions: Any = scores.conventions
     measures = [("paper", "acc"), ("gcd-v2", "acc"), ("paper", "nmi"), ("paper", "ari")]
     groups = [
-        [scores["conventions"][rule][part][name] if counts[part] else None for part in _SETS]
+        [conventions[rule][part][name] if counts[part] else None for part in _SETS]
         for rule, name in measures
     ]
-    basis = scores["basis"]
+    basis = scores.basis
     return ScoreRow(basis["method"], basis["selection"] == "oracle", scores, groups)
+
+
+def _num_left_out(scores: Scores | None) -> int:
+    counts = scores.num_images if scores else None
+    return counts["without_truth"] + counts["not_predicted"] if counts else 0
 
 
 def _basis(evidence: Evidence) -> list[tuple[str, Any]]:

@@ -1,9 +1,8 @@
 """What was found, in plain words, and numbers as the page writes them."""
 
-from typing import Any
-
 import numpy as np
 
+from owdfa.records.scores import Calibration, Scores
 from owdfa.stages.report.content import Evidence
 
 _NONE = "\N{EN DASH}"
@@ -19,7 +18,7 @@ def headline(evidence: Evidence) -> str:
 
 def verdict(evidence: Evidence) -> list[str]:
     """Say what was found, how sure the run is and what it misses, a sentence each."""
-    if evidence.judged and evidence.scores:
+    if evidence.scores and evidence.num_novel_images:
         return _judged(evidence, evidence.scores)
     return _unjudged(evidence)
 
@@ -29,9 +28,9 @@ def num_discovered(evidence: Evidence) -> int:
     return len(np.unique(evidence.index[evidence.index >= evidence.num_known]))
 
 
-def _judged(evidence: Evidence, scores: dict[str, Any]) -> list[str]:
-    novel, calibration = scores["num_novel"], scores["calibration"]
-    images = counted(scores["num_images"]["all"], "test image")
+def _judged(evidence: Evidence, scores: Scores) -> list[str]:
+    novel, calibration = scores.num_novel, scores.calibration
+    images = counted(scores.num_images["all"], "test image")
     return [
         f"Shown {images} it had never seen, the run sorted them into "
         f"{counted(evidence.num_known, 'known type')} and set apart "
@@ -39,8 +38,8 @@ def _judged(evidence: Evidence, scores: dict[str, Any]) -> list[str]:
         f"The test holds {counted(novel['true'], 'type')} that "
         f"{'is' if novel['true'] == 1 else 'are'} truly new: {novel['discovered']} of "
         f"{novel['true']} found as a type of their own.",
-        f"{percent(scores['novel_given_to_known'])} % of the images of new types were absorbed by "
-        f"a known type; {percent(scores['known_given_to_novel'])} % of the images of known types "
+        f"{percent(scores.novel_given_to_known)} % of the images of new types were absorbed by "
+        f"a known type; {percent(scores.known_given_to_novel)} % of the images of known types "
         f"were taken for new.",
         _sureness(calibration),
     ]
@@ -48,21 +47,22 @@ def _judged(evidence: Evidence, scores: dict[str, Any]) -> list[str]:
 
 def _unjudged(evidence: Evidence) -> list[str]:
     aside = float(np.mean(evidence.index >= evidence.num_known)) if evidence.ids else 0.0
+    images = counted(len(evidence.ids), f"{evidence.role} image")
     sentences = [
-        f"Among {counted(len(evidence.ids), 'unlabelled image')}, the run set {percent(aside)} % "
+        f"Among {images}, the run set {percent(aside)} % "
         f"apart in {counted(num_discovered(evidence), 'type')} that nobody had labelled.",
         "No test image is of a type that is known to be new, so how well new types are found "
         "cannot be scored here.",
     ]
     if evidence.scores:
-        sentences.append(f"On the test images: {_sureness(evidence.scores['calibration'])}")
+        sentences.append(f"On the test images: {_sureness(evidence.scores.calibration)}")
     elif evidence.ids:
         sure = percent(float(evidence.confidence.mean()))
         sentences.append(f"It is {sure} % sure on average; no test image shows if that is earned.")
     return sentences
 
 
-def _sureness(calibration: dict[str, Any]) -> str:
+def _sureness(calibration: Calibration) -> str:
     gap = calibration["mean_confidence"] - calibration["accuracy"]
     judgement = "about as sure as it should be"
     if abs(gap) >= _NOTICEABLE:
