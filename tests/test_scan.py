@@ -260,7 +260,7 @@ def test_too_many_bad_files_stop_the_scan(photos: Path, tmp_path: Path) -> None:
 def test_nothing_but_bad_files_stops_the_scan(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.png").touch()
-    with pytest.raises(UserError, match="none of the 1 files can be used; first .*1.png: is empty"):
+    with pytest.raises(UserError, match=r"none of the 1 files .* first .*1\.png: is empty"):
         scan(str(tmp_path), tmp_path / "images.parquet", options=LENIENT)
 
 

@@ -288,7 +288,7 @@ def _check_bad(table: pa.Table, output: Path, max_bad: float) -> None:
     first = f"first {bad['path'][0]}: {bad['error'][0]}; all are listed in {listing}"
     if bad.num_rows == table.num_rows:
         raise UserError(f"none of the {table.num_rows} files can be used; {first}")
-    if bad.num_rows > (max_bad if max_bad >= 1 else int(max_bad * table.num_rows)):
+    if bad.num_rows > (max_bad if max_bad >= 1 else max_bad * table.num_rows):
         raise UserError(
             f"{bad.num_rows} of {table.num_rows} files cannot be used, more than max_bad "
             f"({max_bad:g}) allows; {first}"
