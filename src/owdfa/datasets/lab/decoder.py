@@ -1,0 +1,142 @@
+"""The decoder of a simulated forger: what every forged region has passed through.
+
+A decoder works at a resolution of its own and brings a coarse image up by stages. Each stage
+doubles the resolution with four small filters, one for each of the four places that a coarse pixel
+turns into. Were they those of the ideal interpolation, nothing would be seen; they are off by the
+amounts of the method, which leaves a faint pattern of the stage's period: the peaks in the spectrum
+that real generators leave. Details lost on the way down are put back unchanged, as networks
+synthesise theirs, so that a decoded image looks like the one that went in.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from owdfa.datasets.lab.filters import Pixels, blur, enlarge, mix_colours, resize, sum_products
+
+_KINDS = ("zero-insertion", "nearest", "transposed", "shuffle")
+_LINEAR = np.array([0.25, 0.75, 0.0]), np.array([0.0, 0.75, 0.25])  # even and odd places
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Parameters of one method's decoder, at trace strength 1."""
+
+    scale: float  # its own resolution over that of the image
+    flaws: tuple[np.ndarray, ...]  # coarsest stage first: (2, 2, 3, 3), added to the ideal filters
+    cubic: tuple[float, float]  # kernel that brings the result to the image's resolution
+    colour: np.ndarray  # (3, 3), added to the identity; rows sum to 0: grey stays grey
+    noise: float  # standard deviation in grey levels of 255
+    noise_blur: float  # in pixels of the decoder
+    smoothing: float  # share of the finest detail that it does not make
+
+
+def draw_decoder(rng: np.random.Generator) -> Decoder:
+    """Draw the decoder of a method."""
+    shares = rng.uniform(0.6, 1.0, 2)
+    mixture = rng.normal(0.0, 0.03, (3, 3))
+    depths = rng.uniform(2.4, 3.6) / 128.0 * shares / np.sqrt((shares**2).sum())
+    return Decoder(
+        scale=rng.uniform(0.6, 1.0),
+        flaws=tuple(_draw_flaws(rng, float(depth)) for depth in depths),
+        cubic=(rng.uniform(0.0, 0.7), rng.uniform(0.0, 0.6)),
+        colour=mixture - mixture.mean(axis=1, keepdims=True),
+        noise=rng.uniform(0.4, 2.0),
+        noise_blur=rng.uniform(0.0, 1.1),
+        smoothing=rng.uniform(0.1, 0.6),
+    )
+
+
+def decode(pixels: Pixels, decoder: Decoder, strength: float, rng: np.random.Generator) -> Pixels:
+    """Pass an image through a decoder.
+
+    Args:
+        pixels: (3, H, W) float32.
+        decoder: The method's decoder.
+        strength: Scales every departure from a decoder that leaves no trace.
+        rng: Gives the decoder's noise.
+
+    Returns:
+        (3, H, W) float32 of the same size.
+    """
+    height, width = pixels.shape[1:]
+    unit = 2 ** len(decoder.flaws)
+    scale = 1.0 + min(strength, 1.0) * (decoder.scale - 1.0)
+    fine = resize(pixels, *(max(1, round(side * scale / unit)) * unit for side in (height, width)))
+    fine = fine - np.float32(min(strength * decoder.smoothing, 1.0)) * (fine - blur(fine, 0.7))
+    made = _through_stages(fine, decoder.flaws, strength)
+    noise = rng.standard_normal(made.shape, dtype=np.float32) * np.float32(decoder.noise / 255.0)
+    made = made + np.float32(strength) * blur(noise, decoder.noise_blur)
+    made = mix_colours(made, np.eye(3) + strength * decoder.colour)
+    return enlarge(made, height, width, decoder.cubic)
+
+
+def upsample(coarse: Pixels, filters: np.ndarray) -> Pixels:
+    """Double the resolution: pixel (2i + p, 2j + q) is filter (p, q) applied around (i, j).
+
+    Args:
+        coarse: (3, h, w) float32.
+        filters: (2, 2, 3, 3) float, two numbers for the place and two for the taps.
+
+    Returns:
+        (3, 2h, 2w) float32.
+    """
+    _, height, width = coarse.shape
+    padded = np.pad(coarse, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    weights = filters.astype(np.float32)[:, :, None, None, None]
+    places: np.ndarray = sum_products(
+        (weights[..., dy, dx], padded[:, dy : dy + height, dx : dx + width])
+        for dy, dx in np.ndindex(3, 3)
+    )  # (2, 2, 3, h, w)
+    return places.transpose(2, 3, 0, 4, 1).reshape(3, 2 * height, 2 * width)
+
+
+def ideal_filters() -> np.ndarray:
+    """Bilinear interpolation as four filters: (2, 2, 3, 3)."""
+    return np.array([[np.outer(rows, columns) for columns in _LINEAR] for rows in _LINEAR])
+
+
+def _through_stages(fine: Pixels, flaws: tuple[np.ndarray, ...], strength: float) -> Pixels:
+    """Down to the coarsest stage and up again, with the details of each stage put back."""
+    ideal = ideal_filters()
+    levels = [fine]
+    for _ in flaws:
+        levels.append(_halve(levels[-1]))
+    made = levels[-1]
+    for flaw, level, coarse in zip(flaws, levels[-2::-1], levels[:0:-1], strict=True):
+        made = level + upsample(made - coarse, ideal) + strength * upsample(made, flaw)
+    return made
+
+
+def _halve(pixels: Pixels) -> Pixels:
+    """Average 2 x 2 pixels."""
+    upper, lower = pixels[:, ::2], pixels[:, 1::2]
+    return np.float32(0.25) * (
+        upper[..., ::2] + upper[..., 1::2] + lower[..., ::2] + lower[..., 1::2]
+    )
+
+
+def _draw_flaws(rng: np.random.Generator, depth: float) -> np.ndarray:
+    """How one stage's filters depart from the ideal: (2, 2, 3, 3).
+
+    ``depth`` is the standard deviation over the four places of the gain in brightness, whose mean
+    is 0: on an even area it is the strength of the pattern.
+    """
+    kind = _KINDS[int(rng.integers(len(_KINDS)))]
+    flaw = np.zeros((2, 2, 3, 3))
+    if kind == "zero-insertion":  # places between pixels get less than their share
+        gain = np.array([[1.0, -0.2], [-0.2, -0.6]]) + rng.normal(0.0, 0.15, (2, 2))
+    elif kind == "nearest":  # a part of the way to repeating pixels
+        gain = rng.normal(0.0, 1.0, (2, 2))
+        flaw[..., 1, 1] = 1.0
+        flaw = rng.uniform(0.1, 0.25) * (flaw - ideal_filters())
+    elif kind == "transposed":  # kernels that overlap unevenly along height and along width
+        down, across = rng.normal(0.0, 1.0, 2)
+        gain = down * np.array([[1.0], [-1.0]]) + across * np.array([1.0, -1.0])
+    else:  # sub-pixel shuffle: four filters that were learnt apart
+        gain = rng.normal(0.0, 1.0, (2, 2))
+    gain = gain - gain.mean()
+    wobble = rng.normal(0.0, 0.008, (2, 2, 3, 3))
+    flaw += wobble - wobble.mean(axis=(2, 3), keepdims=True)
+    flaw[..., 1, 1] += gain * (depth / np.sqrt((gain**2).mean()))
+    return flaw
