@@ -86,18 +86,22 @@ def write_table(path: Path, table: pa.Table, metadata: Mapping[str, Any]) -> Non
 def read_table(path: Path, schema: pa.Schema, *, what: str) -> tuple[pa.Table, dict[str, Any]]:
     """Read a Parquet file that an earlier stage wrote; return its table and metadata.
 
+    Only the columns of ``schema`` are read.
+
     Raises:
         UserError: It is missing, is not Parquet, or lacks a column of ``schema``.
     """
     try:
-        table = pq.read_table(path, partitioning=None)
+        found = pq.read_schema(path)
+        columns = [name for name in schema.names if name in found.names]
+        table = pq.read_table(path, columns=columns, partitioning=None)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; {what} is needed here") from None
     except (OSError, pa.ArrowInvalid) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read as {what} ({reason})") from None
-    missing = [name for name in schema.names if name not in table.column_names]
-    note = (table.schema.metadata or {}).get(_METADATA_KEY)
+    missing = [name for name in schema.names if name not in columns]
+    note = (found.metadata or {}).get(_METADATA_KEY)
     if missing or note is None:
         lacks = f"column {missing[0]!r}" if missing else "the note that owdfa writes into it"
         raise UserError(f"{path}: is not {what}; it lacks {lacks}")

@@ -1,5 +1,6 @@
 """Predictions: what a run says of each image, and nothing about the truth."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -50,14 +51,19 @@ class Predictions:
         write_table(path, self.table, self.basis._asdict())
 
     @classmethod
-    def read(cls, path: Path) -> "Predictions":
+    def read(cls, path: Path, columns: Sequence[str] = SCHEMA.names) -> "Predictions":
         """Read predictions.
+
+        Args:
+            path: The file.
+            columns: What to read; embeddings are most of a file, and scoring needs none.
 
         Raises:
             UserError: The file is missing or does not hold predictions.
         """
         what = "predictions (owdfa predict makes them)"
-        table, note = read_table(path, SCHEMA, what=what)
+        wanted = pa.schema([SCHEMA.field(name) for name in columns])
+        table, note = read_table(path, wanted, what=what)
         try:
             return cls(table, PredictionBasis(**note))
         except TypeError:

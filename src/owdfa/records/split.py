@@ -64,9 +64,9 @@ class Split:
 
     def digest(self) -> str:
         """SHA-256 over the sorted ids and roles and the known classes."""
-        rows = self.table.sort_by("id")
+        rows = self.table.select(["id", "role"]).sort_by("id")
         digest = hashlib.sha256(repr(self.known).encode())
-        for batch in rows.select(["id", "role"]).to_batches(max_chunksize=65536):
+        for batch in rows.to_batches(max_chunksize=65536):
             pairs = pc.binary_join_element_wise(batch["id"], batch["role"], "\0")
             joined = pc.binary_join(pa.ListArray.from_arrays([0, len(pairs)], pairs), "\0")
             digest.update(joined[0].as_buffer())

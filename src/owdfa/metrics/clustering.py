@@ -1,0 +1,99 @@
+"""Agreement of clusters with classes, from a contingency table.
+
+Everything here costs time and memory in the size of the table, not in the number of images.
+"""
+
+import numpy as np
+from jaxtyping import Int
+
+
+def contingency(
+    classes: Int[np.ndarray, "images"],
+    clusters: Int[np.ndarray, "images"],
+    shape: tuple[int, int],
+) -> Int[np.ndarray, "classes clusters"]:
+    """Count the images of each class in each cluster.
+
+    Args:
+        classes: Class of each image, in ``range(shape[0])``.
+        clusters: Cluster of each image, in ``range(shape[1])``.
+        shape: Number of classes and of clusters.
+
+    Example:
+        >>> contingency(np.array([0, 0, 1]), np.array([2, 2, 0]), (2, 3)).tolist()
+        [[0, 0, 2], [1, 0, 0]]
+    """
+    cells = classes.astype(np.int64) * shape[1] + clusters
+    return np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
+
+
+def best_match(
+    table: Int[np.ndarray, "classes clusters"], favoured: int = 0
+) -> Int[np.ndarray, "classes"]:
+    """Give each class a cluster of its own so that most images are in the cluster of their class.
+
+    The Hungarian match. Among matches with equally many images, one with most images of the first
+    ``favoured`` classes: so the share of those and of the rest is unique, and does not depend on
+    how clusters are numbered (exactly so up to 90 million images, where float64 ends).
+
+    Args:
+        table: Images by class and cluster.
+        favoured: How many classes to favour among equals.
+
+    Returns:
+        The cluster of each class; -1 for a class that shares no image with a cluster of its own.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    gain = table * (1.0 + table.sum())
+    gain[:favoured] += table[:favoured]
+    rows, columns = linear_sum_assignment(gain, maximize=True)
+    match = np.full(len(table), -1)
+    together = table[rows, columns] > 0
+    match[rows[together]] = columns[together]
+    return match
+
+
+def matched_images(
+    table: Int[np.ndarray, "classes clusters"], match: Int[np.ndarray, "classes"]
+) -> Int[np.ndarray, "classes"]:
+    """Images of each class that lie in the cluster matched to it."""
+    found = np.take_along_axis(table, np.maximum(match, 0)[:, None], axis=1)[:, 0]
+    return np.where(match >= 0, found, 0)
+
+
+def normalised_mutual_information(table: Int[np.ndarray, "classes clusters"]) -> float:
+    """NMI, the mutual information over the mean of the two entropies: in [0, 1].
+
+    1 when there is one class and one cluster, as in scikit-learn.
+    """
+    images = table.sum()
+    rows, columns = table.sum(axis=1), table.sum(axis=0)
+    if (rows > 0).sum() <= 1 and (columns > 0).sum() <= 1:
+        return 1.0
+    class_, cluster = np.nonzero(table)
+    joint = table[class_, cluster] / images
+    independent = (rows[class_] / images) * (columns[cluster] / images)
+    information = float((joint * np.log(joint / independent)).sum())
+    if information <= np.finfo(np.float64).eps:
+        return 0.0
+    return information / ((_entropy(rows) + _entropy(columns)) / 2)
+
+
+def adjusted_rand_index(table: Int[np.ndarray, "classes clusters"]) -> float:
+    """ARI (Hubert and Arabie, 1985): agreement over pairs of images, 0 by chance, at most 1."""
+    images = int(table.sum())
+    together = int((table**2).sum())
+    same_class = int((table.sum(axis=1) ** 2).sum())
+    same_cluster = int((table.sum(axis=0) ** 2).sum())
+    both, split, joined = together - images, same_class - together, same_cluster - together
+    neither = images**2 - same_class - same_cluster + together
+    if split == joined == 0:
+        return 1.0
+    chance = (both + split) * (split + neither) + (both + joined) * (joined + neither)
+    return 2 * (both * neither - split * joined) / chance
+
+
+def _entropy(counts: Int[np.ndarray, "parts"]) -> float:
+    share = counts[counts > 0] / counts.sum()
+    return float(-(share * np.log(share)).sum())

@@ -1,0 +1,252 @@
+"""Score: join predictions with the truth by id, and count under both conventions."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from owdfa.errors import UserError
+from owdfa.metrics.calibration import calibration
+from owdfa.metrics.clustering import contingency, matched_images
+from owdfa.metrics.conventions import (
+    Convention,
+    gcd_convention,
+    gcd_match,
+    paper_convention,
+    paper_match,
+)
+from owdfa.records.predictions import PredictionBasis, Predictions
+from owdfa.records.scores import (
+    Agreement,
+    Bin,
+    Calibration,
+    ClassScore,
+    Confusion,
+    NumImages,
+    NumNovel,
+    ScoreBasis,
+    Scores,
+)
+from owdfa.records.split import Split
+
+_COLUMNS = ("id", "index", "confidence")
+
+
+class _Joined(NamedTuple):
+    """Predictions beside the truth; the known classes come first in both."""
+
+    true: np.ndarray  # (images,) int64, place among the split's known and novel classes
+    predicted: np.ndarray  # (images,) int64, place among the run's classes
+    confidence: np.ndarray  # (images,) float32
+    without_truth: int
+    not_predicted: int
+
+
+def score(predictions: Path, split: Path, output: Path | None = None) -> Scores:
+    """Score predictions by the paper's convention and by gcd-v2, side by side.
+
+    Predictions on ``split:<role>`` are compared with the images of that role, those on a folder
+    with the test images. What has no truth is left out and counted.
+
+    Args:
+        predictions: What ``predict`` wrote.
+        split: Folder of the split that the run was trained on.
+        output: JSON file to write; older scores there are replaced, nothing else is.
+
+    Returns:
+        The scores.
+
+    Raises:
+        UserError: The run was trained on another split or with other known classes, no prediction
+            is of an image with a truth, or a file is damaged.
+
+    Example:
+        >>> scores = score(Path("predictions.parquet"), Path("split"))  # doctest: +SKIP
+        >>> scores.conventions["gcd-v2"]["novel"]["acc"]  # doctest: +SKIP
+        0.713
+    """
+    if output is not None and output.exists():
+        Scores.read(output)
+    made = Predictions.read(predictions, _COLUMNS)
+    truth = Split.read(split)
+    digest = truth.digest()
+    _check_split(predictions, made.basis, split, truth, digest)
+    joined = _join(predictions, made, truth)
+    scores = _scores(joined, made.basis, truth, digest)
+    if output is not None:
+        scores.write(output)
+    return scores
+
+
+def _check_split(
+    predictions: Path, basis: PredictionBasis, split: Path, truth: Split, digest: str
+) -> None:
+    """Raise when the run of the predictions was trained on another split."""
+    if basis.split_digest not in (None, digest):
+        raise UserError(
+            f"{predictions}: its run was trained on split {str(basis.split_digest)[:12]}, but "
+            f"{split} is {digest[:12]}; give --split the split of the run"
+        )
+    if tuple(basis.classes[: basis.num_known]) != truth.known:
+        raise UserError(
+            f"{predictions}: its run knows other classes than {split}, or in another order; "
+            "split by the protocol of the run"
+        )
+
+
+def _join(predictions: Path, made: Predictions, truth: Split) -> _Joined:
+    """Find the truth of each prediction."""
+    _check_values(predictions, made)
+    kind, _, role = made.basis.images.partition(":")
+    role = role if kind == "split" else "test"
+    rows = truth.with_role(role)
+    names = pa.array(truth.known + truth.novel, pa.string())
+    classes = _integers(pc.fill_null(pc.index_in(rows["class"], names), -1))
+    place = _places(made.table["id"], rows["id"])
+    seen = np.bincount(place[place >= 0], minlength=len(rows))
+    if (seen > 1).any():
+        twice = str(rows["id"][int(np.argmax(seen))])
+        raise UserError(f"{predictions}: image {twice!r} is predicted twice; predict again")
+    true = np.append(classes, -1)[place]  # place -1 takes the -1 at the end
+    kept = true >= 0
+    if not kept.any():
+        raise UserError(
+            f"{predictions}: none of its {len(place)} images is a {role} image of the split that "
+            "has a class; predict split:test"
+        )
+    return _Joined(
+        true[kept],
+        _integers(made.table["index"])[kept],
+        np.asarray(made.table["confidence"])[kept],
+        without_truth=int((~kept).sum()),
+        not_predicted=int(((seen == 0) & (classes >= 0)).sum()),
+    )
+
+
+def _places(ids: pa.ChunkedArray, among: pa.ChunkedArray) -> np.ndarray:
+    """Where each id stands in ``among``; -1 for nowhere."""
+    if ids.equals(among):  # as a rule: both are in order of id
+        return np.arange(len(ids))
+    return _integers(pc.fill_null(pc.index_in(ids, among.combine_chunks()), -1))
+
+
+def _check_values(predictions: Path, made: Predictions) -> None:
+    """Raise when an index or a confidence is impossible."""
+    extremes = pc.min_max(made.table["index"]).as_py()
+    if len(made.table) and not 0 <= extremes["min"] <= extremes["max"] < len(made.basis.classes):
+        raise UserError(f"{predictions}: predicts a class that its run has not; predict again")
+    confidence = np.asarray(made.table["confidence"])
+    if not ((confidence >= 0) & (confidence <= 1)).all():
+        raise UserError(f"{predictions}: a confidence is not between 0 and 1; predict again")
+
+
+def _scores(joined: _Joined, basis: PredictionBasis, truth: Split, digest: str) -> Scores:
+    num_known = len(truth.known)
+    names = truth.known + truth.novel
+    table = contingency(joined.true, joined.predicted, (len(names), len(basis.classes)))
+    match = gcd_match(table, num_known)
+    right = np.concatenate([np.arange(num_known), match[num_known:]])
+    images = table.sum(axis=1)
+    num_images = NumImages(
+        all=int(images.sum()),
+        known=int(images[:num_known].sum()),
+        novel=int(images[num_known:].sum()),
+        without_truth=joined.without_truth,
+        not_predicted=joined.not_predicted,
+    )
+    swapped = table[num_known:, :num_known].sum(), table[:num_known, num_known:].sum()
+    return Scores(
+        basis=_basis(basis, truth, digest),
+        num_images=num_images,
+        conventions={
+            "paper": _plain(paper_convention(table, num_known)),
+            "gcd-v2": _plain(gcd_convention(table, num_known)),
+        },
+        num_classes={
+            "true": int((images > 0).sum()),
+            "predicted": int(table.any(axis=0).sum()),
+            "live": len(basis.classes),
+        },
+        num_novel=_num_novel(table, match, num_known),
+        novel_given_to_known=float(swapped[0] / max(num_images["novel"], 1)),
+        known_given_to_novel=float(swapped[1] / max(num_images["known"], 1)),
+        calibration=_calibration(joined.confidence, joined.predicted == right[joined.true]),
+        per_class=_per_class(table, names, basis, match),
+        confusion=_confusion(table, names, basis.classes),
+    )
+
+
+def _basis(basis: PredictionBasis, truth: Split, digest: str) -> ScoreBasis:
+    return ScoreBasis(
+        split_digest=digest,
+        rule=truth.basis.rule,
+        protocol=truth.basis.protocol,
+        split_seed=truth.basis.seed,
+        seed=basis.seed,
+        selection=basis.selection,
+        run=basis.run,
+        method=basis.method,
+        weights_digest=basis.weights_digest,
+        commit=basis.commit,
+        images=basis.images,
+    )
+
+
+def _plain(convention: Convention) -> dict[str, Agreement]:
+    return {
+        part: Agreement(acc=found.acc, nmi=found.nmi, ari=found.ari)
+        for part, found in convention._asdict().items()
+    }
+
+
+def _num_novel(table: np.ndarray, match: np.ndarray, num_known: int) -> NumNovel:
+    """Count the novel classes, and those of which a novel index holds more than half."""
+    images = table[num_known:].sum(axis=1)
+    held = matched_images(table, match)[num_known:]
+    found = (match[num_known:] >= num_known) & (2 * held > images)
+    return NumNovel(true=int((images > 0).sum()), discovered=int(found.sum()))
+
+
+def _calibration(confidence: np.ndarray, correct: np.ndarray) -> Calibration:
+    found = calibration(confidence, correct)
+    return Calibration(
+        mean_confidence=found.mean_confidence,
+        accuracy=found.accuracy,
+        ece=found.ece,
+        bins=[cast(Bin, asdict(each)) for each in found.bins],
+    )
+
+
+def _per_class(
+    table: np.ndarray, names: tuple[str, ...], basis: PredictionBasis, match: np.ndarray
+) -> list[ClassScore]:
+    images = table.sum(axis=1)
+    by_paper = matched_images(table, paper_match(table, basis.num_known))
+    by_gcd = matched_images(table, match)
+    return [
+        {
+            "class": names[i],
+            "novel": i >= basis.num_known,
+            "num_images": int(images[i]),
+            "acc_paper": float(by_paper[i] / images[i]),
+            "acc_gcd_v2": float(by_gcd[i] / images[i]),
+            "matched_to": basis.classes[match[i]] if match[i] >= 0 else None,
+        }
+        for i in np.flatnonzero(images).tolist()
+    ]
+
+
+def _confusion(table: np.ndarray, names: tuple[str, ...], predicted: list[str]) -> Confusion:
+    rows, columns = np.flatnonzero(table.any(axis=1)), np.flatnonzero(table.any(axis=0))
+    return Confusion(
+        rows=[names[i] for i in rows],
+        columns=[predicted[i] for i in columns],
+        counts=table[np.ix_(rows, columns)].tolist(),
+    )
+
+
+def _integers(values: pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(values).astype(np.int64)
