@@ -52,6 +52,10 @@ def import_checkpoint(
     if method != "cal":
         raise UserError(f"{file}: checkpoints of {method!r} cannot be imported, only those of cal")
     official, classes = read_official(file), read_protocol(protocol)
+    if any("*" in name for name in (*classes.known, *classes.novel)):
+        raise UserError(
+            f"protocol {protocol}: names classes by pattern; a checkpoint needs every name"
+        )
     settings = _settings(official, classes, file, backbone, size)
     # Checked here, so that a misfit is told of the file.
     checkpoint.fit(empty_method(settings, len(classes.known)), official.state, str(file))

@@ -58,12 +58,8 @@ class CALSettings(Settings):
     known_threshold: float = Field(default=0.9, ge=0, le=1)  # gamma
     warm_up_epochs: int = Field(default=5, ge=0)  # epochs before ACR starts
     coverage: float = Field(default=0.9544, gt=0, le=1)  # of DPP
-    prototypes_per_known: int = Field(
-        default=10, ge=1
-    )  # to start with when their number is not known
-    prototype_scale: float = Field(
-        default=0.001, gt=0
-    )  # standard deviation that they are drawn with
+    prototypes_per_known: int = Field(default=10, ge=2)  # at first, where their number is unknown
+    prototype_scale: float = Field(default=0.001, gt=0)  # standard deviation at first
     dropout: float = Field(default=0.2, ge=0, lt=1)
     ffe: bool = True  # frequency-guided feature enhancement
 

@@ -1,0 +1,191 @@
+"""What every method must do: a file put into ``owdfa/methods/`` is tested here by its name."""
+
+import copy
+
+import pyarrow as pa
+import pytest
+import torch
+
+from owdfa import catalog
+from owdfa.assembly import method_type
+from owdfa.methods.base import Method
+from owdfa.optimizers import move_rows
+from owdfa.records.split import SCHEMA, Basis, Split
+from owdfa.records.training import Progress
+from small_networks import backbone, batch
+
+LABELS = [0, 1, -1, -1, 2, -1, -1, 1]
+NUM_KNOWN = 3
+pytestmark = pytest.mark.parametrize("name", catalog.names("methods"))
+
+
+def build(name, num_classes=None):
+    torch.manual_seed(0)
+    own = method_type(name)
+    return own(backbone(), NUM_KNOWN, num_classes, own.settings_type())
+
+
+def train(method, optimizer, epochs, of=6):
+    """A short training; returns the loss of every step."""
+    losses = []
+    for epoch in epochs:
+        method.train()
+        for step in range(3):
+            torch.manual_seed(100 * epoch + step)
+            found = method.losses(batch(LABELS, step), Progress(epoch, of))
+            optimizer.zero_grad()
+            found.total.backward()
+            optimizer.step()
+            losses.append(found.total.item())
+        for move in method.end_epoch(Progress(epoch, of)).moves:
+            move_rows(optimizer, move)
+    return losses
+
+
+def adam(method):
+    return torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=0.01)
+
+
+def same(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one.values(), other.values(), strict=True))
+
+
+def test_file_defines_one_final_method_with_settings(name):
+    own = method_type(name)
+    assert issubclass(own, Method)
+    assert own.__final__
+    assert Method in own.__bases__  # one level deep
+    own.settings_type()  # all settings have defaults
+    module = catalog.load("methods", name)
+    assert "L =" in module.__doc__  # the paper's equation
+
+
+@pytest.mark.parametrize("num_classes", [None, 7])
+def test_logits_are_as_wide_as_classes_live(name, num_classes):
+    method = build(name, num_classes)
+    for _ in range(2):
+        found = method.eval()(batch(LABELS).views[0])
+        assert found.logits.shape == (8, method.num_live)
+        assert found.embedding.shape[0] == 8
+        assert method.num_live >= NUM_KNOWN
+        train(method, adam(method), range(2))
+
+
+@pytest.mark.parametrize("labels", [LABELS, [-1] * 8, [0, 1, 2, 0, 1, 2, 0, 1]])
+@pytest.mark.parametrize("epoch", [0, 5])
+def test_losses_are_finite_whoever_is_labelled(name, labels, epoch):
+    method = build(name)
+    found = method.losses(batch(labels), Progress(epoch, 6))
+    found.total.backward()
+    assert found.total.isfinite()
+    assert found.total.dim() == 0
+    assert all(term.isfinite() for term in found.terms.values())
+    assert found.logits.shape == (8, method.num_live)
+    assert not found.logits.requires_grad
+    assert all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)
+
+
+def test_every_parameter_is_trained_or_frozen(name):
+    method = build(name)
+    method.losses(batch(LABELS), Progress(5, 6)).total.backward()
+    for parameter_name, parameter in method.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad, parameter_name
+
+
+def test_training_lowers_the_loss(name):
+    method = build(name)
+    losses = train(method, adam(method), range(5), of=50)
+    assert sum(losses[-3:]) < 0.7 * sum(losses[:3])
+
+
+def test_what_is_logged_is_plain_numbers(name):
+    method = build(name)
+    train(method, adam(method), range(1))
+    end = method.end_epoch(Progress(1, 6))
+    assert all(type(value) is float for value in end.log.values())
+
+
+def test_a_checkpoint_is_whole(name):
+    """Training that goes on from a checkpoint ends where an unbroken one does."""
+    method = build(name)
+    optimizer = adam(method)
+    train(method, optimizer, range(3))
+    method.losses(batch(LABELS), Progress(3, 6))  # in the middle of an epoch
+    state, moments = copy.deepcopy((method.state_dict(), optimizer.state_dict()))
+
+    torch.manual_seed(99)
+    own = method_type(name)
+    other = own(backbone(), NUM_KNOWN, None, own.settings_type())
+    other.load_state_dict(state)
+    resumed = adam(other)
+    resumed.load_state_dict(moments)
+    assert other.num_live == method.num_live
+
+    for each, its_optimizer in ((method, optimizer), (other, resumed)):
+        train(each, its_optimizer, range(3, 6))
+    assert same(method.state_dict(), other.state_dict())
+
+
+def test_shapes_never_change(name):
+    method = build(name)
+    before = {key: value.shape for key, value in method.state_dict().items()}
+    train(method, adam(method), range(6))
+    assert {key: value.shape for key, value in method.state_dict().items()} == before
+
+
+def test_prediction_changes_nothing(name):
+    method = build(name).eval()
+    before = copy.deepcopy(method.state_dict())
+    with torch.inference_mode():
+        first = method(batch(LABELS).views[0])
+        second = method(batch(LABELS).views[0])
+    assert torch.equal(first.logits, second.logits)
+    assert same(before, method.state_dict())
+    train(method, adam(method), range(1))  # what inference cached must not hinder training
+
+
+def test_an_image_is_predicted_alike_in_any_company(name):
+    method = build(name).eval()
+    images = batch(LABELS).views[0]
+    with torch.no_grad():
+        together, alone = method(images).logits, method(images[:1]).logits
+    torch.testing.assert_close(together[:1], alone)
+
+
+def test_hidden_labels_cannot_be_seen(name):
+    """Whatever the true labels of unlabelled images are, the weights come out the same."""
+    weights = []
+    for hidden in (["a", "b", "x", "y"], ["y", "x", "a", "b"]):
+        rows = split(["a", "b", "c", "a"], hidden).training_rows()
+        method = build(name)
+        optimizer = adam(method)
+        for epoch in range(6):
+            torch.manual_seed(epoch)
+            optimizer.zero_grad()
+            method.losses(batch(rows.labels, epoch), Progress(epoch, 6)).total.backward()
+            optimizer.step()
+            method.end_epoch(Progress(epoch, 6))
+        weights.append(method.state_dict())
+    assert same(*weights)
+
+
+def split(labelled, unlabelled):
+    """A split with images of these classes."""
+    roles = ["labelled"] * len(labelled) + ["unlabelled"] * len(unlabelled)
+    classes = labelled + unlabelled
+    ids = [f"{number}.png" for number in range(len(roles))]
+    columns = {"id": ids, "role": roles, "class": classes, "group": ids}
+    basis = Basis("images.parquet", "", None, "group", 0, 0.75, 0.2, 0.0)
+    return Split(pa.table(columns, schema=SCHEMA), ("a", "b", "c"), ("x", "y"), basis)
+
+
+def test_work_follows_the_method_to_another_precision(name):
+    method = build(name).double()
+    doubled = batch(LABELS)
+    views = tuple(view.double() for view in doubled.views)
+    found = method.losses(type(doubled)(views, doubled.labels, doubled.rows), Progress(5, 6))
+    assert found.total.dtype == torch.float64
+    with torch.autocast("cpu", torch.bfloat16):
+        found = build(name).losses(batch(LABELS), Progress(5, 6))
+    assert found.total.isfinite()
+    assert found.total.dtype == torch.float32

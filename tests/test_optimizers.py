@@ -1,0 +1,65 @@
+import pytest
+import torch
+from torch import nn
+
+from owdfa.optimizers import move_rows
+from owdfa.records.training import RowMove
+
+OPTIMIZERS = {
+    "adam": lambda p: torch.optim.Adam(p, lr=0.1, weight_decay=0.01),
+    "amsgrad": lambda p: torch.optim.Adam(p, lr=0.1, amsgrad=True),
+    "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
+}
+
+
+def steps(optimizer, parameter, targets):
+    for _ in range(3):
+        optimizer.zero_grad()
+        ((parameter - targets) ** 2 * torch.arange(1, 4)).sum().backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_training_does_not_notice_that_its_rows_moved(name):
+    order = torch.tensor([3, 0, 4, 1, 2])
+    start, targets = torch.randn(5, 3), torch.randn(5, 3)
+    still, moving = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    optimizers = [OPTIMIZERS[name]([p]) for p in (still, moving)]
+    for optimizer, parameter in zip(optimizers, (still, moving), strict=True):
+        steps(optimizer, parameter, targets)
+
+    moving.data = moving.data[order]
+    move_rows(optimizers[1], RowMove(moving, order))
+    steps(optimizers[0], still, targets)
+    steps(optimizers[1], moving, targets[order])
+
+    assert torch.equal(moving, still[order])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_rows_that_died_are_forgotten_and_stay_zero(name):
+    parameter = nn.Parameter(torch.randn(5, 3))
+    optimizer = OPTIMIZERS[name]([parameter])
+    steps(optimizer, parameter, torch.randn(5, 3))
+    kept = {k: v[[4, 1]].clone() for k, v in optimizer.state[parameter].items() if v.dim()}
+
+    with torch.no_grad():
+        parameter[:2] = parameter[[4, 1]]
+        parameter[2:] = 0
+    move_rows(optimizer, RowMove(parameter, torch.tensor([4, 1])))
+    for key, rows in kept.items():
+        state = optimizer.state[parameter][key]
+        assert torch.equal(state[:2], rows)
+        assert not state[2:].any()
+
+    optimizer.zero_grad()
+    (parameter[:2] ** 2).sum().backward()
+    optimizer.step()
+    assert not parameter[2:].any()
+
+
+def test_an_optimizer_that_has_made_no_step_has_nothing_to_move():
+    parameter = nn.Parameter(torch.randn(5, 3))
+    optimizer = torch.optim.Adam([parameter])
+    move_rows(optimizer, RowMove(parameter, torch.tensor([1, 0])))
+    assert not optimizer.state
