@@ -50,8 +50,8 @@ def calibration(
         num_bins: Number of bins over [0, 1].
 
     Example:
-        >>> calibration(np.array([0.9, 0.9, 0.9, 0.9]), np.array([True, True, True, False])).ece
-        0.15
+        >>> calibration(np.array([1.0, 1.0, 0.5, 0.5]), np.array([True, True, True, False])).ece
+        0.0
     """
     confidence = confidence.astype(np.float64)
     place = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
