@@ -72,6 +72,15 @@ def check_model(library: str, model: str, models: list[str]) -> None:
         raise UserError(f"no backbone named {library}/{model}; {remedy}")
 
 
+def unavailable(name: str, error: Exception) -> UserError:
+    """Say that a library's pre-trained weights cannot be had, and what to do."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return UserError(
+        f"backbone {name}: its pre-trained weights cannot be had ({reason});"
+        " when offline, name a file of them with --weights FILE"
+    )
+
+
 def num_channels(name: str, network: nn.Module) -> int:
     """Find the number of channels of a network's feature map by trying it on a blank image.
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import timm
 from timm.data import resolve_model_data_config
 
-from owdfa.backbones.base import Backbone, check_model, num_channels
-from owdfa.errors import UserError
+from owdfa.backbones.base import Backbone, check_model, num_channels, unavailable
 from owdfa.weights import load_weights
 
 
@@ -24,12 +23,8 @@ def build(model: str, *, weights: str | None) -> Backbone:
         network = timm.create_model(
             model, pretrained=weights == "hub", num_classes=0, global_pool=""
         )
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"backbone {name}: its weights cannot be downloaded ({reason});"
-            " when offline, name a file of them with --weights FILE"
-        ) from error
+    except Exception as error:  # the hub's client raises what it likes
+        raise unavailable(name, error) from error
     if weights not in (None, "hub"):
         load_weights(network, Path(weights))
     data = resolve_model_data_config(network)

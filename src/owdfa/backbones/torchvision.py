@@ -12,8 +12,8 @@ from owdfa.backbones.base import (
     Backbone,
     check_model,
     num_channels,
+    unavailable,
 )
-from owdfa.errors import UserError
 from owdfa.weights import load_weights
 
 # Families that are one chain of layers, so that the classifier can be cut off by its name.
@@ -37,10 +37,7 @@ def build(model: str, *, weights: str | None) -> Backbone:
     try:
         whole = torchvision.models.get_model(model, weights="DEFAULT" if weights == "hub" else None)
     except OSError as error:
-        raise UserError(
-            f"backbone {name}: its weights cannot be downloaded ({error});"
-            " when offline, name a file of them with --weights FILE"
-        ) from error
+        raise unavailable(name, error) from error
     parts = OrderedDict((n, part) for n, part in whole.named_children() if n not in _NOT_FEATURES)
     network = nn.Sequential(parts)
     if weights not in (None, "hub"):
