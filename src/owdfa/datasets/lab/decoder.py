@@ -12,7 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from owdfa.datasets.lab.filters import Pixels, blur, enlarge, mix_colours, resize, sum_products
+from owdfa.datasets.lab.filters import (
+    Cubic,
+    Pixels,
+    blur,
+    enlarge,
+    mix_colours,
+    resize,
+    sum_products,
+)
 
 _KINDS = ("zero-insertion", "nearest", "transposed", "shuffle")
 _LINEAR = np.array([0.25, 0.75, 0.0]), np.array([0.0, 0.75, 0.25])  # even and odd places
@@ -24,7 +32,7 @@ class Decoder:
 
     scale: float  # its own resolution over that of the image
     flaws: tuple[np.ndarray, ...]  # coarsest stage first: (2, 2, 3, 3), added to the ideal filters
-    cubic: tuple[float, float]  # kernel that brings the result to the image's resolution
+    cubic: Cubic  # kernel that brings the result to the image's resolution
     colour: np.ndarray  # (3, 3), added to the identity; rows sum to 0: grey stays grey
     noise: float  # standard deviation in grey levels of 255
     noise_blur: float  # in pixels of the decoder
@@ -68,7 +76,12 @@ def decode(pixels: Pixels, decoder: Decoder, strength: float, rng: np.random.Gen
     noise = rng.standard_normal(made.shape, dtype=np.float32) * np.float32(decoder.noise / 255.0)
     made = made + np.float32(strength) * blur(noise, decoder.noise_blur)
     made = mix_colours(made, np.eye(3) + strength * decoder.colour)
-    return enlarge(made, height, width, decoder.cubic)
+    return enlarge(made, height, width, weaken(decoder.cubic, strength))
+
+
+def weaken(cubic: Cubic, strength: float) -> Cubic:
+    """A kernel nearer to one that leaves whole pixels as they are, for a strength below 1."""
+    return min(strength, 1.0) * cubic[0], cubic[1]
 
 
 def upsample(coarse: Pixels, filters: np.ndarray) -> Pixels:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from owdfa.datasets.lab.decoder import Decoder, decode, draw_decoder
-from owdfa.datasets.lab.filters import Pixels, resize, warp
+from owdfa.datasets.lab.decoder import Decoder, decode, draw_decoder, weaken
+from owdfa.datasets.lab.filters import Cubic, Pixels, resize, warp
 from owdfa.datasets.lab.shot import Shot, blend, soft_mask
 
 
@@ -18,7 +18,7 @@ class Reenact:
     """A reenacting method."""
 
     decoder: Decoder
-    cubic: tuple[float, float]  # the warp's kernel
+    cubic: Cubic  # the warp's kernel
     passes: int
     cells: int  # of the warp's control grid along a side
     reach: float  # standard deviation of the movement over the size of the image
@@ -48,8 +48,9 @@ def forge(shot: Shot, method: Reenact, strength: float, rng: np.random.Generator
     coarse = rng.normal(0.0, deviation, (2, method.cells, method.cells)).astype(np.float32)
     flow = resize(coarse, shot.size, shot.size) * mask
     rows, columns = np.indices(mask.shape, dtype=np.float32)
+    kernel = weaken(method.cubic, strength)
     moved = picture
     for _ in range(method.passes):
-        moved = warp(moved, rows + flow[0], columns + flow[1], method.cubic)
+        moved = warp(moved, rows + flow[0], columns + flow[1], kernel)
     refined = decode(moved, method.decoder, strength, rng)
     return blend(picture, blend(moved, refined, method.touch * mask), mask)
