@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from owdfa.errors import UserError
 from owdfa.losses import chosen_cross_entropy, entropy_of_mean, labelled_cross_entropy
@@ -229,6 +230,32 @@ def test_statistics_keep_their_precision_under_autocast():
 def test_without_frequency_enhancement_there_is_none():
     assert method(6, ffe=False).ffe is None
     assert method(6, ffe=False)(batch(LABELS).views[0]).logits.shape == (8, 6)
+
+
+class WaitsForDevice(TorchDispatchMode):
+    """Fail at what makes the processor wait for a device: reading a value, or a size from it."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        aten = torch.ops.aten
+        assert func.overloadpacket not in {
+            aten._local_scalar_dense,
+            aten.nonzero,
+            aten.masked_select,
+            aten.bincount,
+            aten.equal,
+        }
+        indices = args[1] if func.overloadpacket in {aten.index, aten.index_put_} else ()
+        assert not any(i is not None and i.dtype == torch.bool for i in indices)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("labels", [LABELS, [-1] * 8, [0, 1] * 4])
+def test_a_step_never_waits_for_the_device(labels):
+    cal, images = method(warm_up_epochs=0), batch(labels)
+    with WaitsForDevice():
+        cal.losses(images, Progress(0, 4)).total.backward()
+    with pytest.raises(AssertionError), WaitsForDevice():
+        images.labels[images.labelled]
 
 
 def test_prototypes_at_first():
