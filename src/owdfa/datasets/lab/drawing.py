@@ -47,7 +47,7 @@ def draw(
     """
     _claim(folder, settings)
     images = list(_images(settings))
-    missing = [image for image in images if not _path(folder, settings, image).exists()]
+    missing = [image for image in images if not _is_drawn(_path(folder, settings, image))]
     done = len(images) - len(missing)
     report = on_progress or (lambda _done, _total: None)
     report(done, len(images))
@@ -68,7 +68,7 @@ def read(root: str) -> Iterator[Listing]:
     settings = _read_settings(folder)
     images = list(_images(settings))
     paths = [_path(folder, settings, image) for image in images]
-    missing = [path for path in paths if not path.exists()]
+    missing = [path for path in paths if not _is_drawn(path)]
     if missing:
         raise UserError(
             f"{missing[0]}: is missing, as are {len(missing) - 1} more; draw them with the settings"
@@ -90,6 +90,14 @@ def _path(folder: Path, settings: LabSettings, image: _Image) -> Path:
     """Where an image lies."""
     person = identity(settings, image.number)
     return folder / image.class_ / f"{person:05d}_{image.number:06d}.jpg"
+
+
+def _is_drawn(path: Path) -> bool:
+    """Whether an image is there; after a power cut a file can be there and empty."""
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _claim(folder: Path, settings: LabSettings) -> None:

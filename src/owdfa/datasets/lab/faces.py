@@ -6,29 +6,13 @@ and 1 at the chin), and ``x, y`` are the same lengths on the face's surface afte
 turned, so that features painted at fixed ``x, y`` move and foreshorten with yaw and pitch.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import cos, sin
 
 import numpy as np
-from numpy.typing import NDArray
 
-from owdfa.datasets.lab.people import Colour, Frame, Person
-
-Plane = NDArray[np.floating]  # (H, W) float32
-
-
-@dataclass(frozen=True)
-class Head:
-    """Where the head is, for every pixel; what a forgery needs to find the face."""
-
-    u: Plane
-    v: Plane
-    x: Plane
-    y: Plane
-    outline: Plane  # distance outside the face's outline, about; negative within
-    front: Plane  # 1 where the surface faces the viewer, 0 behind the horizon
-    normal: np.ndarray  # (3, H, W): to the right, down, towards the viewer
-    pixel: float  # width of a pixel in the units of u and v
+from owdfa.datasets.lab.canvas import Canvas, Head, Plane, bump, edge, step, texture, tone, unit
+from owdfa.datasets.lab.people import Frame, Person
 
 
 @dataclass(frozen=True)
@@ -39,47 +23,12 @@ class Scene:
     head: Head
 
 
-class _Canvas:
-    """Pixels (3, H, W) that paint is laid on."""
-
-    def __init__(self, pixels: np.ndarray) -> None:
-        self.pixels = pixels
-
-    def lay(self, colour: np.ndarray | tuple[float, ...], alpha: Plane) -> None:
-        """Lay paint of one colour (3) or of a colour a pixel (3, H, W) with opacity ``alpha``."""
-        paint = np.asarray(colour, np.float32)
-        paint = paint.reshape(3, 1, 1) if paint.ndim == 1 else paint
-        self.pixels += alpha * (paint - self.pixels)
-
-    def shade(self, factor: Plane) -> None:
-        """Multiply the light."""
-        self.pixels *= factor
-
-    def within(self, head: Head, near: np.ndarray) -> tuple["_Canvas", Head]:
-        """The smallest rectangle that holds the pixels ``near``; paint on it is paint on this."""
-        rows, columns = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
-        if rows.size == 0:
-            rows = columns = np.zeros(1, np.intp)
-        box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-        part = replace(
-            head,
-            u=head.u[box],
-            v=head.v[box],
-            x=head.x[box],
-            y=head.y[box],
-            outline=head.outline[box],
-            front=head.front[box],
-            normal=head.normal[(slice(None), *box)],
-        )
-        return _Canvas(self.pixels[(slice(None), *box)]), part
-
-
 def draw_scene(person: Person, frame: Frame, size: int) -> Scene:
     """Draw ``person`` as ``frame`` shows them: ``size`` x ``size`` pixels."""
     axis = (np.arange(size, dtype=np.float32) + 0.5) * (2.0 / size) - 1.0
     across, down = np.meshgrid(axis, axis)
     head = _place_head(person, frame, across, down)
-    canvas = _Canvas(_background(person, frame, across, down))
+    canvas = Canvas(_background(person, frame, across, down))
     light = _lighting(frame, head)
     _draw_body(canvas, person, head, light)
     _draw_skin(canvas, person, head, light)
@@ -88,7 +37,7 @@ def draw_scene(person: Person, frame: Frame, size: int) -> Scene:
     if person.glasses:
         _draw_glasses(canvas, person, head)
     canvas.pixels *= (frame.tint * frame.exposure).reshape(3, 1, 1)
-    return Scene(np.clip(canvas.pixels, 0.0, 1.0), head)
+    return Scene(unit(canvas.pixels), head)
 
 
 def _place_head(person: Person, frame: Frame, across: Plane, down: Plane) -> Head:
@@ -113,7 +62,7 @@ def _place_head(person: Person, frame: Frame, across: Plane, down: Plane) -> Hea
         x=x * person.width,
         y=y,
         outline=(radius - 1.0) * person.width,
-        front=_step(depth, 0.05, 0.3),
+        front=step(depth, 0.05, 0.3),
         normal=np.stack([nx, ny, nz]),
         pixel=2.0 / across.shape[0] / frame.scale,
     )
@@ -122,13 +71,13 @@ def _place_head(person: Person, frame: Frame, across: Plane, down: Plane) -> Hea
 def _background(person: Person, frame: Frame, across: Plane, down: Plane) -> np.ndarray:
     """A wall that fades from one colour to another, with furniture out of focus."""
     top, bottom = (colour.reshape(3, 1, 1) for colour in person.wall)
-    fade = np.clip((down + 0.4 * across + 1.4) / 2.8, 0.0, 1.0)
-    canvas = _Canvas(top + fade * (bottom - top))
+    fade = unit((down + 0.4 * across + 1.4) / 2.8)
+    canvas = Canvas(top + fade * (bottom - top))
     for x, y, width, height, softness, *colour in person.furniture.tolist():
         beyond = np.maximum(
             np.abs(across - x - frame.pan[0]) - width, np.abs(down - y - frame.pan[1]) - height
         )
-        canvas.lay(tuple(colour), 0.8 * _step(-beyond, -softness, softness))
+        canvas.lay(tuple(colour), 0.8 * step(-beyond, -softness, softness))
     canvas.shade(np.full(across.shape, 0.55 + 0.45 * frame.ambient, np.float32))
     return canvas.pixels
 
@@ -139,7 +88,7 @@ def _lighting(frame: Frame, head: Head) -> Plane:
     return np.asarray(frame.ambient + (1.1 - frame.ambient) * np.maximum(towards, 0.0), np.float32)
 
 
-def _draw_body(canvas: _Canvas, person: Person, head: Head, light: Plane) -> None:
+def _draw_body(canvas: Canvas, person: Person, head: Head, light: Plane) -> None:
     """Hair behind the head, neck, shoulders and ears."""
     u, v, pixel = head.u, head.v, head.pixel
     hair, skin = person.hair, person.skin
@@ -148,44 +97,44 @@ def _draw_body(canvas: _Canvas, person: Person, head: Head, light: Plane) -> Non
         fall = np.clip(v + 0.2, 0.0, None)
         sides = np.abs(u) - reach - 0.06 * np.sin(2.5 * fall)
         behind = np.maximum(np.maximum(sides, v - person.hair_length - 0.2), -v - 0.3)
-        strands = 1.0 + 0.35 * _texture(person, u * 5.0, v * 0.6)
-        canvas.lay(_tone(hair, 0.62 * strands), _edge(behind, max(pixel, 0.03)))
-    neck = np.abs(u) - person.neck - 0.12 * np.clip(v - 1.0, 0.0, 1.0)
-    dim = 0.5 + 0.3 * np.clip(1.6 - np.abs(v - 1.6), 0.0, 1.0)
-    canvas.lay(_tone(skin, dim), _edge(np.maximum(neck, 0.3 - v), pixel))
+        strands = 1.0 + 0.35 * texture(person, u * 5.0, v * 0.6)
+        canvas.lay(tone(hair, 0.62 * strands), edge(behind, max(pixel, 0.03)))
+    neck = np.abs(u) - person.neck - 0.12 * unit(v - 1.0)
+    dim = 0.5 + 0.3 * unit(1.6 - np.abs(v - 1.6))
+    canvas.lay(tone(skin, dim), edge(np.maximum(neck, 0.3 - v), pixel))
     slope = 1.38 + 0.35 * np.clip(np.abs(u) - person.neck, 0.0, 2.0) ** 1.4
     collar = np.where(np.abs(u) < person.neck, 0.2 * (1.0 - np.abs(u) / person.neck), 0.0)
-    folds = 0.8 + 0.12 * np.sin(3.0 * u + 4.0 * v) + 0.08 * _texture(person, u * 2.0, v * 2.0)
-    cloth = _tone(person.cloth, folds)
-    canvas.lay(cloth, _edge(slope + collar - v, pixel))
+    folds = 0.8 + 0.12 * np.sin(3.0 * u + 4.0 * v) + 0.08 * texture(person, u * 2.0, v * 2.0)
+    cloth = tone(person.cloth, folds)
+    canvas.lay(cloth, edge(slope + collar - v, pixel))
     ears = np.hypot((np.abs(u) - person.width * 0.99) / 0.09, (v - 0.05) / 0.2) - 1.0
-    canvas.lay(_tone(skin, 0.86 * light), _edge(ears * 0.1, pixel))
+    canvas.lay(tone(skin, 0.86 * light), edge(ears * 0.1, pixel))
 
 
-def _draw_skin(canvas: _Canvas, person: Person, head: Head, light: Plane) -> None:
+def _draw_skin(canvas: Canvas, person: Person, head: Head, light: Plane) -> None:
     """The face's surface with its light, cheeks, sockets, freckles and beard."""
     x, y = head.x, head.y
-    grain = _texture(person, x * 3.0, y * 3.0)
-    cheeks = _bump(np.abs(x) - 0.36, y - 0.3, 0.2)
-    colour = _tone(person.skin, 1.0 + 0.03 * grain)
+    grain = texture(person, x * 3.0, y * 3.0)
+    cheeks = bump(np.abs(x) - 0.36, y - 0.3, 0.2)
+    colour = tone(person.skin, 1.0 + 0.03 * grain)
     colour *= 1.0 - np.array((0.0, 0.084, 0.072), np.float32).reshape(3, 1, 1) * cheeks
     beside, level = np.abs(x) - person.eye_distance, y - person.eye_height + 0.05
-    sockets = _bump(beside, level * 1.3, 0.16)
-    rim = 1.0 - 0.25 * np.clip(1.0 + head.outline * 4.0, 0.0, 1.0) ** 2
+    sockets = bump(beside, level * 1.3, 0.16)
+    rim = 1.0 - 0.25 * unit(1.0 + head.outline * 4.0) ** 2
     shadow = light * rim * (1.0 - 0.16 * sockets * head.front)
     warm = np.array((0.1, -0.05, -0.12), np.float32).reshape(3, 1, 1)  # shadows on skin are red
-    edge = _edge(head.outline, head.pixel)
-    canvas.lay(colour * (shadow * (1.0 + warm * (1.0 - shadow))), edge)
-    within = edge * head.front
-    spots = _step(_texture(person, x * 9.0, y * 9.0), 0.75, 1.2)
-    near_nose = _bump(x, y - 0.2, 0.38)
+    inside = edge(head.outline, head.pixel)
+    canvas.lay(colour * (shadow * (1.0 + warm * (1.0 - shadow))), inside)
+    within = inside * head.front
+    spots = step(texture(person, x * 9.0, y * 9.0), 0.75, 1.2)
+    near_nose = bump(x, y - 0.2, 0.38)
     canvas.lay(person.skin * 0.62, 0.5 * person.freckles * spots * near_nose * within)
-    chin = _step(y + 0.55 * np.abs(x), 0.52, 0.8) * (1.0 - 0.7 * _bump(x, y - 0.56, 0.14))
-    stubble = 0.75 + 0.4 * _texture(person, x * 14.0, y * 14.0)
-    canvas.lay(person.hair * 0.8, person.beard * chin * np.clip(stubble, 0, 1) * within)
+    chin = step(y + 0.55 * np.abs(x), 0.52, 0.8) * (1.0 - 0.7 * bump(x, y - 0.56, 0.14))
+    stubble = 0.75 + 0.4 * texture(person, x * 14.0, y * 14.0)
+    canvas.lay(person.hair * 0.8, person.beard * chin * unit(stubble) * within)
 
 
-def _draw_features(canvas: _Canvas, person: Person, frame: Frame, head: Head) -> None:
+def _draw_features(canvas: Canvas, person: Person, frame: Frame, head: Head) -> None:
     """Nose, mouth and eyes, each on the part of the image that it can reach."""
     x, y, front = head.x, head.y, head.front > 0.0
     centre = front & (np.abs(x) < 0.5)
@@ -197,27 +146,27 @@ def _draw_features(canvas: _Canvas, person: Person, frame: Frame, head: Head) ->
         _draw_eye(*canvas.within(head, near), person, frame, side)
 
 
-def _draw_nose(canvas: _Canvas, head: Head, person: Person, frame: Frame) -> None:
+def _draw_nose(canvas: Canvas, head: Head, person: Person, frame: Frame) -> None:
     """Ridge, tip and nostrils, from the light on them."""
     x, y, width = head.x, head.y, person.nose_width
     base = person.eye_height + person.nose_length
-    along = np.clip((y - person.eye_height) / person.nose_length, 0.0, 1.0)
-    on = _step(y, person.eye_height - 0.1, base) * _step(-y, -base - 0.06, -base + 0.02)
+    along = unit((y - person.eye_height) / person.nose_length)
+    on = step(y, person.eye_height - 0.1, base) * step(-y, -base - 0.06, -base + 0.02)
     flank = (0.35 + 0.65 * along) * width
     side = x / flank
     slope = -side * np.exp(-1.4 * side**2)
     turned = -frame.light[0] + 0.35 * sin(frame.yaw)
     canvas.shade(1.0 + on * head.front * (0.42 * turned * slope + 0.07 * np.exp(-6.0 * side**2)))
-    under = _bump(x * 0.75, (y - base - 0.05) * 1.6, width * 0.62)
+    under = bump(x * 0.75, (y - base - 0.05) * 1.6, width * 0.62)
     canvas.shade(1.0 - 0.32 * under * head.front)
-    shine = _bump(x + 0.03 * frame.light[0], y - base + 0.07, 0.045)
+    shine = bump(x + 0.03 * frame.light[0], y - base + 0.07, 0.045)
     canvas.lay((1.0, 0.97, 0.93), 0.22 * shine * head.front)
     for left in (-1.0, 1.0):
         away = np.hypot((x - left * width * 0.52) / 0.046, (y - base - 0.005) / 0.024) - 1.0
-        canvas.lay(person.skin * 0.3, 0.75 * _edge(away * 0.03, head.pixel) * head.front)
+        canvas.lay(person.skin * 0.3, 0.75 * edge(away * 0.03, head.pixel) * head.front)
 
 
-def _draw_mouth(canvas: _Canvas, head: Head, person: Person, frame: Frame) -> None:
+def _draw_mouth(canvas: Canvas, head: Head, person: Person, frame: Frame) -> None:
     """Lips, and teeth between them when the mouth is open."""
     x, y, pixel = head.x, head.y, head.pixel
     width = person.mouth_width * (1.0 + 0.14 * frame.smile)
@@ -230,20 +179,20 @@ def _draw_mouth(canvas: _Canvas, head: Head, person: Person, frame: Frame) -> No
     lower = line + 0.6 * gap + person.lip_fullness * 1.25 * arch
     beyond = np.abs(x) - width
     lips = np.maximum(np.maximum(upper - y, y - lower), beyond)
-    tone = 1.0 - 0.18 * _step(line - y, -0.01, 0.01) + 0.1 * _bump(x, y - lower + 0.04, 0.07)
-    canvas.shade(1.0 - 0.14 * _bump(x * 0.55, y - lower - 0.06, 0.06) * head.front)
+    light = 1.0 - 0.18 * step(line - y, -0.01, 0.01) + 0.1 * bump(x, y - lower + 0.04, 0.07)
+    canvas.shade(1.0 - 0.14 * bump(x * 0.55, y - lower - 0.06, 0.06) * head.front)
     soft = max(pixel, 0.02)
-    canvas.lay(_tone(person.lips, tone), 0.9 * _edge(lips, soft) * head.front)
+    canvas.lay(tone(person.lips, light), 0.9 * edge(lips, soft) * head.front)
     seam = np.maximum(np.abs(y - line) - 0.008, beyond)
-    canvas.lay(person.lips * 0.4, 0.8 * _edge(seam, soft) * head.front)
+    canvas.lay(person.lips * 0.4, 0.8 * edge(seam, soft) * head.front)
     if frame.mouth_open > 0.0:
         inside = np.maximum(line - 0.4 * gap - y, y - line - 0.6 * gap)
-        canvas.lay((0.16, 0.06, 0.06), _edge(np.maximum(inside, beyond), pixel) * head.front)
+        canvas.lay((0.16, 0.06, 0.06), edge(np.maximum(inside, beyond), pixel) * head.front)
         teeth = np.maximum(inside, y - line + 0.4 * gap - 0.045) + 0.006
-        canvas.lay((0.86, 0.83, 0.78), _edge(np.maximum(teeth, beyond), pixel) * head.front)
+        canvas.lay((0.86, 0.83, 0.78), edge(np.maximum(teeth, beyond), pixel) * head.front)
 
 
-def _draw_eye(canvas: _Canvas, head: Head, person: Person, frame: Frame, side: float) -> None:
+def _draw_eye(canvas: Canvas, head: Head, person: Person, frame: Frame, side: float) -> None:
     """One eye with lid and brow; ``side`` is -1 for the viewer's left and 1 for the right."""
     pixel, size = head.pixel, person.eye_size
     x = (head.x - side * person.eye_distance) * side
@@ -253,86 +202,49 @@ def _draw_eye(canvas: _Canvas, head: Head, person: Person, frame: Frame, side: f
     top, bottom = -0.46 * size * frame.eyes_open * arch, 0.34 * size * arch
     beyond = np.abs(x) - size
     opening = np.maximum(np.maximum(top - y, y - bottom), beyond)
-    seen = _edge(opening, pixel) * head.front
+    seen = edge(opening, pixel) * head.front
     canvas.lay((0.83, 0.81, 0.79), seen)
     gaze_x, gaze_y = frame.gaze[0] * size * 0.6 * side, frame.gaze[1] * size * 0.5
     away = np.hypot(x - gaze_x, y - gaze_y)
-    ring = 1.0 - 0.5 * _step(away, size * 0.3, size * 0.48)
-    canvas.lay(_tone(person.iris, ring), seen * _edge(away - size * 0.46, pixel))
-    canvas.lay((0.03, 0.03, 0.03), seen * _edge(away - size * 0.2, pixel))
+    ring = 1.0 - 0.5 * step(away, size * 0.3, size * 0.48)
+    canvas.lay(tone(person.iris, ring), seen * edge(away - size * 0.46, pixel))
+    canvas.lay((0.03, 0.03, 0.03), seen * edge(away - size * 0.2, pixel))
     glint = np.hypot(x - gaze_x + side * 0.025, y - gaze_y + 0.025)
-    canvas.lay((1.0, 1.0, 1.0), 0.85 * seen * _edge(glint - 0.016, pixel))
-    canvas.shade(1.0 - 0.35 * seen * _step(-(y - top), -0.05, 0.0))
+    canvas.lay((1.0, 1.0, 1.0), 0.85 * seen * edge(glint - 0.016, pixel))
+    canvas.shade(1.0 - 0.35 * seen * step(-(y - top), -0.05, 0.0))
     lash = np.maximum(np.abs(y - top + 0.008) - 0.014, beyond - 0.015)
-    canvas.lay((0.08, 0.06, 0.05), 0.85 * _edge(lash, pixel) * head.front)
+    canvas.lay((0.08, 0.06, 0.05), 0.85 * edge(lash, pixel) * head.front)
     crease = np.maximum(np.abs(y - top * 1.25 + 0.05) - 0.008, beyond)
-    canvas.lay(person.skin * 0.5, 0.4 * _edge(crease, max(pixel, 0.02)) * head.front)
+    canvas.lay(person.skin * 0.5, 0.4 * edge(crease, max(pixel, 0.02)) * head.front)
     lift = person.brow_height + frame.brow_raise
     along = (x + 0.02) / (size * 1.45)
     curve = -lift - 0.05 * (1.0 - along**2) + 0.02 * along
     thick = person.brow_weight * (1.0 - 0.55 * np.clip(along, -1.0, 1.0)) * 0.8
     brow = np.maximum(np.abs(y - curve) - thick, np.abs(x + 0.02) - size * 1.4)
-    hairs = np.clip(0.8 + 0.3 * _texture(person, head.x * 12.0, head.y * 4.0), 0.0, 1.0)
-    canvas.lay(person.hair * 0.75, hairs * _edge(brow, max(pixel, 0.025)) * head.front)
+    hairs = unit(0.8 + 0.3 * texture(person, head.x * 12.0, head.y * 4.0))
+    canvas.lay(person.hair * 0.75, hairs * edge(brow, max(pixel, 0.025)) * head.front)
 
 
-def _draw_hair(canvas: _Canvas, person: Person, head: Head, light: Plane) -> None:
+def _draw_hair(canvas: Canvas, person: Person, head: Head, light: Plane) -> None:
     """Hair over the skull, down to the hairline."""
     cap = np.hypot(head.u / (person.width + person.hair_volume * 0.55), (head.v + 0.02)) - 1.0
     cap = np.minimum(cap - person.hair_volume * 0.7, 0.5)
     parted = np.abs(head.x - person.parting * 0.5)
-    line = person.hairline + 0.62 * np.clip(np.abs(head.x) - 0.28, 0.0, 1.0) ** 1.2 + 0.1 * parted
+    line = person.hairline + 0.62 * unit(np.abs(head.x) - 0.28) ** 1.2 + 0.1 * parted
     temples = np.clip(person.hair_length, 0.0, 0.6)
     low = head.outline > -0.09
     line = np.where(low, np.maximum(line, temples - 0.35), line)
-    ragged = 0.05 * _texture(person, head.x * 7.0, head.x * 3.0)
+    ragged = 0.05 * texture(person, head.x * 7.0, head.x * 3.0)
     hair = np.maximum(cap, np.where(head.outline > 0.02, head.v - temples, head.y - line + ragged))
-    strands = _texture(person, head.x * 7.0 + head.v, head.y * 1.1)
-    gloss = 0.75 + 0.35 * _bump(head.x + 0.15, head.y + 0.75, 0.3) + 0.28 * strands
-    colour = _tone(person.hair, gloss * (0.45 + 0.6 * light))
-    canvas.lay(colour, _edge(hair, max(head.pixel, 0.03)))
+    strands = texture(person, head.x * 7.0 + head.v, head.y * 1.1)
+    gloss = 0.75 + 0.35 * bump(head.x + 0.15, head.y + 0.75, 0.3) + 0.28 * strands
+    colour = tone(person.hair, gloss * (0.45 + 0.6 * light))
+    canvas.lay(colour, edge(hair, max(head.pixel, 0.03)))
 
 
-def _draw_glasses(canvas: _Canvas, person: Person, head: Head) -> None:
+def _draw_glasses(canvas: Canvas, person: Person, head: Head) -> None:
     """Round frames and the bridge between them."""
     x, y = np.abs(head.x), head.y - person.eye_height - 0.01
     ring = np.abs(np.hypot(x - person.eye_distance, y * 1.1) - 0.215) - 0.013
     bridge = np.maximum(np.abs(y + 0.03) - 0.013, x - person.eye_distance + 0.2)
-    canvas.lay((0.1, 0.09, 0.09), 0.9 * _edge(np.minimum(ring, bridge), head.pixel) * head.front)
-
-
-def _edge(distance: Plane, softness: float) -> Plane:
-    """1 where ``distance`` is negative, 0 where it is positive, and a slope ``softness`` wide."""
-    return np.asarray(np.clip(0.5 - distance / softness, 0.0, 1.0), np.float32)
-
-
-def _step(value: Plane, low: float, high: float) -> Plane:
-    """Rise smoothly from 0 at ``low`` to 1 at ``high``."""
-    t = np.clip((value - low) / (high - low), 0.0, 1.0)
-    return np.asarray(t * t * (3.0 - 2.0 * t), np.float32)
-
-
-def _bump(x: Plane, y: Plane, radius: float) -> Plane:
-    """A Gaussian hill of height 1."""
-    return np.asarray(np.exp((x * x + y * y) * (-0.5 / radius**2)), np.float32)
-
-
-def _tone(colour: Colour, factor: Plane) -> NDArray[np.floating]:
-    """A colour, lighter and darker from place to place: (3, H, W)."""
-    return colour.reshape(3, 1, 1) * factor
-
-
-def _texture(person: Person, x: Plane, y: Plane) -> Plane:
-    """The person's noise at a place, 8 cells to a unit; bilinear, repeating."""
-    side = person.texture.shape[0]
-    across, down = x * 8.0, y * 8.0
-    left, top = np.floor(across), np.floor(down)
-    fx, fy = across - left, down - top
-    columns, rows = left.astype(np.intp), top.astype(np.intp)
-    columns, right = columns & (side - 1), (columns + 1) & (side - 1)
-    rows, below = (rows & (side - 1)) * side, ((rows + 1) & (side - 1)) * side
-    flat = person.texture.ravel()
-    upper, lower = flat.take(rows + columns), flat.take(below + columns)
-    upper += fx * (flat.take(rows + right) - upper)
-    lower += fx * (flat.take(below + right) - lower)
-    return np.asarray(upper + fy * (lower - upper), np.float32)
+    canvas.lay((0.1, 0.09, 0.09), 0.9 * edge(np.minimum(ring, bridge), head.pixel) * head.front)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from owdfa.datasets.lab.camera import Camera, photograph
-from owdfa.datasets.lab.faces import Plane, Scene, draw_scene
+from owdfa.datasets.lab.canvas import Plane
+from owdfa.datasets.lab.faces import Scene, draw_scene
 from owdfa.datasets.lab.filters import Pixels
 from owdfa.datasets.lab.people import Frame, Person
 
