@@ -226,6 +226,18 @@ def test_statistics_keep_their_precision_under_autocast():
     assert {found.total.dtype, *(term.dtype for term in found.terms.values())} == {torch.float32}
     assert found.logits.dtype == cal.agreed.dtype == torch.float32
 
+    weak, strong = logits(0, 40).float(), logits(1, 40).float()
+    terms = (
+        lambda: agreed_confidence(weak, strong, 2),
+        lambda: balance(weak),
+        lambda: confidence_weighted_consistency(weak, strong, progress=0.5),
+        lambda: labelled_cross_entropy(weak, weak.argmax(dim=1)),
+    )
+    for term in terms:
+        with torch.autocast("cpu", torch.bfloat16):
+            under_autocast = term()
+        torch.testing.assert_close(under_autocast, term(), rtol=1e-6, atol=1e-6)
+
 
 def test_without_frequency_enhancement_there_is_none():
     assert method(6, ffe=False).ffe is None

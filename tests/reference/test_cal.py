@@ -1,5 +1,7 @@
 """CAL against numbers recorded from its authors' release."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -108,7 +110,7 @@ def test_released_checkpoint(recording: Recording):
         torch.testing.assert_close(ours, given[name], rtol=1e-4, atol=1e-4 * scale)
 
 
-@pytest.mark.parametrize("name", ["trajectory_known_k", "trajectory_unknown_k"])
+@pytest.mark.parametrize("name", sorted(p.stem for p in FOLDER.glob("trajectory_*.json")))
 def test_training(name):
     run, given = note(name), arrays(name)
     method = method_of(run, FOLDER / f"{name}_init.ckpt")
@@ -124,7 +126,8 @@ def test_training(name):
             recorded = steps[epoch, step]
             assert method.num_live == recorded["num_prototypes"]
             close(method.novel_threshold, recorded["novel_threshold"])
-            found = method.losses(batch_of(given, f"e{epoch}s{step}"), progress)
+            batch = batch_of(given, f"e{epoch}s{step}", run["normalisation"])
+            found = method.losses(batch, progress)
             optimizer.zero_grad()
             found.total.backward()
             optimizer.step()
@@ -151,20 +154,22 @@ def method_of(run, checkpoint):
         known_threshold=run["gamma"],
         warm_up_epochs=run["warmup_epochs"],
         coverage=run["coverage"],
-        prototypes_per_known=run["num_prototypes"] // run["num_known"],
         dropout=run["dropout"],
     )
-    num_classes = None if run["prune"] else run["num_prototypes"]
     backbone = build(f"timm/{run['encoder']}")
-    method = CAL(backbone, run["num_known"], num_classes, settings).double()
+    method = CAL(backbone, run["num_known"], run["num_prototypes"], settings)
+    method.prunes = run["prune"]
+    method.to(getattr(torch, run["dtype"]))
     method.load_state_dict(read_official(checkpoint).state)
     return method.train()
 
 
-def batch_of(given, prefix):
-    """A recorded batch, normalised as (uint8 / 255 - 0.5) / 0.25."""
+def batch_of(given, prefix, normalisation):
+    """A recorded batch, normalised as in ``"(uint8/255 - 0.5)/0.25"``."""
+    numbers = re.fullmatch(r"\(uint8/255 - ([\d.]+)\)/([\d.]+)", normalisation)
+    mean, std = (float(number) for number in numbers.groups())
     weak, strong = (
-        torch.from_numpy((given[f"{prefix}_{view}"] / np.float64(255) - 0.5) / 0.25)
+        torch.from_numpy((given[f"{prefix}_{view}"] / np.float64(255) - mean) / std)
         for view in ("weak", "strong")
     )
     target, tag = (torch.from_numpy(given[f"{prefix}_{name}"]) for name in ("target", "tag"))

@@ -258,7 +258,8 @@ def agreed_confidence(
     confidence, guess = weak.softmax(dim=1).max(dim=1)
     agree, known = guess == strong.argmax(dim=1), guess < num_known
     chosen = torch.stack([agree & known, agree & ~known]).to(confidence)
-    return torch.stack([chosen @ confidence, chosen.sum(dim=1)], dim=1)
+    # Not a product: autocast would take that in half precision.
+    return torch.stack([(chosen * confidence).sum(dim=1), chosen.sum(dim=1)], dim=1)
 
 
 def next_novel_threshold(
