@@ -2,13 +2,17 @@
 
 import os
 import struct
+import tempfile
 import warnings
 import zlib
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from owdfa.errors import UserError
@@ -199,6 +203,7 @@ def test_formats_that_start_programs_are_not_tried(tmp_path: Path) -> None:
     assert "is not an image" in refused(path)
 
 
+@cache
 def noise(suffix: str) -> bytes:
     stream = BytesIO()
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
@@ -206,7 +211,8 @@ def noise(suffix: str) -> bytes:
     Image.fromarray(pixels[:16, :16]).save(thumbnail, "JPEG")
     exif = Image.Exif()
     exif[0x9286] = thumbnail.getvalue()  # an end marker of its own, before the scan
-    Image.fromarray(pixels).save(stream, suffix, exif=exif)
+    options = {} if suffix in ("gif", "bmp") else {"exif": exif}
+    Image.fromarray(pixels).save(stream, suffix, **options)
     return stream.getvalue()
 
 
@@ -221,6 +227,45 @@ def test_truncated_files_are_known_by_their_header(
     assert decode(path).shape == (64, 64, 3)
     path.write_bytes(content[: int(len(content) * share) - 3])
     refused(path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(kind=st.sampled_from(["jpeg", "png", "webp", "tiff", "bmp"]), share=st.floats(0, 1))
+def test_a_file_cut_anywhere_is_refused_or_nothing_of_it_is_lost(kind: str, share: float) -> None:
+    content = noise(kind)
+    cut = content[: int(share * len(content))]
+    with tempfile.TemporaryDirectory() as folder:
+        whole, part = Path(folder, "whole"), Path(folder, "part")
+        whole.write_bytes(content)
+        part.write_bytes(cut)
+        try:
+            pixels = decode(part)
+        except BadImageError:
+            return
+        assert np.array_equal(pixels, decode(whole))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    kind=st.sampled_from(["jpeg", "png", "webp", "tiff", "bmp", "gif", "avif"]),
+    changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=8),
+)
+def test_damaged_bytes_give_an_image_or_one_line(
+    kind: str, changes: list[tuple[float, int]]
+) -> None:
+    content = bytearray(noise(kind))
+    for place, value in changes:  # mostly in the header, where most can go wrong
+        content[int(place**3 * (len(content) - 1))] = value
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a")
+        path.write_bytes(content)
+        for function in (header, decode):
+            said = ""
+            try:
+                function(path)
+            except BadImageError as error:
+                said = str(error)
+            assert "\n" not in said
 
 
 @pytest.mark.parametrize("suffix", ["gif", "bmp", "tiff", "ppm"])
