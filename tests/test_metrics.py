@@ -13,7 +13,7 @@ from owdfa.metrics.clustering import (
     matched_images,
     normalised_mutual_information,
 )
-from owdfa.metrics.conventions import Agreement, gcd_convention, paper_convention
+from owdfa.metrics.conventions import Agreement, score_conventions
 
 
 @st.composite
@@ -43,7 +43,7 @@ def accuracy_by_permutation(true, guess, num_classes, num_indices):
 def test_all_and_novel_accuracy_are_those_of_the_best_permutation(case):
     true, guess, num_known, num_classes, num_indices = case
     table = contingency(true, guess, (num_classes, num_indices))
-    paper, gcd = paper_convention(table, num_known), gcd_convention(table, num_known)
+    paper, gcd = score_conventions(table, num_known)[:2]
     best = accuracy_by_permutation(true, guess, num_classes, num_indices)
     assert paper.all.acc == gcd.all.acc == pytest.approx(best, abs=1e-12)
     novel = true >= num_known
@@ -60,7 +60,7 @@ def test_all_and_novel_accuracy_are_those_of_the_best_permutation(case):
 @given(scored(max_classes=6))
 def test_nmi_and_ari_are_scikit_learns(case):
     true, guess, num_known, num_classes, num_indices = case
-    found = paper_convention(contingency(true, guess, (num_classes, num_indices)), num_known)
+    found = score_conventions(contingency(true, guess, (num_classes, num_indices)), num_known).paper
     novel = true >= num_known
     for part, chosen in (("all", novel | True), ("known", ~novel), ("novel", novel)):
         if chosen.any():
@@ -79,8 +79,8 @@ def test_how_novel_indices_are_numbered_does_not_matter_to_gcd(case, random):
     random.shuffle(novel)
     renumbered = np.array([*range(num_known), *novel])[guess]
     shape = (num_classes, num_indices)
-    before = gcd_convention(contingency(true, guess, shape), num_known)
-    after = gcd_convention(contingency(true, renumbered, shape), num_known)
+    before = score_conventions(contingency(true, guess, shape), num_known).gcd
+    after = score_conventions(contingency(true, renumbered, shape), num_known).gcd
     for one, other in zip(before, after, strict=True):
         assert one == pytest.approx(other, abs=1e-12)
 
@@ -89,7 +89,7 @@ def test_how_novel_indices_are_numbered_does_not_matter_to_gcd(case, random):
 @given(scored(max_classes=6))
 def test_gcd_parts_add_up(case):
     true, guess, num_known, num_classes, num_indices = case
-    found = gcd_convention(contingency(true, guess, (num_classes, num_indices)), num_known)
+    found = score_conventions(contingency(true, guess, (num_classes, num_indices)), num_known).gcd
     num_known_images = np.sum(true < num_known)
     right = found.known.acc * num_known_images
     right += found.novel.acc * (len(true) - num_known_images)
@@ -100,14 +100,14 @@ def test_gcd_parts_add_up(case):
 def test_a_perfect_prediction_scores_one(num_known, num_novel, num_dead):
     true = np.repeat(np.arange(num_known + num_novel), 3)
     table = contingency(true, true, (num_known + num_novel, num_known + num_novel + num_dead))
-    for convention in (paper_convention(table, num_known), gcd_convention(table, num_known)):
+    for convention in score_conventions(table, num_known)[:2]:
         assert np.asarray(convention) == pytest.approx(1.0)
 
 
 def test_the_papers_convention_does_not_notice_absorbed_novel_classes():
     """Two novel classes taken for known ones: Novel ACC 1 by the paper, and no trace of it."""
     table = np.array([[90, 0, 0], [0, 80, 0], [100, 0, 0], [0, 100, 0]])
-    paper, gcd = paper_convention(table, 2), gcd_convention(table, 2)
+    paper, gcd = score_conventions(table, 2)[:2]
     assert (paper.known.acc, paper.novel.acc) == (1.0, 1.0)
     assert (gcd.known.acc, gcd.novel.acc) == (0.0, 1.0)
     assert paper.all.acc == gcd.all.acc == 200 / 370
@@ -116,7 +116,7 @@ def test_the_papers_convention_does_not_notice_absorbed_novel_classes():
 def test_equal_matches_favour_known_classes():
     for order in ([0, 1, 2], [0, 2, 1]):
         table = np.array([[0, 5, 5], [0, 5, 5]])[:, order]
-        assert gcd_convention(table, 1).known.acc == 1 / 2
+        assert score_conventions(table, 1).gcd.known.acc == 1 / 2
     table = np.array([[0, 0, 5], [0, 0, 5]])
     assert best_match(table, favoured=1).tolist() == [2, -1]
     assert matched_images(table, best_match(table, favoured=1)).tolist() == [5, 0]

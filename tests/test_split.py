@@ -242,6 +242,7 @@ def test_a_novel_class_of_one_group_is_noted(tmp_path):
     ("given_", "said"),
     [
         ({"known": ["reel"]}, r"--known: no class 'reel'; did you mean 'real'\?"),
+        ({"known": []}, "no class is known"),
         ({"labelled": 1.5}, "labelled is 1.5"),
         ({"test": 1.0}, "test is 1; it must lie between"),
         ({"validation": -0.1}, "validation is -0.1"),

@@ -22,6 +22,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import PositiveInt
+
 from owdfa import catalog
 from owdfa.config import Settings, fill, merge, read_toml
 from owdfa.errors import UserError
@@ -32,10 +34,10 @@ _SHARED = ("ratios", "budget")
 class Budget(Settings):
     """How many images of a class are used at most; None for all."""
 
-    known: int | None = None
-    novel: int | None = None
-    real: int | None = None
-    real_per_source: int | None = None
+    known: PositiveInt | None = None
+    novel: PositiveInt | None = None
+    real: PositiveInt | None = None
+    real_per_source: PositiveInt | None = None
 
 
 class Protocol(Settings):

@@ -5,7 +5,7 @@ import pytest
 
 from owdfa.metrics.calibration import calibration
 from owdfa.metrics.clustering import contingency
-from owdfa.metrics.conventions import paper_convention
+from owdfa.metrics.conventions import score_conventions
 from reference.recordings import cases
 
 
@@ -14,7 +14,7 @@ def test_the_papers_convention(case):
     labels, predictions = case.arrays["label"], case.arrays["pred"]
     num_known = case.note["num_known"]
     shape = tuple(max(int(each.max()) + 1, num_known) for each in (labels, predictions))
-    found = paper_convention(contingency(labels, predictions, shape), num_known)
+    found = score_conventions(contingency(labels, predictions, shape), num_known).paper
     for part, agreement in found._asdict().items():
         for name, value in agreement._asdict().items():
             assert value == pytest.approx(case.note[f"{part}_{name}"], rel=0, abs=1e-9), part + name

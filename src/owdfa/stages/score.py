@@ -11,13 +11,7 @@ import pyarrow.compute as pc
 from owdfa.errors import UserError
 from owdfa.metrics.calibration import calibration
 from owdfa.metrics.clustering import contingency, matched_images
-from owdfa.metrics.conventions import (
-    Convention,
-    gcd_convention,
-    gcd_match,
-    paper_convention,
-    paper_match,
-)
+from owdfa.metrics.conventions import Convention, Conventions, score_conventions
 from owdfa.records.predictions import PredictionBasis, Predictions
 from owdfa.records.scores import (
     Agreement,
@@ -147,8 +141,8 @@ def _scores(joined: _Joined, basis: PredictionBasis, truth: Split, digest: str) 
     num_known = len(truth.known)
     names = truth.known + truth.novel
     table = contingency(joined.true, joined.predicted, (len(names), len(basis.classes)))
-    match = gcd_match(table, num_known)
-    right = np.concatenate([np.arange(num_known), match[num_known:]])
+    found = score_conventions(table, num_known)
+    right = np.concatenate([np.arange(num_known), found.gcd_match[num_known:]])
     images = table.sum(axis=1)
     num_images = NumImages(
         all=int(images.sum()),
@@ -161,20 +155,17 @@ def _scores(joined: _Joined, basis: PredictionBasis, truth: Split, digest: str) 
     return Scores(
         basis=_basis(basis, truth, digest),
         num_images=num_images,
-        conventions={
-            "paper": _plain(paper_convention(table, num_known)),
-            "gcd-v2": _plain(gcd_convention(table, num_known)),
-        },
+        conventions={"paper": _plain(found.paper), "gcd-v2": _plain(found.gcd)},
         num_classes={
             "true": int((images > 0).sum()),
             "predicted": int(table.any(axis=0).sum()),
             "live": len(basis.classes),
         },
-        num_novel=_num_novel(table, match, num_known),
+        num_novel=_num_novel(table, found.gcd_match, num_known),
         novel_given_to_known=float(swapped[0] / max(num_images["novel"], 1)),
         known_given_to_novel=float(swapped[1] / max(num_images["known"], 1)),
         calibration=_calibration(joined.confidence, joined.predicted == right[joined.true]),
-        per_class=_per_class(table, names, basis, match),
+        per_class=_per_class(table, names, basis, found),
         confusion=_confusion(table, names, basis.classes),
     )
 
@@ -221,11 +212,11 @@ def _calibration(confidence: np.ndarray, correct: np.ndarray) -> Calibration:
 
 
 def _per_class(
-    table: np.ndarray, names: tuple[str, ...], basis: PredictionBasis, match: np.ndarray
+    table: np.ndarray, names: tuple[str, ...], basis: PredictionBasis, found: Conventions
 ) -> list[ClassScore]:
     images = table.sum(axis=1)
-    by_paper = matched_images(table, paper_match(table, basis.num_known))
-    by_gcd = matched_images(table, match)
+    by_paper = matched_images(table, found.paper_match)
+    by_gcd, match = matched_images(table, found.gcd_match), found.gcd_match
     return [
         {
             "class": names[i],

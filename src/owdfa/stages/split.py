@@ -127,6 +127,8 @@ def _plan(rows: pa.Table, options: SplitOptions, manifest: Path) -> _Plan:
 def _with_ratios(classes: Classes, budget: Budget, options: SplitOptions) -> _Plan:
     labelled = 0.75 if options.labelled is None else options.labelled
     test = 0.2 if options.test is None else options.test
+    if not classes.known:
+        raise UserError("split: no class is known; name at least one with --known")
     if not 0 < labelled <= 1:
         raise UserError(f"split: labelled is {labelled:g}; it must be above 0 and at most 1")
     if not 0 < test < 1:
