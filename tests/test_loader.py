@@ -49,6 +49,7 @@ def same(one, other):
     )
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of one core
 def test_workers_change_no_bit(tmp_path):
     here = make_loader(tmp_path / "s")
     elsewhere = make_loader(tmp_path / "s", workers=2)
