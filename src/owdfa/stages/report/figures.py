@@ -3,7 +3,7 @@
 Plotly reads a small markup in every label, so each name that comes from the data is escaped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
@@ -37,9 +37,10 @@ class Confusion(NamedTuple):
     columns: list[str]
     counts: np.ndarray  # (rows, columns) int
     num_known_rows: int
+    known_columns: list[bool]
 
 
-def order_confusion(scores: Scores) -> Confusion:
+def order_confusion(scores: Scores, known: Collection[str]) -> Confusion:
     """Put known rows first, and each row's matched column under it; unmatched columns go last."""
     table = scores.confusion
     facts = {entry["class"]: entry for entry in scores.per_class}
@@ -55,6 +56,7 @@ def order_confusion(scores: Scores) -> Confusion:
         columns=[table["columns"][column] for column in columns],
         counts=counts,
         num_known_rows=novel.count(False),
+        known_columns=[table["columns"][column] in known for column in columns],
     )
 
 
@@ -67,20 +69,20 @@ def confusion_matrix(confusion: Confusion) -> Figure:
         _write_shares(plot, shares)
     if 0 < confusion.num_known_rows < rows:
         plot.add_hline(confusion.num_known_rows - 0.5, line={"width": 1, "color": NEUTRAL})
+    known_rows = [row < confusion.num_known_rows for row in range(rows)]
+    top = _by_kind(confusion.columns, confusion.known_columns)
+    left = _by_kind(confusion.rows, known_rows)
     plain = {"showgrid": False, "zeroline": False, "ticks": ""}
-    plot.update_xaxes(
-        tickvals=list(range(columns)), ticktext=_labels(confusion.columns), side="top",
-        tickangle=-60, range=[-0.5, columns - 0.5], **plain,
-    )  # fmt: skip
-    plot.update_yaxes(
-        tickvals=list(range(rows)), ticktext=_labels(confusion.rows),
-        range=[rows - 0.5, -0.5], **plain,
-    )  # fmt: skip
+    plot.update_xaxes(tickvals=list(range(columns)), ticktext=top, **plain)
+    plot.update_yaxes(tickvals=list(range(rows)), ticktext=left, **plain)
+    plot.update_xaxes(range=[-0.5, columns - 0.5], side="top", tickangle=-60)
+    plot.update_yaxes(range=[rows - 0.5, -0.5])
     plot.update_layout(height=150 + max(16, min(34, 900 // rows)) * rows, showlegend=False)
     note = (
         "A row is a true class, a column a type as the run predicts it; numbers are per cent of "
         "the row. Columns stand in the order of the best match, so a perfect run is a diagonal. "
-        "Filled cells left of it below the line are new types taken for known ones."
+        "Known types are blue, new ones orange: what stands below the line in a blue column are "
+        "new images that a known type absorbed."
     )
     return Figure("confusion", "Confusion matrix", note, plot, wide=True)
 
@@ -142,12 +144,22 @@ def embedding_map(evidence: Evidence, chart: Map) -> Figure:
                 marker=_marker(colour, diamond=diamond),
             )
         if len(types) <= _MAX_NAMED:
-            x, y = np.median(chart.places[index == number], axis=0)
+            x, y = densest(chart.places[index == number])
             plot.add_annotation(x=x, y=y, text=name, showarrow=False, yshift=18)
     plot.update_xaxes(visible=False)
     plot.update_yaxes(visible=False, scaleanchor="x")
     plot.update_layout(height=620, legend={"itemsizing": "constant"}, hovermode="closest")
     return Figure("map", "Map of the images", _map_note(evidence, chart), plot, wide=True)
+
+
+def densest(places: np.ndarray) -> np.ndarray:
+    """The one of (N, 2) points that has a quarter of the others nearest around it.
+
+    A label there stands on the points it names, also when these form several clusters.
+    """
+    distance = np.linalg.norm(places[:, None] - places[None], axis=2)
+    reach = np.sort(distance, axis=1)[:, len(places) // 4]
+    return np.asarray(places[reach.argmin()])
 
 
 def _map_note(evidence: Evidence, chart: Map) -> str:
@@ -227,6 +239,14 @@ def palette(num: int) -> list[str]:
     """Colours that are told apart on white and on black: eight chosen, then turns of the hue."""
     turned = [f"hsl({137.5 * i % 360:.0f},55%,{48 + 12 * (i % 2)}%)" for i in range(num)]
     return [*COLOURS, *turned[len(COLOURS) :]][:num]
+
+
+def _by_kind(names: Sequence[str], known: Sequence[bool]) -> list[str]:
+    """Labels in the colour of known or of novel types."""
+    return [
+        f'<span style="color:{COLOURS[0] if is_known else COLOURS[1]}">{label}</span>'
+        for label, is_known in zip(_labels(names), known, strict=True)
+    ]
 
 
 def _labels(names: Sequence[str], longest: int = 22) -> list[str]:

@@ -58,6 +58,7 @@ def render(
     """
     sections = _sections(evidence, chart)
     scripts = _scripts()
+    found = {entry.name for entry in types}
     page: str = _template().render(
         evidence=evidence,
         headline=wording.headline(evidence),
@@ -65,6 +66,7 @@ def render(
         rows=[_score_row(scores) for scores in (evidence.scores, baseline) if scores],
         types=types,
         num_omitted=sum(not entry.examples for entry in types),
+        unused=[name for name in evidence.names[: evidence.num_known] if name not in found],
         num_left_out=_num_left_out(evidence.scores),
         sections=sections,
         plots=[figure for _, figures in sections for figure in figures],
@@ -79,7 +81,8 @@ def render(
 def _sections(evidence: Evidence, chart: Map | None) -> list[tuple[str, list[Figure]]]:
     scores = evidence.scores
     true_num_classes = scores.num_classes["true"] if scores and evidence.judged else None
-    where = [confusion_matrix(order_confusion(scores))] if scores else []
+    known = evidence.names[: evidence.num_known]
+    where = [confusion_matrix(order_confusion(scores, known))] if scores else []
     looks = [embedding_map(evidence, chart)] if chart else []
     how = curves(evidence.epochs, true_num_classes)
     sure = [reliability(scores.calibration)] if scores else []

@@ -10,10 +10,13 @@ _NOTICEABLE = 0.05  # gap between confidence and accuracy that is worth a word
 
 
 def headline(evidence: Evidence) -> str:
-    """Say in a line what the run found."""
-    found = num_discovered(evidence)
-    discovered = counted(found, "new type") if found else "No new type"
-    return f"{discovered} discovered beside {counted(evidence.num_known, 'known one')}"
+    """Say in a line what the run found: judged by the truth where the test has novel images."""
+    beside = f"beside {counted(evidence.num_known, 'known one')}"
+    if evidence.scores and evidence.num_novel_images:
+        found, true = (evidence.scores.num_novel[key] for key in ("discovered", "true"))
+        return f"{found or 'None'} of {counted(true, 'new type')} discovered {beside}"
+    groups = num_groups(evidence)
+    return f"{counted(groups, 'possible new type') if groups else 'No new type'} set apart {beside}"
 
 
 def verdict(evidence: Evidence) -> list[str]:
@@ -23,18 +26,18 @@ def verdict(evidence: Evidence) -> list[str]:
     return _unjudged(evidence)
 
 
-def num_discovered(evidence: Evidence) -> int:
+def num_groups(evidence: Evidence) -> int:
     """Number of types beyond the known ones that occur among the images shown."""
     return len(np.unique(evidence.index[evidence.index >= evidence.num_known]))
 
 
 def _judged(evidence: Evidence, scores: Scores) -> list[str]:
     novel, calibration = scores.num_novel, scores.calibration
-    images = counted(scores.num_images["all"], "test image")
+    apart = int((evidence.index >= evidence.num_known).sum())
     return [
-        f"Shown {images} it had never seen, the run sorted them into "
-        f"{counted(evidence.num_known, 'known type')} and set apart "
-        f"{counted(num_discovered(evidence), 'type')} that nobody had labelled.",
+        f"Shown {counted(len(evidence.ids), 'test image')} it had never seen, the run gave "
+        f"{len(evidence.ids) - apart:,} to the {counted(evidence.num_known, 'type')} it knows and "
+        f"set {apart:,} apart, in {counted(num_groups(evidence), 'group')} of its own making.",
         f"The test holds {counted(novel['true'], 'type')} that "
         f"{'is' if novel['true'] == 1 else 'are'} truly new: {novel['discovered']} of "
         f"{novel['true']} found as a type of their own.",
@@ -50,7 +53,7 @@ def _unjudged(evidence: Evidence) -> list[str]:
     images = counted(len(evidence.ids), f"{evidence.role} image")
     sentences = [
         f"Among {images}, the run set {percent(aside)} % "
-        f"apart in {counted(num_discovered(evidence), 'type')} that nobody had labelled.",
+        f"apart, in {counted(num_groups(evidence), 'group')} of its own making.",
         "No test image is of a type that is known to be new, so how well new types are found "
         "cannot be scored here.",
     ]
@@ -75,7 +78,7 @@ def _sureness(calibration: Calibration) -> str:
 
 def percent(share: float | None) -> str:
     """A share as the tables write it: ``0.883`` is ``88.3``; a dash when there is none."""
-    return _NONE if share is None else f"{100 * share:.1f}"
+    return _NONE if share is None else f"{100 * share:.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def counted(number: int, noun: str) -> str:
