@@ -58,7 +58,7 @@ def make_data(folder: Path, *, per_class: int = 12, relabel: dict[str, str] | No
 
 
 def _role(id_: str, per_class: int) -> str:
-    name, place = id_.split("/")[0], int(id_[-7:-4]) / per_class
+    name, place = id_.split("/", maxsplit=1)[0], int(id_[-7:-4]) / per_class
     if place < 0.25:
         return "test"
     if name in CLASSES[:2]:

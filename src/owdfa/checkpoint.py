@@ -67,8 +67,7 @@ def write(
     """
     part, following = _beside(folder, "part"), _beside(folder, "next")
     try:
-        _finish_swap(folder)
-        shutil.rmtree(part, ignore_errors=True)
+        settle(folder)
         part.mkdir(parents=True)
         # Copies: of tied weights each is kept, which safetensors refuses otherwise.
         whole = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
@@ -79,7 +78,7 @@ def write(
             note = note._replace(state=_write_bytes(part / _STATE, stream.getvalue()))
         write_json(part / _NOTE, note._asdict())
         part.rename(following)
-        _finish_swap(folder)
+        settle(folder)
     except OSError as error:
         raise writing_error(folder, error) from error
 
@@ -88,6 +87,18 @@ def current(folder: Path) -> Path | None:
     """Where the whole checkpoint called ``folder`` stands; None when there is none."""
     standing = (_beside(folder, "next"), folder)
     return next((place for place in standing if (place / _NOTE).is_file()), None)
+
+
+def settle(folder: Path) -> None:
+    """Finish a swap that was cut short, and remove what it left; for the writer alone."""
+    following, old = _beside(folder, "next"), _beside(folder, "old")
+    if following.is_dir():
+        if folder.is_dir():
+            shutil.rmtree(old, ignore_errors=True)
+            folder.rename(old)
+        following.rename(folder)
+    for leftover in (old, _beside(folder, "part")):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def read_note(folder: Path) -> Note:
@@ -163,17 +174,6 @@ def _locate(folder: Path) -> Path:
     if place is None:
         raise UserError(f"{folder}: no checkpoint is here; train first, or resume the run")
     return place
-
-
-def _finish_swap(folder: Path) -> None:
-    """Put ``<name>.next``, if there is one, in place of the checkpoint before it."""
-    following, old = _beside(folder, "next"), _beside(folder, "old")
-    if following.is_dir():
-        if folder.is_dir():
-            shutil.rmtree(old, ignore_errors=True)
-            folder.rename(old)
-        following.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _beside(folder: Path, suffix: str) -> Path:

@@ -5,16 +5,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments import LightningEnvironment
 
 from owdfa.errors import UserError
-
-Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["32-true", "bf16-mixed"]
+from owdfa.settings import Device, Precision
 
 
 def start(device: Device, precision: Precision) -> Fabric:

@@ -25,9 +25,13 @@ class Meter:
     """Collects what each step says on the device; ``read`` fetches it, a few steps at a time.
 
     Memory: a few numbers for each step since the last ``read``.
+
+    Args:
+        epoch: Counted from 0.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
         self.started = time.perf_counter()
         self.num_images = 0
         self._names: list[str] = []
@@ -59,7 +63,7 @@ class Meter:
         self._sums = [old + new for old, new in zip(before, sums, strict=True)]
         return self._reading(sums, len(values))
 
-    def epoch(self) -> Reading:
+    def total(self) -> Reading:
         """Means over all steps that were read."""
         return self._reading(self._sums, self._steps)
 
@@ -80,6 +84,6 @@ class Meter:
         ]
         if bad:
             raise UserError(
-                f"step {step} of the epoch: {', '.join(bad)}; lower optimiser.lr, and look at the"
-                " last lines of log.jsonl; the last checkpoint is from before this epoch"
+                f"epoch {self.epoch + 1}, step {step + 1}: {', '.join(bad)}; log.jsonl shows how it"
+                " came to that; train again with a lower optimiser.lr"
             )

@@ -24,6 +24,7 @@ from owdfa.files import read_json, write_json, write_text
 from owdfa.images.store import Store
 from owdfa.methods.base import Method
 from owdfa.provenance import commit, environment
+from owdfa.records.manifest import Manifest
 from owdfa.records.split import Split
 from owdfa.settings import RunSettings, Selection, load_settings
 
@@ -182,6 +183,35 @@ def describe(
             "environment": environment(str(device)),
         }
     )
+
+
+def open_store(folder: Path, split: Split, store: Path | None) -> Store:
+    """Open the crops of the images of a split.
+
+    Args:
+        folder: Of the split.
+        split: Its content.
+        store: Folder of the crops; None for the one that the split's manifest names.
+
+    Raises:
+        UserError: There are none, or they are of other images.
+    """
+    basis = split.basis
+    if store is None:
+        manifest = Manifest.read(Path(basis.manifest))
+        if manifest.store is None:
+            raise UserError(
+                f"{basis.manifest}: its images are not prepared;"
+                f" run owdfa data prepare {basis.manifest} -o store, then split again"
+            )
+        store = manifest.store
+    crops = Store.open(store)
+    if crops.manifest_digest != basis.manifest_digest:
+        raise UserError(
+            f"{folder}: was not made from the images in the store {store};"
+            " split the manifest again, or give the store that belongs to it"
+        )
+    return crops
 
 
 def create_imported(

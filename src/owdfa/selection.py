@@ -11,6 +11,8 @@ from owdfa.images.views import PlainView
 from owdfa.inference import answer
 from owdfa.loader import plain_batches
 from owdfa.methods.base import Method
+from owdfa.metrics.clustering import contingency
+from owdfa.metrics.conventions import score_conventions
 from owdfa.records.split import Split
 from owdfa.settings import Selection
 
@@ -48,9 +50,8 @@ def judge_for(
         guess = np.concatenate(guesses)
         if selection == "validation":
             return float((guess == truth).mean())
-        from owdfa.metrics.accuracy import paper
-
-        return paper(truth, guess, len(split.known)).all
+        table = contingency(truth, guess, (len(split.known) + len(split.novel), method.num_live))
+        return score_conventions(table, len(split.known)).paper.all.acc
 
     return judge
 

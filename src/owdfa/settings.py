@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,10 +12,11 @@ from pydantic import Field, create_model
 from owdfa import catalog
 from owdfa.assembly import method_type
 from owdfa.config import Settings, fill, merge, parse_overrides, read_toml
-from owdfa.devices import Device, Precision
 from owdfa.loader import LoaderSettings
 
 Selection = Literal["last", "validation", "oracle"]
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["32-true", "bf16-mixed"]
 
 
 class MethodSettings(Settings):
@@ -134,6 +136,7 @@ def parse_recipe(name: str) -> dict[str, Any]:
     return tomllib.loads(catalog.text("recipes", name))
 
 
+@cache
 def _schema(method: str) -> type[RunSettings]:
     """``RunSettings`` whose section ``method`` holds the settings of ``method``."""
     own = method_type(method).settings_type

@@ -14,16 +14,14 @@ from owdfa import checkpoint
 from owdfa.assembly import build_method
 from owdfa.devices import deterministic, seed_step, start
 from owdfa.errors import UserError
-from owdfa.images.store import Store
 from owdfa.images.views import PlainView
 from owdfa.loader import TrainingLoader
 from owdfa.meter import Meter, Reading
 from owdfa.methods.base import Method
 from owdfa.optimizers import move_rows
-from owdfa.records.manifest import Manifest
 from owdfa.records.split import Split
 from owdfa.records.training import Progress
-from owdfa.runs import Images, Run, describe
+from owdfa.runs import Images, Run, describe, open_store
 from owdfa.selection import LOGGED_AS, Judge, judge_for
 from owdfa.settings import OptimiserSettings, RunSettings, load_settings
 from owdfa.tracking import Log
@@ -58,6 +56,8 @@ class TrainingState(NamedTuple):
             f"  labelled {labelled}  live {self.num_live}"
         )
 
+
+_FREE = "data.workers "  # changes no result: the one setting that a resumed run may change
 
 OnProgress = Callable[[TrainingState], None]
 
@@ -96,7 +96,7 @@ def train(
     if begun is not None and begun.facts.complete:
         return begun
     settings = begun.settings if begun else settings or load_settings()
-    crops = _open_store(split, data, store)
+    crops = open_store(split, data, store)
     fabric = start(settings.device, settings.precision)
     torch.manual_seed(settings.seed)
     method = build_method(settings, len(data.known))
@@ -133,7 +133,7 @@ def _fit(
     first_epoch, best = _restore(run, method, optimizer)
     with Log(run.folder, first_epoch) as log:
         for epoch in range(first_epoch, settings.epochs):
-            progress, meter = Progress(epoch, settings.epochs), Meter()
+            progress, meter = Progress(epoch, settings.epochs), Meter(epoch)
             set_learning_rate(optimizer, settings.optimiser, epoch)
             method.train()
             for step, batch in enumerate(loader.epoch(epoch), start=1):
@@ -156,9 +156,8 @@ def _fit(
                 move_rows(optimizer, move)
             score = judge(method, fabric) if judge else None
             measured = {LOGGED_AS[settings.selection]: score} if judge else {}
-            log.write(
-                "epoch", {**_epoch_line(epoch, meter, optimizer, method), **end.log, **measured}
-            )
+            line = _epoch_line(meter, optimizer, method)
+            log.write("epoch", {**end.log, **line, **measured})
             best = _save(run, method, optimizer, epochs=epoch + 1, score=score, best=best)
             run = _mark(run, epoch + 1)
     return _mark(run, settings.epochs)
@@ -194,7 +193,9 @@ def _begun(output: Path, split: Split, settings: RunSettings | None, *, resume: 
         raise UserError(f"{output}: was trained on another split; give that one, or another -o")
     if settings is None:
         return run
-    differences = run.settings.differences(settings)
+    differences = [
+        text for text in settings.differences(run.settings) if not text.startswith(_FREE)
+    ]
     if differences:
         raise UserError(
             f"{output}: began with other settings ({'; '.join(differences)});"
@@ -203,29 +204,11 @@ def _begun(output: Path, split: Split, settings: RunSettings | None, *, resume: 
     return replace(run, settings=settings)
 
 
-def _open_store(folder: Path, split: Split, store: Path | None) -> Store:
-    """The crops of the images of ``split``, which lies in ``folder``."""
-    basis = split.basis
-    if store is None:
-        manifest = Manifest.read(Path(basis.manifest))
-        if manifest.store is None:
-            raise UserError(
-                f"{basis.manifest}: its images are not prepared;"
-                f" run owdfa data prepare {basis.manifest} -o store, then split again"
-            )
-        store = manifest.store
-    crops = Store.open(store)
-    if crops.manifest_digest != basis.manifest_digest:
-        raise UserError(
-            f"{folder}: was not made from the images in the store {store};"
-            " split the manifest again, or give the store that belongs to it"
-        )
-    return crops
-
-
 def _restore(run: Run, method: Method, optimizer: Optimizer) -> tuple[int, float]:
     """Load the last checkpoint, if any; return the epochs that it saw and the best score so far."""
     last = run.last
+    for folder in (last, run.checkpoint):
+        checkpoint.settle(folder)
     if checkpoint.current(last) is None:
         return 0, -math.inf
     checkpoint.fit(method, checkpoint.read_weights(last), str(last))
@@ -269,12 +252,10 @@ def _mark(run: Run, epochs: int) -> Run:
     )
 
 
-def _epoch_line(
-    epoch: int, meter: Meter, optimizer: Optimizer, method: Method
-) -> dict[str, float | None]:
+def _epoch_line(meter: Meter, optimizer: Optimizer, method: Method) -> dict[str, float | None]:
     return {
-        "epoch": epoch,
-        **meter.epoch().flat(),
+        "epoch": meter.epoch,
+        **meter.total().flat(),
         "num_live": method.num_live,
         "images_per_second": round(meter.images_per_second(), 1),
         "lr": optimizer.param_groups[0]["lr"],

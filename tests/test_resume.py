@@ -1,0 +1,78 @@
+"""A run that was killed and resumed is the same, to the bit, as one that was not."""
+
+import json
+
+import pytest
+
+from killing import RUN, train_until
+from owdfa import checkpoint
+from owdfa.errors import UserError
+from owdfa.settings import load_settings
+from owdfa.stages.predict import predict
+from owdfa.stages.train import train
+from tiny_data import make_data
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def unbroken(data, tmp_path_factory):
+    output = tmp_path_factory.mktemp("unbroken") / "run"
+    train(data.split, output, settings=load_settings(None, None, RUN))
+    return results(output)
+
+
+def results(output):
+    """Everything that must not depend on how often a run was stopped."""
+    lines = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    for line in lines:
+        line.pop("images_per_second", None)
+    facts = json.loads((output / "run.json").read_text())
+    facts.pop("environment")
+    made = predict(output, "split:test", output / "predictions.parquet")
+    last = output / "checkpoints" / "last"
+    files = [(last / name).read_bytes() for name in ("weights.safetensors", "checkpoint.json")]
+    left = sorted(path.name for path in last.parent.iterdir())
+    moments = checkpoint.read_state(last)["optimizer"]["state"]
+    moments = {key: {n: v.tolist() for n, v in value.items()} for key, value in moments.items()}
+    return lines, facts, made.table, files, left, moments
+
+
+def finish(data, output):
+    train(data.split, output, settings=load_settings(None, None, RUN), resume=True)
+    return results(output)
+
+
+@pytest.mark.parametrize("event", range(1, 50, 6))
+def test_killed_between_any_two_operations_on_files(data, unbroken, tmp_path, event):
+    assert train_until(data.split, tmp_path / "run", event=event) == -9
+    assert finish(data, tmp_path / "run") == unbroken
+
+
+@pytest.mark.parametrize("step", [2, 6])
+def test_killed_in_the_middle_of_an_epoch(data, unbroken, tmp_path, step):
+    assert train_until(data.split, tmp_path / "run", step=step) == -9
+    assert finish(data, tmp_path / "run") == unbroken
+
+
+@pytest.mark.parametrize("half", [0, 3])
+def test_killed_while_a_checkpoint_is_half_written(data, unbroken, tmp_path, half):
+    assert train_until(data.split, tmp_path / "run", half=half) == -9
+    assert finish(data, tmp_path / "run") == unbroken
+
+
+def test_killed_again_and_again(data, unbroken, tmp_path):
+    codes = [train_until(data.split, tmp_path / "run", event=event) for event in (10, 20, 15, 25)]
+    assert codes.count(-9) >= 3
+    assert finish(data, tmp_path / "run") == unbroken
+
+
+def test_a_damaged_checkpoint_is_not_resumed(data, tmp_path):
+    assert train_until(data.split, tmp_path / "run", step=5) == -9
+    state = tmp_path / "run" / "checkpoints" / "last" / "state.pt"
+    state.write_bytes(state.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"state\.pt: is damaged"):
+        finish(data, tmp_path / "run")
