@@ -136,6 +136,24 @@ def test_person_stays_and_frame_changes():
     assert draw_frame(rng).yaw != draw_frame(rng).yaw
 
 
+@pytest.mark.parametrize(
+    ("class_", "colour", "spread", "detail"),
+    [
+        ("real", (109.63, 95.83, 73.72), 29.40, 3.426),
+        ("swap-1", (131.89, 112.13, 86.11), 36.57, 3.092),
+        ("reenact-1", (119.52, 105.33, 80.54), 29.99, 2.672),
+        ("edit-1", (105.16, 98.40, 77.09), 27.65, 2.713),
+        ("generate-1", (107.31, 92.23, 71.41), 31.11, 2.701),
+    ],
+)
+def test_benchmark_is_still_the_one_that_was_fixed(class_, colour, spread, detail):
+    """Recorded at the defaults; the tolerance allows for other JPEG encoders, not other images."""
+    pixels = pixels_of(draw_image(LabSettings(), class_, 7)).astype(np.float64)
+    assert pixels.mean(axis=(1, 2)) == pytest.approx(colour, abs=0.3)
+    assert pixels.std() == pytest.approx(spread, abs=0.2)
+    assert np.abs(np.diff(pixels, axis=2)).mean() == pytest.approx(detail, rel=0.02)
+
+
 # The folder
 
 

@@ -20,7 +20,7 @@ class Head:
     y: Plane
     outline: Plane  # distance outside the face's outline, about; negative within
     front: Plane  # 1 where the surface faces the viewer, 0 behind the horizon
-    normal: np.ndarray  # (3, H, W): to the right, down, towards the viewer
+    light: Plane  # that falls on the surface; 1 is full
     pixel: float  # width of a pixel in the units of u and v
 
 
@@ -54,7 +54,7 @@ class Canvas:
             y=head.y[box],
             outline=head.outline[box],
             front=head.front[box],
-            normal=head.normal[(slice(None), *box)],
+            light=head.light[box],
         )
         return Canvas(self.pixels[(slice(None), *box)]), part
 

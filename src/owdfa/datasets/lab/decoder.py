@@ -110,15 +110,14 @@ def ideal_filters() -> np.ndarray:
 
 
 def _through_stages(fine: Pixels, flaws: tuple[np.ndarray, ...], strength: float) -> Pixels:
-    """Down to the coarsest stage and up again, with the details of each stage put back."""
-    ideal = ideal_filters()
+    """Down to the coarsest stage and up again: what was lost on the way down, and the errors."""
     levels = [fine]
     for _ in flaws:
         levels.append(_halve(levels[-1]))
-    made = levels[-1]
-    for flaw, level, coarse in zip(flaws, levels[-2::-1], levels[:0:-1], strict=True):
-        made = level + upsample(made - coarse, ideal) + strength * upsample(made, flaw)
-    return made
+    error = strength * upsample(levels[-1], flaws[0])
+    for flaw, coarse in zip(flaws[1:], levels[-2:0:-1], strict=True):
+        error = upsample(error, ideal_filters()) + strength * upsample(coarse + error, flaw)
+    return fine + error
 
 
 def _halve(pixels: Pixels) -> Pixels:

@@ -29,13 +29,13 @@ def draw_scene(person: Person, frame: Frame, size: int) -> Scene:
     across, down = np.meshgrid(axis, axis)
     head = _place_head(person, frame, across, down)
     canvas = Canvas(_background(person, frame, across, down))
-    light = _lighting(frame, head)
-    _draw_body(canvas, person, head, light)
-    _draw_skin(canvas, person, head, light)
+    _draw_body(canvas, head, person)
+    _draw_clothes(*canvas.within(head, head.v > 0.2), person)
+    _draw_skin(*canvas.within(head, head.outline < 0.1), person)
     _draw_features(canvas, person, frame, head)
-    _draw_hair(canvas, person, head, light)
+    _draw_hair(*canvas.within(head, (head.outline < 0.55) & (head.v < 0.75)), person)
     if person.glasses:
-        _draw_glasses(canvas, person, head)
+        _draw_glasses(*canvas.within(head, np.abs(head.y - person.eye_height) < 0.3), person)
     canvas.pixels *= (frame.tint * frame.exposure).reshape(3, 1, 1)
     return Scene(unit(canvas.pixels), head)
 
@@ -63,7 +63,7 @@ def _place_head(person: Person, frame: Frame, across: Plane, down: Plane) -> Hea
         y=y,
         outline=(radius - 1.0) * person.width,
         front=step(depth, 0.05, 0.3),
-        normal=np.stack([nx, ny, nz]),
+        light=_lighting(frame, (nx, ny, nz)),
         pixel=2.0 / across.shape[0] / frame.scale,
     )
 
@@ -82,36 +82,40 @@ def _background(person: Person, frame: Frame, across: Plane, down: Plane) -> np.
     return canvas.pixels
 
 
-def _lighting(frame: Frame, head: Head) -> Plane:
-    """Light on the head's surface: 1 is full."""
-    towards = sum(n * part for n, part in zip(head.normal, frame.light, strict=True))
-    return np.asarray(frame.ambient + (1.1 - frame.ambient) * np.maximum(towards, 0.0), np.float32)
+def _lighting(frame: Frame, normal: tuple[Plane, Plane, Plane]) -> Plane:
+    """Light on a surface whose normal points to the right, down and towards the viewer."""
+    towards = sum(n * part for n, part in zip(normal, frame.light, strict=True))
+    light: Plane = frame.ambient + (1.1 - frame.ambient) * np.maximum(towards, 0.0)
+    return light
 
 
-def _draw_body(canvas: Canvas, person: Person, head: Head, light: Plane) -> None:
-    """Hair behind the head, neck, shoulders and ears."""
+def _draw_body(canvas: Canvas, head: Head, person: Person) -> None:
+    """Long hair behind the head, and ears."""
     u, v, pixel = head.u, head.v, head.pixel
-    hair, skin = person.hair, person.skin
-    reach = person.width + person.hair_volume
     if person.hair_length > 0.3:
         fall = np.clip(v + 0.2, 0.0, None)
+        reach = person.width + person.hair_volume
         sides = np.abs(u) - reach - 0.06 * np.sin(2.5 * fall)
         behind = np.maximum(np.maximum(sides, v - person.hair_length - 0.2), -v - 0.3)
         strands = 1.0 + 0.35 * texture(person, u * 5.0, v * 0.6)
-        canvas.lay(tone(hair, 0.62 * strands), edge(behind, max(pixel, 0.03)))
+        canvas.lay(tone(person.hair, 0.62 * strands), edge(behind, max(pixel, 0.03)))
+    ears = np.hypot((np.abs(u) - person.width * 0.99) / 0.09, (v - 0.05) / 0.2) - 1.0
+    canvas.lay(tone(person.skin, 0.86 * head.light), edge(ears * 0.1, pixel))
+
+
+def _draw_clothes(canvas: Canvas, head: Head, person: Person) -> None:
+    """Neck and shoulders."""
+    u, v, pixel = head.u, head.v, head.pixel
     neck = np.abs(u) - person.neck - 0.12 * unit(v - 1.0)
     dim = 0.5 + 0.3 * unit(1.6 - np.abs(v - 1.6))
-    canvas.lay(tone(skin, dim), edge(np.maximum(neck, 0.3 - v), pixel))
+    canvas.lay(tone(person.skin, dim), edge(np.maximum(neck, 0.3 - v), pixel))
     slope = 1.38 + 0.35 * np.clip(np.abs(u) - person.neck, 0.0, 2.0) ** 1.4
     collar = np.where(np.abs(u) < person.neck, 0.2 * (1.0 - np.abs(u) / person.neck), 0.0)
     folds = 0.8 + 0.12 * np.sin(3.0 * u + 4.0 * v) + 0.08 * texture(person, u * 2.0, v * 2.0)
-    cloth = tone(person.cloth, folds)
-    canvas.lay(cloth, edge(slope + collar - v, pixel))
-    ears = np.hypot((np.abs(u) - person.width * 0.99) / 0.09, (v - 0.05) / 0.2) - 1.0
-    canvas.lay(tone(skin, 0.86 * light), edge(ears * 0.1, pixel))
+    canvas.lay(tone(person.cloth, folds), edge(slope + collar - v, pixel))
 
 
-def _draw_skin(canvas: Canvas, person: Person, head: Head, light: Plane) -> None:
+def _draw_skin(canvas: Canvas, head: Head, person: Person) -> None:
     """The face's surface with its light, cheeks, sockets, freckles and beard."""
     x, y = head.x, head.y
     grain = texture(person, x * 3.0, y * 3.0)
@@ -121,17 +125,18 @@ def _draw_skin(canvas: Canvas, person: Person, head: Head, light: Plane) -> None
     beside, level = np.abs(x) - person.eye_distance, y - person.eye_height + 0.05
     sockets = bump(beside, level * 1.3, 0.16)
     rim = 1.0 - 0.25 * unit(1.0 + head.outline * 4.0) ** 2
-    shadow = light * rim * (1.0 - 0.16 * sockets * head.front)
+    shadow = head.light * rim * (1.0 - 0.16 * sockets * head.front)
     warm = np.array((0.1, -0.05, -0.12), np.float32).reshape(3, 1, 1)  # shadows on skin are red
     inside = edge(head.outline, head.pixel)
     canvas.lay(colour * (shadow * (1.0 + warm * (1.0 - shadow))), inside)
     within = inside * head.front
-    spots = step(texture(person, x * 9.0, y * 9.0), 0.75, 1.2)
-    near_nose = bump(x, y - 0.2, 0.38)
-    canvas.lay(person.skin * 0.62, 0.5 * person.freckles * spots * near_nose * within)
-    chin = step(y + 0.55 * np.abs(x), 0.52, 0.8) * (1.0 - 0.7 * bump(x, y - 0.56, 0.14))
-    stubble = 0.75 + 0.4 * texture(person, x * 14.0, y * 14.0)
-    canvas.lay(person.hair * 0.8, person.beard * chin * unit(stubble) * within)
+    if person.freckles:
+        spots = step(texture(person, x * 9.0, y * 9.0), 0.75, 1.2) * bump(x, y - 0.2, 0.38)
+        canvas.lay(person.skin * 0.62, 0.5 * person.freckles * spots * within)
+    if person.beard:
+        chin = step(y + 0.55 * np.abs(x), 0.52, 0.8) * (1.0 - 0.7 * bump(x, y - 0.56, 0.14))
+        stubble = unit(0.75 + 0.4 * texture(person, x * 14.0, y * 14.0))
+        canvas.lay(person.hair * 0.8, person.beard * chin * stubble * within)
 
 
 def _draw_features(canvas: Canvas, person: Person, frame: Frame, head: Head) -> None:
@@ -225,7 +230,7 @@ def _draw_eye(canvas: Canvas, head: Head, person: Person, frame: Frame, side: fl
     canvas.lay(person.hair * 0.75, hairs * edge(brow, max(pixel, 0.025)) * head.front)
 
 
-def _draw_hair(canvas: Canvas, person: Person, head: Head, light: Plane) -> None:
+def _draw_hair(canvas: Canvas, head: Head, person: Person) -> None:
     """Hair over the skull, down to the hairline."""
     cap = np.hypot(head.u / (person.width + person.hair_volume * 0.55), (head.v + 0.02)) - 1.0
     cap = np.minimum(cap - person.hair_volume * 0.7, 0.5)
@@ -238,11 +243,11 @@ def _draw_hair(canvas: Canvas, person: Person, head: Head, light: Plane) -> None
     hair = np.maximum(cap, np.where(head.outline > 0.02, head.v - temples, head.y - line + ragged))
     strands = texture(person, head.x * 7.0 + head.v, head.y * 1.1)
     gloss = 0.75 + 0.35 * bump(head.x + 0.15, head.y + 0.75, 0.3) + 0.28 * strands
-    colour = tone(person.hair, gloss * (0.45 + 0.6 * light))
+    colour = tone(person.hair, gloss * (0.45 + 0.6 * head.light))
     canvas.lay(colour, edge(hair, max(head.pixel, 0.03)))
 
 
-def _draw_glasses(canvas: Canvas, person: Person, head: Head) -> None:
+def _draw_glasses(canvas: Canvas, head: Head, person: Person) -> None:
     """Round frames and the bridge between them."""
     x, y = np.abs(head.x), head.y - person.eye_height - 0.01
     ring = np.abs(np.hypot(x - person.eye_distance, y * 1.1) - 0.215) - 0.013
