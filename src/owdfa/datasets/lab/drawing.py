@@ -64,7 +64,7 @@ def read(root: str) -> Iterator[Listing]:
     """
     folder = Path(root).absolute()
     if not (folder / _NOTE).exists():
-        raise UserError(f"{folder}: has no {_NOTE}; draw it first: owdfa data draw {root}")
+        raise UserError(f"{folder}: has no {_NOTE}; draw it first: owdfa data draw {folder}")
     settings = _read_settings(folder)
     images = list(_images(settings))
     paths = [_path(folder, settings, image) for image in images]
@@ -72,7 +72,7 @@ def read(root: str) -> Iterator[Listing]:
     if missing:
         raise UserError(
             f"{missing[0]}: is missing, as are {len(missing) - 1} more; draw them with the settings"
-            f" of {_NOTE}: owdfa data draw {root}"
+            f" of {_NOTE}: owdfa data draw {folder}"
         )
     for image, path in zip(images, paths, strict=True):
         family, _ = parse_class(image.class_)
