@@ -3,9 +3,11 @@
 import hashlib
 import json
 import re
+import sys
 from base64 import b64encode
 from html import unescape
 from html.parser import HTMLParser
+from types import ModuleType
 
 import pyarrow as pa
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from owdfa.errors import UserError
 from owdfa.records.predictions import SCHEMA as PREDICTED
 from owdfa.records.predictions import Predictions
+from owdfa.records.scores import Scores
 from owdfa.stages.report import report
 from report_run import HOSTILE, KNOWN, make_run, write
 
@@ -132,6 +135,27 @@ def test_baseline_has_its_row(run, tmp_path):
     other = make_run(tmp_path / "base", types=KNOWN, method="supervised")
     page = report(run, tmp_path / "page.html", baseline=other).read_text(encoding="utf-8")
     assert page.count("<th>supervised</th>") == 2
+
+
+def test_missing_predictions_and_scores_are_made_first(tmp_path, monkeypatch):
+    run = make_run(tmp_path / "run", per_class=4)
+    written = run / "predictions" / "test.parquet"
+    kept = written.rename(tmp_path / "kept.parquet")
+    (run / "scores.json").unlink()
+    asked = []
+
+    def predict(folder, images, output):
+        asked.append((folder, images, output))
+        kept.rename(output)
+
+    stub = ModuleType("owdfa.stages.predict")  # the real one takes a network
+    stub.predict = predict
+    monkeypatch.setitem(sys.modules, "owdfa.stages.predict", stub)
+    report(run, tmp_path / "page.html")
+    assert asked == [(run, "split:test", written)]
+    assert Scores.read(run / "scores.json").num_images["all"] == 16
+    report(run, tmp_path / "page.html")
+    assert len(asked) == 1
 
 
 def test_baseline_of_another_split_is_refused(run, tmp_path):

@@ -242,9 +242,9 @@ def palette(num: int) -> list[str]:
 
 
 def _by_kind(names: Sequence[str], known: Sequence[bool]) -> list[str]:
-    """Labels in the colour of known or of novel types."""
+    """Labels in the colour that page.css gives to known or to novel types."""
     return [
-        f'<span style="color:{COLOURS[0] if is_known else COLOURS[1]}">{label}</span>'
+        f'<span style="color:var(--{"known" if is_known else "novel"})">{label}</span>'
         for label, is_known in zip(_labels(names), known, strict=True)
     ]
 
