@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from owdfa import balance
@@ -181,7 +181,11 @@ def test_no_group_is_cut(tmp_path_factory, rows, seed, validation):
     folder = tmp_path_factory.mktemp("split")
     manifest = write_manifest(folder / "images.parquet", rows)
     options = SplitOptions(known=("a", "b"), seed=seed, validation=validation)
-    made = split(manifest, folder / "split", options=options)
+    try:
+        made = split(manifest, folder / "split", options=options)
+    except UserError as error:  # one large group can be all that is labelled of either class
+        assume("too few groups to hold any back" not in str(error))
+        raise
     images = made.table.to_pylist()
     assert [image["id"] for image in images] == Manifest.read(manifest).table["id"].to_pylist()
     assert {image["role"] for image in images} <= set(ROLES)
