@@ -52,7 +52,7 @@ def test_every_data_set_says_what_it_is(name: str) -> None:
     assert adapter.DESCRIPTION.strip()
     assert "\n" not in adapter.DESCRIPTION
     assert list(inspect.signature(adapter.read).parameters) == ["root"]
-    protocol = adapter.default_protocol
+    protocol = adapter.PROTOCOL
     assert protocol is None or protocol.partition("/")[0] in catalog.names("protocols")
 
 

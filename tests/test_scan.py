@@ -170,7 +170,7 @@ def test_a_data_set_from_outside_the_package(
     (tmp_path / "mine" / "pictures.py").write_text(
         "from pathlib import Path\n"
         "from owdfa.datasets.base import Listing\n"
-        "DESCRIPTION, default_protocol = 'mine', None\n"
+        "DESCRIPTION, PROTOCOL, FACES = 'mine', None, 'none'\n"
         "def read(root):\n"
         "    yield Listing('x.png', Path(root) / 'a/v1/1.png', 'x', 'swap', 'me', 'g')\n"
     )

@@ -35,7 +35,7 @@ class PathOptions(Settings):
 
     Attributes:
         split: Options of the split; a data set with a protocol of its own uses that by default.
-        faces: Face detector; None is "none" for data sets that are crops already, else "dlib".
+        faces: Face detector; None for the one that the data set asks for.
         baseline: Also train the supervised baseline, to set beside the method.
         resume: Go on where an earlier call was stopped.
     """
@@ -108,7 +108,7 @@ def _collect(
     if not manifest.exists():
         with watch("scan") as tell:
             scan(f"{name}:{root}", manifest, on_progress=_counting(tell))
-    faces = options.faces or ("none" if adapter.CROPPED else "dlib")
+    faces = options.faces or adapter.FACES
     with watch("prepare") as tell:
         prepare(manifest, output / "store", faces=faces, size=size, on_progress=_counting(tell))
     return manifest
@@ -125,7 +125,7 @@ def _divide(manifest: Path, output: Path, source: str, options: SplitOptions) ->
     """Split by the data set's own protocol where nothing else is asked for."""
     adapter = catalog.load("datasets", parse_source(source).name)
     if options.protocol is None and options.known is None:
-        options = options.model_copy(update={"protocol": adapter.default_protocol})
+        options = options.model_copy(update={"protocol": adapter.PROTOCOL})
     split(manifest, output, options=options)
 
 

@@ -108,8 +108,10 @@ def get(
     from owdfa.fetch import get as stage
 
     with counter("get") as report:
-        stage(name, output, address=address, on_progress=report)
-    typer.echo(f"{output}: complete; scan it as {name}:{output}")
+        missing = stage(name, output, address=address, on_progress=report)
+    if missing:
+        typer.echo(f"{output}: the address does not offer {', '.join(missing)}")
+    typer.echo(f"{output}: scan it as {name}:{output}")
 
 
 def _list_bad(table: "pa.Table") -> None:

@@ -119,6 +119,8 @@ def split(
     )
     typer.echo(f"{output}: {len(made.known)} known and {len(made.novel)} novel classes; {counts}")
     typer.echo(f"rule {made.basis.rule}, digest {made.digest()}")
+    for note in made.notes:
+        typer.echo(f"note: {note}")
 
 
 def train(

@@ -8,8 +8,10 @@ class Listing(NamedTuple):
     """One image file of a data set.
 
     Every module of ``owdfa.datasets`` has ``read(root) -> Iterator[Listing]``, a one-line
-    ``DESCRIPTION`` and ``default_protocol``, a name such as ``"lab/p1"`` or None. An adapter lists
-    files in any order; it never opens images, splits them or leaves classes out.
+    ``DESCRIPTION``, the ``PROTOCOL`` to split it by, such as ``"lab/p1"`` or None, and ``FACES``,
+    the detector that it asks for: ``"dlib"``, or ``"none"`` when its images are crops already.
+    One that can be downloaded has ``DOWNLOAD`` and ``folders``, one that can be drawn ``draw``.
+    An adapter lists files in any order; it never opens images, splits them or leaves classes out.
     """
 
     id: str

@@ -15,7 +15,8 @@ from owdfa.datasets.base import Listing
 from owdfa.errors import UserError
 
 DESCRIPTION = "a CSV file with columns path, class and, if wanted, family, source, group"
-default_protocol: str | None = None
+PROTOCOL: str | None = None
+FACES = "dlib"
 
 _REQUIRED = ("path", "class")
 _OPTIONAL = ("family", "source", "group", "width", "height")

@@ -15,7 +15,8 @@ from owdfa.images.decode import SUFFIXES
 
 DESCRIPTION = "one folder a class; _unlabelled/ holds images that nobody labelled"
 UNLABELLED_FOLDER = "_unlabelled"
-default_protocol: str | None = None
+PROTOCOL: str | None = None
+FACES = "dlib"
 
 _NO_IMAGES = frozenset({"Thumbs.db", "desktop.ini"})  # what some systems leave in every folder
 

@@ -22,7 +22,8 @@ from owdfa.datasets.folder import files_below, visible
 from owdfa.errors import UserError
 
 DESCRIPTION = "the published folders of OWDFA-40: 40 forgery methods and real faces"
-default_protocol: str | None = "owdfa40/p1"
+PROTOCOL: str | None = "owdfa40/p1"
+FACES = "none"
 DOWNLOAD = "https://huggingface.co/datasets/hyzheng/OWDFA40-Benchmark/resolve/main"
 """Where the archives are published, one ``<folder>.zip`` for each of ``folders()``."""
 

@@ -11,7 +11,8 @@ and ``generate`` are the families, ``image`` puts one image together, ``drawing`
 from owdfa.datasets.lab.drawing import draw, read
 from owdfa.datasets.lab.settings import LabSettings
 
-__all__ = ["DESCRIPTION", "LabSettings", "default_protocol", "draw", "read"]
+__all__ = ["DESCRIPTION", "FACES", "PROTOCOL", "LabSettings", "draw", "read"]
 
 DESCRIPTION = "synthetic: drawn faces and simulated forgeries, made by: owdfa data draw DIR"
-default_protocol: str | None = "lab/p1"
+PROTOCOL: str | None = "lab/p1"
+FACES = "none"
