@@ -148,6 +148,10 @@ def test_terms_add_up_as_in_the_paper():
     assert all(term > 0 for term in terms.values())
     expected = terms["ce"] + terms["r"] + terms["acr"] + 0.3 * terms["ccr"]
     assert total.item() == pytest.approx(expected.item())
+    with torch.no_grad():
+        strong = cal(batch(LABELS).views[1]).logits
+    ccr = confidence_weighted_consistency(weak, strong, progress=1 / 4)  # the first of four epochs
+    assert terms["ccr"].item() == pytest.approx(ccr.item(), rel=1e-5)
     assert weak.shape == (8, 6)
     assert not weak.requires_grad
 

@@ -126,6 +126,29 @@ def test_a_checkpoint_is_whole(name):
     assert same(method.state_dict(), other.state_dict())
 
 
+def test_all_that_changes_training_is_in_the_checkpoint(name):
+    method = build(name)
+    inside = dict(method.named_parameters()) | dict(method.named_buffers())
+    assert set(inside) == set(method.state_dict())
+    before = own_attributes(method)
+    train(method, adam(method), range(6))
+    # Whatever else a method keeps must follow from what is in the checkpoint.
+    restored = build(name)
+    restored.load_state_dict(method.state_dict())
+    assert own_attributes(restored) == own_attributes(method)
+    assert own_attributes(method).keys() == before.keys()
+
+
+def own_attributes(method):
+    """Plain values that a method and its layers keep outside parameters and buffers."""
+    return {
+        (module_name, key): value
+        for module_name, module in method.named_modules()
+        for key, value in vars(module).items()
+        if isinstance(value, int | float | str | tuple | list) and key != "training"
+    }
+
+
 def test_shapes_never_change(name):
     method = build(name)
     before = {key: value.shape for key, value in method.state_dict().items()}
