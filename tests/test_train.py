@@ -117,6 +117,9 @@ def test_progress_counts_steps(data, tmp_path):
     assert all(isinstance(state, TrainingState) for state in seen)
     assert [(s.epoch, s.step) for s in seen] == [(e, s) for e in range(3) for s in (2, 4)]
     assert {(s.epochs, s.steps, s.num_live) for s in seen} == {(3, 4, 4)}
+    assert [s.done for s in seen] == [2, 4, 6, 8, 10, 12]
+    assert {s.total for s in seen} == {12}
+    assert seen[2].summary().startswith("epoch 2/3  loss ")
 
 
 def test_the_same_seed_gives_the_same_bits_with_any_number_of_workers(data, tmp_path):
