@@ -40,24 +40,6 @@ class TrainingState(NamedTuple):
 
     @property
     def done(self) -> int:
-        """Steps done, in all epochs."""
-        return self.epoch * self.steps + self.step
-
-    @property
-    def total(self) -> int:
-        """Steps to do, in all epochs."""
-        return self.epochs * self.steps
-
-    def summary(self) -> str:
-        """The rest of it, in a few words for a person."""
-        accuracy = "-" if math.isnan(self.labelled_accuracy) else f"{self.labelled_accuracy:.0%}"
-        return (
-            f"epoch {self.epoch + 1}/{self.epochs}  loss {self.loss:.3f}"
-            f"  labelled {accuracy}  live {self.num_live}"
-        )
-
-    @property
-    def done(self) -> int:
         """Steps done since the training began."""
         return self.epoch * self.steps + self.step
 
