@@ -46,7 +46,7 @@ def finish(data, output):
     return results(output)
 
 
-@pytest.mark.parametrize("event", range(1, 50, 6))
+@pytest.mark.parametrize("event", range(1, 65, 8))
 def test_killed_between_any_two_operations_on_files(data, unbroken, tmp_path, event):
     assert train_until(data.split, tmp_path / "run", event=event) == -9
     assert finish(data, tmp_path / "run") == unbroken
