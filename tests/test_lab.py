@@ -270,7 +270,7 @@ def test_catalogue_and_protocol():
     assert "lab" in catalog.names("datasets")
     assert catalog.load("datasets", "lab") is lab
     assert "synthetic" in lab.DESCRIPTION
-    assert lab.default_protocol == "lab/p1"
+    assert lab.PROTOCOL == "lab/p1"
     protocol = tomllib.loads(catalog.text("protocols", "lab"))["p1"]
 
     def known(classes):
