@@ -6,8 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
-from owdfa import checkpoint
-from owdfa.settings import load_settings
+from owdfa.runs import checkpoint
+from owdfa.runs.settings import load_settings
 from owdfa.stages.train import train
 from tiny_data import DRIFT
 

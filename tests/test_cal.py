@@ -15,8 +15,8 @@ from owdfa.methods.cal import (
     confidence_weighted_consistency,
     next_novel_threshold,
 )
-from owdfa.optimizers import move_rows
 from owdfa.records.training import Progress
+from owdfa.training.optimizers import move_rows
 from small_networks import backbone, batch
 
 LABELS = [0, 1, -1, -1, -1, 1, -1, 0]

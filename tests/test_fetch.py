@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from owdfa import fetch as module
+from owdfa.download import fetch as module
+from owdfa.download.fetch import Published, fetch, get, published
 from owdfa.errors import UserError
-from owdfa.fetch import Published, fetch, get, published
 
 CONTENT = bytes(range(256)) * 2000
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from owdfa import catalog
-from owdfa.assembly import method_type
 from owdfa.methods.base import Method
-from owdfa.optimizers import move_rows
 from owdfa.records.split import SCHEMA, Basis, Split
 from owdfa.records.training import Progress
+from owdfa.runs.assembly import method_type
+from owdfa.training.optimizers import move_rows
 from small_networks import backbone, batch
 
 LABELS = [0, 1, -1, -1, 2, -1, -1, 1]

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from owdfa.optimizers import move_rows
 from owdfa.records.training import RowMove
+from owdfa.training.optimizers import move_rows
 
 OPTIMIZERS = {
     "adam": lambda p: torch.optim.Adam(p, lr=0.1, weight_decay=0.01),

@@ -5,15 +5,15 @@ import pytest
 import torch
 from PIL import Image
 
-from owdfa import checkpoint
 from owdfa.errors import UserError
 from owdfa.images.store import Store
 from owdfa.images.views import PlainView
 from owdfa.loader import plain_batches
 from owdfa.records.predictions import Predictions
 from owdfa.records.split import Split
-from owdfa.runs import Run, create_imported
-from owdfa.settings import load_settings
+from owdfa.runs import checkpoint
+from owdfa.runs.run import Run, create_imported
+from owdfa.runs.settings import load_settings
 from owdfa.stages.predict import class_names, predict
 from owdfa.stages.train import train
 from tiny_data import DRIFT, SIDE, TINY, make_data

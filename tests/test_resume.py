@@ -5,9 +5,9 @@ import json
 import pytest
 
 from killing import RUN, train_until
-from owdfa import checkpoint
 from owdfa.errors import UserError
-from owdfa.settings import load_settings
+from owdfa.runs import checkpoint
+from owdfa.runs.settings import load_settings
 from owdfa.stages.predict import predict
 from owdfa.stages.train import train
 from tiny_data import make_data

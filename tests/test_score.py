@@ -234,7 +234,7 @@ def test_files_that_are_not_what_they_should_be(files, tmp_path):
         "owdfa.metrics.calibration",
         "owdfa.metrics.clustering",
         "owdfa.metrics.conventions",
-        "owdfa.protocol",
+        "owdfa.protocols",
         "owdfa.stages.split",
     ],
 )

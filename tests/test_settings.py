@@ -3,7 +3,7 @@ import pytest
 from owdfa import catalog
 from owdfa.errors import UserError
 from owdfa.methods.cal import CALSettings
-from owdfa.settings import load_settings
+from owdfa.runs.settings import load_settings
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from owdfa import balance
 from owdfa.config import fill
 from owdfa.errors import UserError
-from owdfa.protocol import describe, natural_sort, read_protocol
+from owdfa.protocols import describe, natural_sort, read_protocol
 from owdfa.records.manifest import SCHEMA, Manifest
 from owdfa.records.split import ROLES, Split
 from owdfa.stages.split import SplitOptions, split

@@ -6,22 +6,22 @@ import pytest
 import torch
 
 from outside.drift import Drift, DriftSettings
-from owdfa import checkpoint
 from owdfa.backbones.base import build
-from owdfa.devices import deterministic, seed_step, start
 from owdfa.errors import UserError
 from owdfa.images.store import Store
 from owdfa.images.views import PlainView
-from owdfa.inference import answer
 from owdfa.loader import TrainingLoader, plain_batches
-from owdfa.meter import Meter
 from owdfa.records.manifest import Manifest
 from owdfa.records.split import Split
 from owdfa.records.training import Batch, Losses, Progress
-from owdfa.runs import Run
-from owdfa.selection import judge_for
-from owdfa.settings import load_settings
+from owdfa.runs import checkpoint
+from owdfa.runs.run import Run
+from owdfa.runs.settings import load_settings
 from owdfa.stages.train import TrainingState, train
+from owdfa.training.devices import deterministic, seed_step, start
+from owdfa.training.inference import answer
+from owdfa.training.meter import Meter
+from owdfa.training.selection import judge_for
 from tiny_data import CLASSES, DRIFT, TINY, make_data
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from owdfa.download.unpack import Limits, unpack
 from owdfa.errors import UserError
-from owdfa.unpack import Limits, unpack
 
 CONTENT = {"a/1.png": b"one", "a/2.png": b"two" * 1000, "3.png": b""}
 
@@ -190,7 +190,7 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("owdfa.unpack._write", full)
+    monkeypatch.setattr("owdfa.download.unpack._write", full)
     with pytest.raises(UserError, match=r"out: the disk is full"):
         unpack(make_zip(tmp_path / "archive", CONTENT), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["archive"]

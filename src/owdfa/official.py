@@ -6,14 +6,13 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from owdfa import checkpoint
-from owdfa.assembly import empty_method
 from owdfa.errors import UserError
 from owdfa.methods.cal import CALSettings
-from owdfa.protocol import Protocol, read_protocol
-from owdfa.runs import Run, create_imported
-from owdfa.settings import RunSettings, load_settings
-from owdfa.weights import read_state
+from owdfa.protocols import Protocol, read_protocol
+from owdfa.runs.assembly import empty_method
+from owdfa.runs.run import Run, create_imported
+from owdfa.runs.settings import RunSettings, load_settings
+from owdfa.weights import fit, read_state
 
 _NAMES = {
     "encoder.encoder.": "backbone.network.",
@@ -58,7 +57,7 @@ def import_checkpoint(
         )
     settings = _settings(official, classes, file, backbone, size)
     # Checked here, so that a misfit is told of the file.
-    checkpoint.fit(empty_method(settings, len(classes.known)), official.state, str(file))
+    fit(empty_method(settings, len(classes.known)), official.state, str(file))
     # The release detects faces as it tests, and resizes them to the size of the input at once.
     return create_imported(
         output, settings, classes.known, official.state, faces="dlib", store_size=size

@@ -17,7 +17,7 @@ from owdfa.config import Settings
 from owdfa.errors import UserError
 from owdfa.records.scores import Scores
 from owdfa.records.split import Split
-from owdfa.settings import RunSettings
+from owdfa.runs.settings import RunSettings
 from owdfa.stages.predict import predict
 from owdfa.stages.prepare import prepare
 from owdfa.stages.report import report

@@ -1,5 +1,6 @@
 """Weights that others made: read without running anything that their file may hold."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -8,11 +9,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from owdfa.checkpoint import fit
 from owdfa.errors import UserError
 
 # Where trained models of this field keep their backbone.
 _PREFIXES = ("encoder.encoder.", "backbone.network.", "module.", "model.")
+_SHOWN = 3  # tensors that do not fit, named in an error
 _CLASSIFIERS = ("classifier", "fc", "head", "last_linear")
 
 
@@ -65,6 +66,33 @@ def load_weights(network: nn.Module, path: Path) -> None:
     # Old files do not count BatchNorm's batches, and nothing here reads that count.
     counts = {n: v for n, v in own.items() if n.endswith(".num_batches_tracked")}
     fit(network, counts | kept, str(path))
+
+
+def fit(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Load ``weights`` into ``module``: all of them, each of the right shape.
+
+    Args:
+        module: What is to be filled, in place.
+        weights: Tensors by name.
+        where: The file that they came from, for the error message.
+
+    Raises:
+        UserError: They belong to another network, or to another number of classes.
+    """
+    own = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    wrong = sorted(name for name in own.keys() | given.keys() if own.get(name) != given.get(name))
+    if wrong:
+        clauses = [
+            f"{name} is {given.get(name, 'missing')}, expected {own.get(name, 'nothing')}"
+            for name in wrong[:_SHOWN]
+        ]
+        more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise UserError(
+            f"{where}: belongs to another network or number of classes"
+            f" ({'; '.join(clauses)}{more}); use the settings that it was trained with"
+        )
+    module.load_state_dict(dict(weights))
 
 
 def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -105,7 +105,7 @@ def get(
     ] = None,
 ) -> None:
     """Download the published archives, check them, unpack them; goes on where it was stopped."""
-    from owdfa.fetch import get as stage
+    from owdfa.download.fetch import get as stage
 
     with counter("get") as report:
         missing = stage(name, output, address=address, on_progress=report)

@@ -29,7 +29,7 @@ def datasets() -> None:
 
 def protocols() -> None:
     """List the protocols that owdfa split --protocol takes."""
-    from owdfa.protocol import describe
+    from owdfa.protocols import describe
 
     _print(describe())
 

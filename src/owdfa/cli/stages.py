@@ -8,7 +8,7 @@ import typer
 from owdfa.cli.progress import bar, counter
 
 if TYPE_CHECKING:
-    from owdfa.settings import RunSettings
+    from owdfa.runs.settings import RunSettings
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the training run.")]
@@ -202,7 +202,7 @@ def _settings(
     seed: int | None,
     weights: str | None,
 ) -> "RunSettings":
-    from owdfa.settings import load_settings
+    from owdfa.runs.settings import load_settings
 
     chosen: dict[str, Any] = {}
     if method is not None:

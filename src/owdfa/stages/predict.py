@@ -8,19 +8,19 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from owdfa import checkpoint
 from owdfa.catalog import nearest
 from owdfa.datasets.folder import files_below
-from owdfa.devices import deterministic, start
 from owdfa.errors import UserError
 from owdfa.files import write_text
 from owdfa.images.decode import SUFFIXES
 from owdfa.images.views import PlainView
-from owdfa.inference import Answers, answer
 from owdfa.loader import PlainBatch, file_batches, plain_batches
 from owdfa.records.predictions import SCHEMA, PredictionBasis, Predictions
 from owdfa.records.split import ROLES, Split
-from owdfa.runs import Run, open_store
+from owdfa.runs import checkpoint
+from owdfa.runs.run import Run, open_store
+from owdfa.training.devices import deterministic, start
+from owdfa.training.inference import Answers, answer
 
 _TOP = 5  # likeliest classes that are kept
 _PREFIX = "split:"

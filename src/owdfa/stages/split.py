@@ -13,7 +13,7 @@ from owdfa.balance import Cells
 from owdfa.catalog import nearest
 from owdfa.config import Settings
 from owdfa.errors import UserError
-from owdfa.protocol import Budget, Classes, classes_of, matches, natural_sort, read_protocol
+from owdfa.protocols import Budget, Classes, classes_of, matches, natural_sort, read_protocol
 from owdfa.records.manifest import Manifest
 from owdfa.records.split import ROLES, SCHEMA, Basis, Split
 
@@ -25,7 +25,7 @@ class SplitOptions(Settings):
     """How to split.
 
     Attributes:
-        protocol: ``"owdfa40/p1"``, or of an own file ``"my.toml/p1"``; see ``owdfa.protocol``.
+        protocol: ``"owdfa40/p1"``, or of an own file ``"my.toml/p1"``; see ``owdfa.protocols``.
         known: Names or shell patterns of the known classes; every other class is novel. With
             neither a protocol nor this, all classes are known.
         labelled: Share of a known class's training images that carry a label; None: the protocol's,

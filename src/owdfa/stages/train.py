@@ -10,21 +10,22 @@ import torch
 from lightning.fabric import Fabric
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from owdfa import checkpoint
-from owdfa.assembly import build_method
-from owdfa.devices import deterministic, seed_step, start
 from owdfa.errors import UserError
 from owdfa.images.views import PlainView
 from owdfa.loader import TrainingLoader
-from owdfa.meter import Meter, Reading
 from owdfa.methods.base import Method
-from owdfa.optimizers import move_rows
 from owdfa.records.split import Split
 from owdfa.records.training import Progress
-from owdfa.runs import Images, Run, describe, open_store
-from owdfa.selection import LOGGED_AS, Judge, judge_for
-from owdfa.settings import OptimiserSettings, RunSettings, load_settings
-from owdfa.tracking import Log
+from owdfa.runs import checkpoint
+from owdfa.runs.assembly import build_method
+from owdfa.runs.run import Images, Run, describe, open_store
+from owdfa.runs.settings import OptimiserSettings, RunSettings, load_settings
+from owdfa.runs.tracking import Log
+from owdfa.training.devices import deterministic, seed_step, start
+from owdfa.training.meter import Meter, Reading
+from owdfa.training.optimizers import move_rows
+from owdfa.training.selection import LOGGED_AS, Judge, judge_for
+from owdfa.weights import fit
 
 
 class TrainingState(NamedTuple):
@@ -211,7 +212,7 @@ def _restore(run: Run, method: Method, optimizer: Optimizer) -> tuple[int, float
         checkpoint.settle(folder)
     if checkpoint.current(last) is None:
         return 0, -math.inf
-    checkpoint.fit(method, checkpoint.read_weights(last), str(last))
+    fit(method, checkpoint.read_weights(last), str(last))
     state = checkpoint.read_state(last)
     optimizer.load_state_dict(state["optimizer"])
     return checkpoint.read_note(last).epochs, state["best"]

@@ -12,7 +12,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments import LightningEnvironment
 
 from owdfa.errors import UserError
-from owdfa.settings import Device, Precision
+from owdfa.runs.settings import Device, Precision
 
 
 def start(device: Device, precision: Precision) -> Fabric:

@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from owdfa import catalog, checkpoint
+from owdfa import catalog
 from owdfa.backbones.base import Backbone, build
 from owdfa.errors import UserError
 from owdfa.methods.base import Method
+from owdfa.runs import checkpoint
+from owdfa.weights import fit
 
 if TYPE_CHECKING:
-    from owdfa.settings import RunSettings
+    from owdfa.runs.settings import RunSettings
 
 _PREFIX = "backbone."  # of a method's weights that are its backbone's
 
@@ -48,7 +50,7 @@ def build_method(settings: "RunSettings", num_known: int) -> Method:
     name, weights = settings.backbone.name, settings.backbone.weights
     if (Path(weights) / "run.json").is_file():
         backbone = build(name, None)
-        checkpoint.fit(backbone, _backbone_of(Path(weights)), weights)
+        fit(backbone, _backbone_of(Path(weights)), weights)
     else:
         backbone = build(name, None if weights == "none" else weights)
     return _put_together(settings, num_known, backbone)
@@ -66,7 +68,7 @@ def _put_together(settings: "RunSettings", num_known: int, backbone: Backbone) -
 
 def _backbone_of(run: Path) -> dict[str, Tensor]:
     """The backbone's weights of an earlier run."""
-    from owdfa.runs import Run
+    from owdfa.runs.run import Run
 
     weights = checkpoint.read_weights(Run.open(run).checkpoint)
     return {

@@ -21,13 +21,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor, nn
+from torch import Tensor
 
 from owdfa.errors import UserError
 from owdfa.files import read_json, write_json, writing_error
 
 _WEIGHTS, _STATE, _NOTE = "weights.safetensors", "state.pt", "checkpoint.json"
-_SHOWN = 3  # tensors that do not fit, named in an error
 
 
 class Note(NamedTuple):
@@ -140,33 +139,6 @@ def read_state(folder: Path) -> dict[str, Any]:
     content = _read_bytes(_locate(folder) / _STATE, digest)
     state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True)
     return state
-
-
-def fit(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
-    """Load ``weights`` into ``module``: all of them, each of the right shape.
-
-    Args:
-        module: What is to be filled, in place.
-        weights: Tensors by name.
-        where: The file that they came from, for the error message.
-
-    Raises:
-        UserError: They belong to another network, or to another number of classes.
-    """
-    own = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    wrong = sorted(name for name in own.keys() | given.keys() if own.get(name) != given.get(name))
-    if wrong:
-        clauses = [
-            f"{name} is {given.get(name, 'missing')}, expected {own.get(name, 'nothing')}"
-            for name in wrong[:_SHOWN]
-        ]
-        more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-        raise UserError(
-            f"{where}: belongs to another network or number of classes"
-            f" ({'; '.join(clauses)}{more}); use the settings that it was trained with"
-        )
-    module.load_state_dict(dict(weights))
 
 
 def _locate(folder: Path) -> Path:

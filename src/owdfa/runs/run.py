@@ -16,17 +16,18 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from owdfa import checkpoint
-from owdfa.assembly import empty_method
 from owdfa.config import Settings, fill
 from owdfa.errors import UserError
 from owdfa.files import read_json, write_json, write_text
 from owdfa.images.store import Store
 from owdfa.methods.base import Method
-from owdfa.provenance import commit, environment
 from owdfa.records.manifest import Manifest
 from owdfa.records.split import Split
-from owdfa.settings import RunSettings, Selection, load_settings
+from owdfa.runs import checkpoint
+from owdfa.runs.assembly import empty_method
+from owdfa.runs.provenance import commit, environment
+from owdfa.runs.settings import RunSettings, Selection, load_settings
+from owdfa.weights import fit
 
 _SCHEMA: Literal["owdfa/run/1"] = "owdfa/run/1"
 _WHAT = "a run (owdfa train makes one)"
@@ -151,7 +152,7 @@ class Run:
         """
         method = empty_method(self.settings, self.facts.num_known)
         weights = checkpoint.read_weights(self.checkpoint)
-        checkpoint.fit(method, weights, str(self.checkpoint))
+        fit(method, weights, str(self.checkpoint))
         return method.eval()
 
 
@@ -240,7 +241,7 @@ def create_imported(
         raise UserError(f"{output}: holds a run already; choose another -o")
     method = empty_method(settings, len(known))
     num_classes, epochs = method.num_live, settings.epochs
-    checkpoint.fit(method, weights, "the imported weights")
+    fit(method, weights, "the imported weights")
     images = Images(split=None, split_digest=None, store=None, store_size=store_size, faces=faces)
     facts = describe(settings, method, known, images, torch.device("cpu"))
     done = {"num_classes": num_classes, "trained_epochs": epochs, "selected_epochs": epochs}

@@ -20,9 +20,9 @@ from urllib.request import Request, urlopen
 
 import owdfa
 from owdfa import catalog
+from owdfa.download.unpack import unpack
 from owdfa.errors import UserError
 from owdfa.files import writing_error
-from owdfa.unpack import unpack
 
 MIRROR = "OWDFA_MIRROR"
 """The environment variable that names another address than the published one."""

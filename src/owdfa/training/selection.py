@@ -8,13 +8,13 @@ from lightning.fabric import Fabric
 from owdfa.errors import UserError
 from owdfa.images.store import Store
 from owdfa.images.views import PlainView
-from owdfa.inference import answer
 from owdfa.loader import plain_batches
 from owdfa.methods.base import Method
 from owdfa.metrics.clustering import contingency
 from owdfa.metrics.conventions import score_conventions
 from owdfa.records.split import Split
-from owdfa.settings import Selection
+from owdfa.runs.settings import Selection
+from owdfa.training.inference import answer
 
 Judge = Callable[[Method, Fabric], float]
 

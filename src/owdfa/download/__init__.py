@@ -1,0 +1,1 @@
+"""Files from elsewhere: fetched whole or not at all, unpacked only where they belong."""

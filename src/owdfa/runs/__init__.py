@@ -1,0 +1,1 @@
+"""The run folder: settings, checkpoints, log, and what they rest on."""
