@@ -11,8 +11,8 @@ from owdfa.backbones.base import build
 from owdfa.errors import UserError
 from owdfa.weights import load_weights, read_state
 
-SMALL = {"timm": "test_resnet", "torchvision": "squeezenet1_1", "tiny": "resnet8w16"}
-NAME = "tiny/resnet8w16"
+SMALL = {"timm": "test_resnet", "torchvision": "squeezenet1_1", "tiny": "trace8w16"}
+NAME = "tiny/trace8w16"
 libraries = pytest.mark.parametrize("library", catalog.names("backbones"))
 
 
@@ -72,11 +72,37 @@ def test_training_mode_is_kept_and_statistics_are_untouched():
     assert not network.state_dict()["bn1.num_batches_tracked"]
 
 
-def test_tiny_networks_keep_the_resolution_at_first():
-    network = build("tiny/resnet14w16").network
-    images = torch.randn(1, 3, 20, 20)
-    assert network.stage1(network.stem(images)).shape == (1, 16, 20, 20)
-    assert network(images).shape == (1, 64, 5, 5)
+def test_tiny_networks_end_at_an_eighth_of_the_resolution():
+    backbone = build("tiny/trace14w16")
+    assert backbone(torch.randn(2, 3, 40, 24)).shape == (2, backbone.channels, 5, 3)
+
+
+def test_residuals_are_those_of_loops_by_hand():
+    residuals = build("tiny/trace8w16").network.residuals
+    image = 0.02 * torch.randn(3, 6, 7, dtype=torch.float64)
+    shown = residuals.double()(image[None])[0]
+    torch.testing.assert_close(shown[:3], image)
+    at = {(dy, dx): image[:, 2 + dy, 3 + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1)}
+    side = at[0, -1] + at[0, 1], at[-1, 0] + at[1, 0]
+    corners = at[-1, -1] + at[-1, 1] + at[1, -1] + at[1, 1]
+    by_hand = torch.stack(
+        [
+            side[0] / 2 - at[0, 0],
+            side[1] / 2 - at[0, 0],
+            (corners - 2 * (side[0] + side[1]) + 4 * at[0, 0]) / 4,
+            (4 * at[0, 0] - side[0] - side[1]) / 4,
+        ],
+        dim=1,
+    )
+    torch.testing.assert_close(shown[3:, 2, 3], (10 * by_hand).clamp(-3, 3).flatten())
+
+
+def test_residuals_do_not_see_what_is_even_and_are_cut_off_at_edges():
+    residuals = build("tiny/trace8w16").network.residuals
+    even = torch.full((1, 3, 8, 8), 0.7)
+    assert residuals(even)[:, 3:].abs().max() < 1e-5
+    edge = torch.cat([even[..., :4], -even[..., 4:]], dim=3)
+    assert residuals(edge)[:, 3:].abs().max() == 3
 
 
 @pytest.mark.parametrize(
@@ -84,7 +110,7 @@ def test_tiny_networks_keep_the_resolution_at_first():
 )
 def test_weights_of_a_file(tmp_path, prefix):
     tensors = {prefix + name: value for name, value in state().items()}
-    tensors[f"{prefix}fc.weight"] = torch.zeros(10, 64)  # a classifier is left aside
+    tensors[f"{prefix}fc.weight"] = torch.zeros(10, 256)  # a classifier is left aside
     if prefix:
         tensors["neck.weight"] = torch.zeros(3)
     save_file(tensors, tmp_path / "w.safetensors")
@@ -155,7 +181,7 @@ def test_missing_file(tmp_path):
 
 def test_weights_of_another_network(tmp_path):
     path = save(tmp_path / "w.pt", state())
-    for other in ("tiny/resnet8w32", "tiny/resnet14w16"):
+    for other in ("tiny/trace8w32", "tiny/trace14w16"):
         with pytest.raises(UserError, match=r"w\.pt: belongs to another network"):
             load_weights(build(other).network, path)
 

@@ -7,7 +7,7 @@ from owdfa.methods.cal import CAL, CALSettings
 from owdfa.official import import_checkpoint, read_official
 from small_networks import batch
 
-BACKBONE = "tiny/resnet8w16"
+BACKBONE = "tiny/trace8w16"
 NAMES = {
     "backbone.network.": "encoder.encoder.",
     "ffe.mask.": "encoder.fft_attn_module.freq_attn_net.",
@@ -67,7 +67,7 @@ def test_checkpoint_of_another_protocol(tmp_path, protocol):
 
 def test_checkpoint_with_fewer_live_prototypes_than_known_classes(tmp_path, protocol):
     pruned = cal(None)
-    pruned.prototypes.replace(torch.ones(1, 64))
+    pruned.prototypes.replace(torch.ones(1, 256))
     with pytest.raises(UserError, match="20 prototypes, 1 of them live"):
         imported(release(pruned, tmp_path / "c.ckpt"), tmp_path, protocol)
 
@@ -75,7 +75,7 @@ def test_checkpoint_with_fewer_live_prototypes_than_known_classes(tmp_path, prot
 def test_checkpoint_of_another_backbone(tmp_path, protocol):
     path = release(cal(5), tmp_path / "c.ckpt")
     with pytest.raises(UserError, match=r"c\.ckpt: belongs to another network"):
-        imported(path, tmp_path, protocol, backbone="tiny/resnet14w16")
+        imported(path, tmp_path, protocol, backbone="tiny/trace14w16")
 
 
 def test_only_cal_can_be_imported(tmp_path, protocol):

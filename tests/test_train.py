@@ -199,7 +199,7 @@ def test_validation_selects_the_best_epoch(data, tmp_path):
 
 def test_validation_accuracy_is_counted_by_hand(data):
     split, store = Split.read(data.split), Store.open(data.store)
-    model = Drift(build("tiny/resnet8w16"), 2, 6, DriftSettings())
+    model = Drift(build("tiny/trace8w16"), 2, 6, DriftSettings())
     fabric = start("cpu", "32-true")
     judge = judge_for("validation", split, store, VIEW, 3)
     rows = split.validation_rows()
@@ -274,7 +274,7 @@ def test_deterministic_algorithms_are_a_matter_of_the_run():
 
 def test_answering_leaves_a_method_as_it_was(data):
     store = Store.open(data.store)
-    model = Drift(build("tiny/resnet8w16"), 2, None, DriftSettings()).train()
+    model = Drift(build("tiny/trace8w16"), 2, None, DriftSettings()).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     batches = plain_batches(store, store.ids, VIEW, batch_size=5)
     answers = list(answer(model, batches, start("cpu", "32-true")))

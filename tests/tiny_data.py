@@ -80,7 +80,7 @@ def _store(folder: Path, table: pa.Table, truth: list[str], digest: str) -> None
 TINY = [  # settings of a run that takes a second
     "epochs=3",
     "device=cpu",
-    "backbone.name=tiny/resnet8w16",
+    "backbone.name=tiny/trace8w16",
     "data.batch_size=8",
     f"data.views.size={SIDE}",
     "optimiser.lr=0.01",

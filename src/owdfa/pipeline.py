@@ -3,7 +3,8 @@
 Everything lies in one folder, which is also the run folder::
 
     OUT/images.parquet  OUT/store/  OUT/split/  OUT/run.json, checkpoints, log
-    OUT/predictions/{test,unlabelled}.parquet  OUT/scores.json  OUT/report.html  OUT/baseline/
+    OUT/predictions/{test,unlabelled}.parquet  OUT/scores.json  OUT/report.html
+    OUT/warm_start/ or OUT/baseline/: a supervised run
 """
 
 from collections.abc import Callable
@@ -77,12 +78,11 @@ def run(
         raise UserError(f"{output}: holds a run already; add --resume, or choose another -o")
     manifest = _collect(source, output, settings=settings, options=options, watch=watch)
     _divide(manifest, output / "split", source, options.split)
-    scores = {settings.method.name: _attribute(output, output, settings, options, watch)}
+    scores = {settings.method.name: _attribute(output, output, settings, watch)}
     baseline = None
     if options.baseline:
-        baseline = output / "baseline"
-        plain = settings.with_method("supervised")
-        scores["supervised"] = _attribute(output, baseline, plain, options, watch)
+        baseline, plain = _baseline(output, settings)
+        scores["supervised"] = _attribute(output, baseline, plain, watch)
     with watch("report") as tell:
         page = report(
             output,
@@ -91,6 +91,13 @@ def run(
             on_progress=lambda done, total: tell(done, total, ""),
         )
     return Outcome({name: each for name, each in scores.items() if each is not None}, page)
+
+
+def _baseline(output: Path, settings: RunSettings) -> tuple[Path, RunSettings]:
+    """Folder and settings of the supervised run: the warm start, where the method has one."""
+    if settings.warm_start.epochs:
+        return output / "warm_start", settings.first_stage()
+    return output / "baseline", settings.with_method("supervised")
 
 
 def _collect(
@@ -129,9 +136,7 @@ def _divide(manifest: Path, output: Path, source: str, options: SplitOptions) ->
     split(manifest, output, options=options)
 
 
-def _attribute(
-    whole: Path, output: Path, settings: RunSettings, options: PathOptions, watch: Watch
-) -> Scores | None:
+def _attribute(whole: Path, output: Path, settings: RunSettings, watch: Watch) -> Scores | None:
     """Train one method into ``output``, predict and score; None where nothing can be scored."""
     label = settings.method.name
     with watch(f"train {label}") as tell:
@@ -139,7 +144,7 @@ def _attribute(
             whole / "split",
             output,
             settings=settings,
-            resume=options.resume,
+            resume=True,  # what may not be gone on with was refused before the first stage
             on_progress=lambda state: tell(state.done, state.total, state.summary()),
         )
     roles = [

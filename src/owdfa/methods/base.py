@@ -31,6 +31,8 @@ class Method(nn.Module, ABC):
     """
 
     settings_type: type[Settings]
+    uses_unlabelled = True
+    """Whether unlabelled images are of any use to it; otherwise it is given none."""
     backbone: Backbone
 
     @abstractmethod

@@ -32,6 +32,7 @@ class Supervised(Method):
     """A classifier of the known classes; the number of classes in all does not concern it."""
 
     settings_type = SupervisedSettings
+    uses_unlabelled = False
 
     def __init__(
         self,

@@ -30,6 +30,12 @@ class TrainingRows(NamedTuple):
     ids: list[str]
     labels: np.ndarray  # int64, index into the known classes, or UNLABELLED
 
+    def only_labelled(self) -> "TrainingRows":
+        """The labelled images alone."""
+        chosen = self.labels != UNLABELLED
+        ids = [id_ for id_, keep in zip(self.ids, chosen, strict=True) if keep]
+        return TrainingRows(ids, self.labels[chosen])
+
 
 class Basis(NamedTuple):
     """How a split was made."""

@@ -37,17 +37,18 @@ def method_type(name: str) -> type[Method]:
     return own[0]
 
 
-def build_method(settings: "RunSettings", num_known: int) -> Method:
+def build_method(settings: "RunSettings", num_known: int, warm_start: Path | None = None) -> Method:
     """Build the network to train, with the backbone's first weights.
 
     Args:
         settings: Of the run.
         num_known: Number of known classes.
+        warm_start: A run to take the backbone from, in place of what the settings say.
 
     Raises:
         UserError: The method, the backbone or its weights cannot be had.
     """
-    name, weights = settings.backbone.name, settings.backbone.weights
+    name, weights = settings.backbone.name, str(warm_start or settings.backbone.weights)
     if (Path(weights) / "run.json").is_file():
         backbone = build(name, None)
         fit(backbone, _backbone_of(Path(weights)), weights)

@@ -1,5 +1,6 @@
 """The settings of a whole run: one section for each part, each part's own settings beside it."""
 
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -43,6 +44,17 @@ class OptimiserSettings(Settings):
     lr_gamma: float = Field(default=0.05, gt=0, le=1)  # what a drop multiplies it by
 
 
+class WarmStartSettings(Settings):
+    """A supervised run on the labelled images, whose backbone the method begins with.
+
+    For a network of which no trained weights exist: the method's recipe expects features that say
+    something already.
+    """
+
+    epochs: int = Field(default=0, ge=0)  # 0: none
+    lr: float = Field(default=3e-3, gt=0)  # a fifth of it in the last quarter
+
+
 class RunSettings(Settings):
     """Everything that decides a run, save the images; made by ``load_settings``.
 
@@ -58,6 +70,7 @@ class RunSettings(Settings):
     backbone: BackboneSettings = BackboneSettings()
     data: LoaderSettings = LoaderSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
+    warm_start: WarmStartSettings = WarmStartSettings()
     epochs: int = Field(default=50, ge=1)
     seed: int = Field(default=0, ge=0)
     classes: int | Literal["auto"] = "auto"
@@ -71,6 +84,20 @@ class RunSettings(Settings):
         table = self.model_dump(exclude_none=True)
         table["method"] = {"name": name}
         return fill(_schema(name), table, f"method {name}")
+
+    def first_stage(self) -> "RunSettings":
+        """The settings of the warm start, a run of its own."""
+        warm = self.warm_start
+        drop = max(1, math.ceil(0.75 * warm.epochs))
+        changes: dict[str, Any] = {
+            "data": {"images_per_epoch": None},
+            "optimiser": {"lr": warm.lr, "lr_step": drop, "lr_gamma": 0.2},
+            "warm_start": {"epochs": 0},
+            "epochs": warm.epochs,
+            "selection": "last",
+        }
+        plain = self.with_method("supervised")
+        return fill(type(plain), merge(plain.model_dump(), changes), "warm start")
 
     def to_toml(self) -> str:
         """As a file that ``load_settings`` reads."""

@@ -38,6 +38,7 @@ class TrainingState(NamedTuple):
     loss: float  # mean of the last few steps
     labelled_accuracy: float  # of the same; nan when none of their images had a label
     num_live: int
+    warm_start: bool = False  # the supervised training that comes before
 
     @property
     def done(self) -> int:
@@ -52,8 +53,9 @@ class TrainingState(NamedTuple):
     def summary(self) -> str:
         """What a person wants to see while waiting."""
         labelled = "-" if math.isnan(self.labelled_accuracy) else f"{self.labelled_accuracy:.0%}"
+        stage = "warm start, " if self.warm_start else ""
         return (
-            f"epoch {self.epoch + 1}/{self.epochs}  loss {self.loss:.3f}"
+            f"{stage}epoch {self.epoch + 1}/{self.epochs}  loss {self.loss:.3f}"
             f"  labelled {labelled}  live {self.num_live}"
         )
 
@@ -99,14 +101,16 @@ def train(
     settings = begun.settings if begun else settings or load_settings()
     crops = open_store(split, data, store)
     fabric = start(settings.device, settings.precision)
+    warm = _warm_start(split, output, settings, resume=resume, store=store, on_progress=on_progress)
     torch.manual_seed(settings.seed)
-    method = build_method(settings, len(data.known))
+    method = build_method(settings, len(data.known), warm)
     facts = describe(settings, method, data.known, Images.of(split, data, crops), fabric.device)
     view = PlainView(facts.image_size, facts.mean, facts.std)
     judge = judge_for(settings.selection, data, crops, view, settings.data.batch_size)
+    rows = data.training_rows()
     loader = TrainingLoader(
         crops,
-        data.training_rows(),
+        rows if method.uses_unlabelled else rows.only_labelled(),
         settings.data,
         mean=facts.mean,
         std=facts.std,
@@ -117,6 +121,30 @@ def train(
         run.write()
     with deterministic():
         return _fit(run, method, loader, fabric, judge, on_progress or _look_away)
+
+
+def _warm_start(
+    split: Path,
+    output: Path,
+    settings: RunSettings,
+    *,
+    resume: bool,
+    store: Path | None,
+    on_progress: OnProgress | None,
+) -> Path | None:
+    """Train the run that the backbone is taken from, if one is asked for."""
+    if not settings.warm_start.epochs:
+        return None
+    tell = on_progress or _look_away
+    run = train(
+        split,
+        output / "warm_start",
+        settings=settings.first_stage(),
+        resume=resume,
+        store=store,
+        on_progress=lambda state: tell(state._replace(warm_start=True)),
+    )
+    return run.folder
 
 
 def _fit(
