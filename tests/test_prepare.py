@@ -233,7 +233,7 @@ def test_too_many_bad_images_are_refused_and_can_be_mended(manifest, tmp_path):
 def test_all_images_bad_is_an_error_whatever_is_tolerated(manifest, tmp_path):
     for i in range(COUNT):
         spoil(manifest, f"{i:02}.png")
-    with pytest.raises(UserError, match="70 of 70 images cannot be used"):
+    with pytest.raises(UserError, match="none of the 70 images can be used"):
         prepare(manifest, tmp_path / "s", size=9, jobs=1, max_bad=1000)
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from owdfa.catalog import nearest
 from owdfa.datasets.folder import files_below
 from owdfa.errors import UserError
-from owdfa.files import write_text
+from owdfa.images.bad import check_bad
 from owdfa.images.decode import SUFFIXES
 from owdfa.images.views import PlainView
 from owdfa.loader import PlainBatch, file_batches, plain_batches
@@ -77,7 +77,8 @@ def predict(
             _rows(answers, what.ids, classes, facts.num_known)
             for answers in answer(method, watched, fabric)
         ]
-    _check_bad([(what.ids[i], bad[i]) for i in sorted(bad)], len(what.ids), output, max_bad)
+    named = [(what.ids[i], bad[i]) for i in sorted(bad)]
+    check_bad(named, len(what.ids), output, max_bad, noun="images")
     basis = PredictionBasis(
         run=str(run),
         images=what.name,
@@ -213,19 +214,3 @@ def _lists(values: np.ndarray) -> pa.ListArray:
     height, width = values.shape
     offsets = np.arange(height + 1, dtype=np.int32) * np.int32(width)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.ravel()))
-
-
-def _check_bad(bad: list[tuple[str, str]], total: int, output: Path, max_bad: float) -> None:
-    """List the bad images beside ``output``, and refuse too many of them."""
-    listing = output.with_name(f"{output.name}.bad.txt")
-    if not bad:
-        listing.unlink(missing_ok=True)
-        return
-    lines = [f"{id_}: {reason}" for id_, reason in bad]
-    write_text(listing, "".join(f"{line}\n" for line in lines))
-    allowed = max_bad if max_bad >= 1 else int(max_bad * total)
-    if len(bad) > allowed or len(bad) == total:
-        raise UserError(
-            f"{len(bad)} of {total} images cannot be used, more than --max-bad allows"
-            f" ({max_bad:g}); first {lines[0]}; all are listed in {listing}"
-        )

@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from owdfa.errors import UserError
-from owdfa.files import read_json, write_json, write_text, writing_error
+from owdfa.files import read_json, write_json, writing_error
+from owdfa.images.bad import check_bad
 from owdfa.images.decode import DECODER, BadImageError, read
 from owdfa.images.faces import Crop, check_faces, crop_or_reason
 from owdfa.images.journal import Cropped, Journal
@@ -199,18 +200,7 @@ def _failures(
     """Why images are bad, by id; listed beside ``output``, and too many of them refused."""
     named = zip(rows["id"].to_pylist(), rows["path"].to_pylist(), errors, strict=True)
     bad = [(name, path, error) for name, path, error in named if error is not None]
-    listing = output.with_name(f"{output.name}.bad.txt")
-    if not bad:
-        listing.unlink(missing_ok=True)
-        return {}
-    write_text(listing, "".join(f"{path}: {error}\n" for _, path, error in bad))
-    allowed = max_bad if max_bad >= 1 else int(max_bad * len(errors))
-    if len(bad) > allowed or len(bad) == len(errors):
-        _, path, error = bad[0]
-        raise UserError(
-            f"{len(bad)} of {len(errors)} images cannot be used, more than --max-bad allows "
-            f"({max_bad:g}); first {path}: {error}; all are listed in {listing}"
-        )
+    check_bad([row[1:] for row in bad], len(errors), output, max_bad, noun="images")
     return {name: error for name, _, error in bad}
 
 

@@ -21,7 +21,7 @@ from owdfa import catalog
 from owdfa.config import Settings
 from owdfa.datasets.base import Listing
 from owdfa.errors import UserError
-from owdfa.files import write_text
+from owdfa.images.bad import check_bad
 from owdfa.images.decode import BadImageError, header_of, read
 from owdfa.records.manifest import SCHEMA, Manifest
 
@@ -108,7 +108,9 @@ def scan(
     if not listed.num_rows:
         raise UserError(f"{address}: no images there; name a place that holds some")
     table = _examined(listed, options.jobs or os.cpu_count() or 1, on_progress)
-    _check_bad(table, output, options.max_bad)
+    bad = table.filter(pc.is_valid(table["error"]))
+    named = list(zip(bad["path"].to_pylist(), bad["error"].to_pylist(), strict=True))
+    check_bad(named, table.num_rows, output, options.max_bad, noun="files")
     manifest = Manifest(table, str(address))
     manifest.write(output)
     return manifest
@@ -274,22 +276,3 @@ def _check_same_file(table: pa.Table, places: np.ndarray) -> None:
         first = seen.setdefault(path.resolve(), path)
         if first is not path:
             raise UserError(f"{first} and {path}: are the same file; list it once")
-
-
-def _check_bad(table: pa.Table, output: Path, max_bad: float) -> None:
-    """List the bad files beside ``output``, and refuse too many of them."""
-    bad = table.filter(pc.is_valid(table["error"]))
-    listing = output.with_name(f"{output.name}.bad.txt")
-    if not bad.num_rows:
-        listing.unlink(missing_ok=True)
-        return
-    pairs = zip(bad["path"].to_pylist(), bad["error"].to_pylist(), strict=True)
-    write_text(listing, "".join(f"{path}: {error}\n" for path, error in pairs))
-    first = f"first {bad['path'][0]}: {bad['error'][0]}; all are listed in {listing}"
-    if bad.num_rows == table.num_rows:
-        raise UserError(f"none of the {table.num_rows} files can be used; {first}")
-    if bad.num_rows > (max_bad if max_bad >= 1 else max_bad * table.num_rows):
-        raise UserError(
-            f"{bad.num_rows} of {table.num_rows} files cannot be used, more than max_bad "
-            f"({max_bad:g}) allows; {first}"
-        )
