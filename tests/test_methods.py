@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from owdfa import catalog
-from owdfa.methods.base import Method
+from owdfa.methods.base import Method, method_type
 from owdfa.records.split import SCHEMA, Basis, Split
 from owdfa.records.training import Progress
-from owdfa.runs.assembly import method_type
 from owdfa.training.optimizers import move_rows
 from small_networks import backbone, batch
 

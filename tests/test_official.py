@@ -4,7 +4,7 @@ import torch
 from owdfa.backbones.base import build
 from owdfa.errors import UserError
 from owdfa.methods.cal import CAL, CALSettings
-from owdfa.official import import_checkpoint, read_official
+from owdfa.runs.official import import_checkpoint, read_official
 from small_networks import batch
 
 BACKBONE = "tiny/trace8w16"

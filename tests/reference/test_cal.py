@@ -12,8 +12,8 @@ from owdfa.backbones.base import Backbone, build
 from owdfa.dpp import num_to_keep, prune
 from owdfa.layers import FrequencyEnhancement
 from owdfa.methods.cal import CAL, CALSettings, agreed_confidence, next_novel_threshold
-from owdfa.official import read_official
 from owdfa.records.training import UNLABELLED, Batch, Progress
+from owdfa.runs.official import read_official
 from owdfa.training.optimizers import move_rows
 from reference.recordings import FOLDER, Recording, arrays, cases, note
 

@@ -29,7 +29,7 @@ def import_(
     ),
 ) -> None:
     """Turn a released checkpoint into a run folder that owdfa predict takes."""
-    from owdfa.official import import_checkpoint
+    from owdfa.runs.official import import_checkpoint
 
     run = import_checkpoint(
         file, output, method=method, protocol=protocol, backbone=backbone, size=size

@@ -4,8 +4,10 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from owdfa import catalog
 from owdfa.backbones.base import Backbone
 from owdfa.config import Settings
+from owdfa.errors import UserError
 from owdfa.records.training import Batch, EpochEnd, Losses, Outputs, Progress
 
 
@@ -51,3 +53,22 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def num_live(self) -> int:
         """Number of classes that live: the width of the logits."""
+
+
+def method_type(name: str) -> type[Method]:
+    """The one method that the file of ``name`` defines.
+
+    Raises:
+        UserError: There is no such file, or it does not define one method.
+    """
+    module = catalog.load("methods", name)
+    own = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Method)
+        and value.__module__ == module.__name__
+    ]
+    if len(own) != 1:
+        raise UserError(f"method {name!r}: its file must define one method, it has {len(own)}")
+    return own[0]

@@ -13,7 +13,7 @@ from pydantic import Field, create_model
 from owdfa import catalog
 from owdfa.config import Settings, fill, merge, parse_overrides, read_toml
 from owdfa.loader import LoaderSettings
-from owdfa.runs.assembly import method_type
+from owdfa.methods.base import method_type
 
 Selection = Literal["last", "validation", "oracle"]
 Device = Literal["auto", "cpu", "cuda"]

@@ -17,11 +17,11 @@ from owdfa.methods.base import Method
 from owdfa.records.split import Split
 from owdfa.records.training import Progress
 from owdfa.runs import checkpoint
-from owdfa.runs.assembly import build_method
 from owdfa.runs.run import Images, Run, describe, open_store
 from owdfa.runs.settings import OptimiserSettings, RunSettings, load_settings
 from owdfa.runs.tracking import Log
 from owdfa.training.devices import deterministic, seed_step, start
+from owdfa.training.first_weights import build_method
 from owdfa.training.meter import Meter, Reading
 from owdfa.training.optimizers import move_rows
 from owdfa.training.selection import LOGGED_AS, Judge, judge_for
