@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, draw, download and crop images.", no_args_is_help=True)
 
-Jobs = Annotated[int, typer.Option(help="Processes; 0 is one a core.")]
+Jobs = Annotated[int, typer.Option(help="How many files at once; 0 is one a core.")]
 MaxBad = Annotated[
     float, typer.Option(help="How many bad images to tolerate: a count, or a share below 1.")
 ]
@@ -33,7 +33,7 @@ def scan(
     max_bad: MaxBad = 0.01,
     jobs: Jobs = 0,
 ) -> None:
-    """List the images of a data set with size, format and SHA-256; bad files are listed."""
+    """List images with size, format and SHA-256, and the bad ones."""
     from owdfa.config import fill
     from owdfa.stages.scan import ScanOptions
     from owdfa.stages.scan import scan as stage
@@ -65,7 +65,7 @@ def prepare(
     max_bad: MaxBad = 0.01,
     jobs: Jobs = 0,
 ) -> None:
-    """Find the face in each image and keep the crop, once; goes on where it was stopped."""
+    """Keep the face of each image; goes on where it was stopped."""
     from owdfa.records.manifest import Manifest
     from owdfa.stages.prepare import prepare as stage
 
@@ -85,7 +85,10 @@ def draw(
     ] = None,
     jobs: Jobs = 0,
 ) -> None:
-    """Draw lab, the built-in synthetic benchmark; goes on where it was stopped."""
+    """Draw lab, the built-in synthetic benchmark.
+
+    Goes on where it was stopped.
+    """
     from owdfa.config import fill, parse_overrides
     from owdfa.datasets.lab import LabSettings
     from owdfa.datasets.lab import draw as stage
@@ -104,7 +107,10 @@ def get(
         str | None, typer.Option("--from", help="Base address; the published one otherwise.")
     ] = None,
 ) -> None:
-    """Download the published archives, check them, unpack them; goes on where it was stopped."""
+    """Download a published data set, check it and unpack it.
+
+    Goes on where it was stopped.
+    """
     from owdfa.download.fetch import get as stage
 
     with counter("get") as report:

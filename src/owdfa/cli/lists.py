@@ -1,6 +1,8 @@
 """What there is: methods, data sets, protocols, backbones, recipes; and what this machine has."""
 
 import inspect
+import shutil
+import textwrap
 
 import typer
 
@@ -19,7 +21,7 @@ def methods() -> None:
 
 
 def datasets() -> None:
-    """List the data sets that owdfa data scan takes, as <name>:<where>."""
+    """List the data sets; owdfa data scan takes <name>:<where>."""
     described = [
         (f"{name}:", catalog.load("datasets", name).DESCRIPTION)
         for name in catalog.names("datasets")
@@ -35,7 +37,7 @@ def protocols() -> None:
 
 
 def backbones() -> None:
-    """List the backbone libraries; a backbone is named <library>/<model>."""
+    """List backbones by library; one is named <library>/<model>."""
     rows = []
     for name in catalog.names("backbones"):
         models = catalog.load("backbones", name).names()
@@ -54,7 +56,7 @@ def recipes() -> None:
 
 
 def doctor() -> None:
-    """Say what this machine has: versions, devices, cores, and what is missing."""
+    """Say what this machine has, and what is missing."""
     from owdfa.doctor import examine
 
     findings = examine()
@@ -68,6 +70,11 @@ def _first_line(kind: str, name: str) -> str:
 
 
 def _print(rows: list[tuple[str, str]]) -> None:
-    width = max((len(name) for name, _ in rows), default=0)
+    """Print two columns; a long text goes on under itself."""
+    indent = max((len(name) for name, _ in rows), default=0) + 2
+    columns = max(shutil.get_terminal_size().columns, indent + 40)
     for name, text in rows:
-        typer.echo(f"{name:<{width}}  {text}")
+        first, *more = textwrap.wrap(text, columns - indent) or [""]
+        typer.echo(f"{name:<{indent}}{first}")
+        for line in more:
+            typer.echo(" " * indent + line)

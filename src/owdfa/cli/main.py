@@ -1,5 +1,6 @@
 """The command ``owdfa``: collects the groups, and turns the user's mistakes into one line."""
 
+import errno
 import sys
 
 import typer
@@ -12,6 +13,8 @@ are, and how sure that is.
 
 In order: data scan, data prepare, split, train, predict, score, report; or all at once: run.
 """
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
     name="owdfa",
@@ -39,6 +42,11 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:  # a log, say: other outputs turn it into a UserError themselves
+        if error.errno not in _FULL:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(_fail(f"{where}the disk is full; free some space and run the command again", 2))
 
 
 def _fail(reason: str, status: int) -> int:

@@ -29,12 +29,14 @@ Protocol = Annotated[str | None, typer.Option(help="Known and novel classes by n
 
 def add_run(app: typer.Typer) -> None:
     """Add the whole path, ahead of its stages."""
-    app.command()(run)
+    app.command(short_help="Go the whole path, from images to a report.")(run)
 
 
 def add_stages(app: typer.Typer) -> None:
     """Add the stages to ``app``."""
-    for command in (split, train, predict, score, report):
+    app.command()(split)
+    app.command(short_help="Train a method.")(train)
+    for command in (predict, score, report):
         app.command()(command)
 
 
@@ -96,7 +98,7 @@ def split(
     ] = "group",
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 2025,
 ) -> None:
-    """Decide which images are labelled, unlabelled and for test; never cuts a group."""
+    """Decide what each image is for; a group is never cut."""
     from owdfa.config import fill
     from owdfa.stages.split import SplitOptions
     from owdfa.stages.split import split as stage
@@ -155,10 +157,11 @@ def predict(
     images: Annotated[list[str], typer.Argument(help="A folder, files, or split:test.")],
     output: Output,
     max_bad: Annotated[
-        float, typer.Option(help="Bad images to tolerate: a count or a share.")
+        float, typer.Option(help="Bad images to tolerate: a count, or a share below 1.")
     ] = 0.01,
 ) -> None:
     """Say which type made each image, and how sure that is."""
+    from owdfa.cli.tables import print_bad, print_types
     from owdfa.stages.predict import predict as stage
 
     what = images[0] if len(images) == 1 else [Path(image) for image in images]
@@ -166,6 +169,8 @@ def predict(
         made = stage(run, what, output, max_bad=max_bad, on_progress=report)
     novel = sum(made.table["novel"].to_pylist())
     typer.echo(f"{output}: {made.table.num_rows} images, {novel} given to novel types")
+    print_types(made)
+    print_bad(output)
 
 
 def score(
@@ -185,7 +190,7 @@ def report(
     output: Output,
     baseline: Annotated[Path | None, typer.Option(help="A run to set beside it.")] = None,
 ) -> None:
-    """Write one HTML page, readable offline, of what a run found and what that rests on."""
+    """Write one HTML page of what a run found, readable offline."""
     from owdfa.stages.report import report as stage
 
     with counter("report") as watch:

@@ -1,16 +1,22 @@
 """Scores as a table on the terminal."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from owdfa.images.bad import listing_of, read_listing
+
 if TYPE_CHECKING:
+    from owdfa.records.predictions import Predictions
     from owdfa.records.scores import Scores
 
 _CONVENTIONS = ("gcd-v2", "paper")
 _SETS = ("all", "known", "novel")
+_SHOWN = 20  # bad images
 
 
 def print_scores(scores: Mapping[str, "Scores"]) -> None:
@@ -24,6 +30,31 @@ def print_scores(scores: Mapping[str, "Scores"]) -> None:
     console.print(_doubts(scores))
     for basis in {_basis(score) for score in scores.values()}:
         console.print(basis, style="dim", highlight=False)
+
+
+def print_types(predictions: "Predictions") -> None:
+    """Print how many images each type was given, the commonest first, and how surely."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("predicted type")
+    table.add_column("images", justify="right")
+    table.add_column("mean confidence", justify="right")
+    given = predictions.table.group_by("prediction").aggregate(
+        [("confidence", "count"), ("confidence", "mean")]
+    )
+    order = [("confidence_count", "descending"), ("prediction", "ascending")]
+    for row in given.sort_by(order).to_pylist():
+        mean = f"{row['confidence_mean']:.3f}"
+        table.add_row(escape(row["prediction"]), str(row["confidence_count"]), mean)
+    Console().print(table)
+
+
+def print_bad(output: Path) -> None:
+    """Print the images that were left out of ``output``, at most twenty."""
+    lines = read_listing(output)
+    for line in lines[:_SHOWN]:
+        print(f"  left out: {line}")
+    if len(lines) > _SHOWN:
+        print(f"  ... and {len(lines) - _SHOWN} more, in {listing_of(output)}")
 
 
 def _accuracies(scores: Mapping[str, "Scores"]) -> Table:

@@ -7,6 +7,17 @@ from owdfa.errors import UserError
 from owdfa.files import write_text
 
 
+def listing_of(output: Path) -> Path:
+    """The file that lists the images which are not in ``output``."""
+    return output.with_name(f"{output.name}.bad.txt")
+
+
+def read_listing(output: Path) -> list[str]:
+    """The images that are not in ``output``, each with its reason; none when there is no list."""
+    listing = listing_of(output)
+    return listing.read_text(encoding="utf-8").splitlines() if listing.exists() else []
+
+
 def check_bad(
     bad: Sequence[tuple[str, str]], total: int, output: Path, max_bad: float, *, noun: str
 ) -> None:
@@ -24,7 +35,7 @@ def check_bad(
     Raises:
         UserError: They are more than ``max_bad``, or all.
     """
-    listing = output.with_name(f"{output.name}.bad.txt")
+    listing = listing_of(output)
     if not bad:
         listing.unlink(missing_ok=True)
         return

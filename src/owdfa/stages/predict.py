@@ -1,5 +1,6 @@
 """Predict: say of each image which class made it, and how sure that is."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
@@ -113,10 +114,10 @@ def _images(run: Run, images: str | Path | Sequence[Path], split: Path | None) -
     if isinstance(images, str | Path):
         place = Path(images)
         name = str(images)
-        files = _files_in(place) if place.is_dir() else {str(place): place}
+        files = _files_in(place) if place.is_dir() else {_written(place): place}
     else:
         name = f"{len(images)} files"
-        files = {str(path): path for path in images}
+        files = {_written(path): path for path in images}
         if len(files) < len(images):
             raise UserError(f"{name}: one of them is named twice; name each once")
     ids = sorted(files)
@@ -164,10 +165,15 @@ def _split_images(run: Run, role: str, folder: Path | None) -> _Images:
 def _files_in(folder: Path) -> dict[str, Path]:
     """Files below ``folder`` that are named like images, by their path below it."""
     return {
-        path.relative_to(folder).as_posix(): path
+        _written(path.relative_to(folder)): path
         for path in files_below(folder)
         if path.suffix.lower() in SUFFIXES
     }
+
+
+def _written(path: Path) -> str:
+    """A path as an id: bytes that are not UTF-8 are written out in hexadecimal."""
+    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
 
 
 def _view(run: Run) -> PlainView:
