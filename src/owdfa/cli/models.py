@@ -28,7 +28,10 @@ def import_(
         "runs/imported"
     ),
 ) -> None:
-    """Turn a released checkpoint into a run folder that owdfa predict takes."""
+    """Turn a released checkpoint into a run folder.
+
+    With it, owdfa predict works as with a run of one's own.
+    """
     from owdfa.runs.official import import_checkpoint
 
     run = import_checkpoint(
