@@ -1,12 +1,19 @@
 """Networks of timm (PyTorch image models)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import timm
+from huggingface_hub import constants as hub
 from timm.data import resolve_model_data_config
 
 from owdfa.backbones.base import Backbone, check_model, num_channels, unavailable
 from owdfa.weights import load_weights
+
+_PATIENCE = 3.0  # seconds that the hub has to answer
 
 
 def names() -> list[str]:
@@ -20,12 +27,38 @@ def build(model: str, *, weights: str | None) -> Backbone:
     name = f"timm/{model}"
     check_model("timm", model.partition(".")[0], names())
     try:
-        network = timm.create_model(
-            model, pretrained=weights == "hub", num_classes=0, global_pool=""
-        )
+        if weights == "hub":
+            with _hub_or_cache():
+                network = timm.create_model(model, pretrained=True, num_classes=0, global_pool="")
+        else:
+            network = timm.create_model(model, num_classes=0, global_pool="")
     except Exception as error:  # the hub's client raises what it likes
         raise unavailable(name, error) from error
     if weights not in (None, "hub"):
         load_weights(network, Path(weights))
     data = resolve_model_data_config(network)
     return Backbone(name, network, num_channels(name, network), data["mean"], data["std"])
+
+
+@contextmanager
+def _hub_or_cache() -> Iterator[None]:
+    """Let the hub's client use its cache alone when the hub is out of reach.
+
+    Otherwise it would try again for most of a minute, although the answer is known.
+    """
+    was_offline = hub.HF_HUB_OFFLINE
+    hub.HF_HUB_OFFLINE = was_offline or not _within_reach(hub.ENDPOINT)
+    try:
+        yield
+    finally:
+        hub.HF_HUB_OFFLINE = was_offline
+
+
+def _within_reach(address: str) -> bool:
+    try:
+        urlopen(Request(address, method="HEAD"), timeout=_PATIENCE).close()  # noqa: S310
+    except HTTPError:  # an answer, though no friendly one
+        return True
+    except OSError:
+        return False
+    return True

@@ -37,7 +37,8 @@ def check_bad(
     """
     listing = listing_of(output)
     if not bad:
-        listing.unlink(missing_ok=True)
+        if listing.exists():
+            listing.unlink()
         return
     lines = [f"{name}: {reason}" for name, reason in bad]
     write_text(listing, "".join(f"{line}\n" for line in lines))
