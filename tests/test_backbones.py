@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from owdfa import catalog
 from owdfa.backbones.base import build
 from owdfa.errors import UserError
+from owdfa.layers import FrequencyEnhancement
 from owdfa.weights import load_weights, read_state
 
 SMALL = {"timm": "test_resnet", "torchvision": "squeezenet1_1", "tiny": "trace8w16"}
@@ -40,6 +41,17 @@ def test_library_lists_its_models_and_builds_one(library):
     assert maps.dim() == 4
     assert len(backbone.mean) == len(backbone.std) == 3
     assert all(0 < value < 1 for value in (*backbone.mean, *backbone.std))
+
+
+@libraries
+def test_feature_maps_can_be_weighed_by_frequencies(library):
+    model = SMALL.get(library, catalog.load("backbones", library).names()[0])
+    images = torch.rand(2, 3, 64, 64)
+    maps = build(f"{library}/{model}").eval()(images)
+    weighed = FrequencyEnhancement()(images, maps)
+    assert weighed.shape == maps.shape
+    assert weighed.isfinite().all()
+    assert not torch.equal(weighed, maps)
 
 
 @libraries
@@ -200,6 +212,7 @@ def test_tiny_networks_have_no_hub():
 )
 def test_hub_out_of_reach(monkeypatch, name, function):
     monkeypatch.setattr("owdfa.backbones.timm._within_reach", lambda address: True)
+
     def offline(model, **options):
         raise OSError("Name or service not known\nRetry 5/5")
 

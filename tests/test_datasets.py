@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from owdfa import catalog
-from owdfa.datasets import csv, folder, owdfa40
+from owdfa.datasets import csv, folder, lab, owdfa40
 from owdfa.datasets.base import Listing
 from owdfa.errors import UserError
 
@@ -39,10 +39,17 @@ def sample_owdfa40(root: Path) -> str:
     return str(root)
 
 
+def sample_lab(root: Path) -> str:
+    settings = lab.LabSettings(size=32, methods_per_family=1, images_per_method=1, real_images=1)
+    lab.draw(root, settings)
+    return str(root)
+
+
 SAMPLES: dict[str, Callable[[Path], str]] = {
     "folder": sample_folder,
     "csv": sample_csv,
     "owdfa40": sample_owdfa40,
+    "lab": sample_lab,
 }
 
 

@@ -36,7 +36,8 @@ def atomic(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise writing_error(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            temporary.unlink()
 
 
 def writing_error(path: Path, error: OSError) -> UserError:
