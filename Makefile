@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 UV     ?= $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 READY  := $(VENV)/.ready
+export UV_SYSTEM_CERTS ?= 1  # as pip does: a network may have certificates of its own
 
 .PHONY: demo test check setup format clean
 
@@ -14,22 +15,22 @@ test: check  ## everything that must hold
 	$(BIN)/pytest -q -n 2
 
 check: $(READY)
-	$(BIN)/ruff format --check src tests benchmarks examples
-	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples examples
+	$(BIN)/ruff check src tests benchmarks examples examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
-	@command -v $(UV) >/dev/null || { $(PYTHON) -m venv .uv && .uv/bin/pip install -q uv; }
+	@command -v $(UV) >/dev/null || { $(PYTHON) -m venv .uv && .uv/bin/pip install -q --disable-pip-version-check uv; }
 	$(UV) venv -q --allow-existing --python $(PYTHON) $(VENV)
 	$(UV) pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev]'
 	@touch $@
 
 format: $(READY)
-	$(BIN)/ruff format src tests benchmarks examples
-	$(BIN)/ruff check --fix src tests benchmarks examples
+	$(BIN)/ruff format src tests benchmarks examples examples
+	$(BIN)/ruff check --fix src tests benchmarks examples examples
 
 clean:
 	rm -rf $(VENV) .uv runs .mypy_cache .ruff_cache .import_linter_cache
