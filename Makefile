@@ -4,7 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 UV     ?= $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 READY  := $(VENV)/.ready
-export UV_SYSTEM_CERTS ?= 1  # as pip does: a network may have certificates of its own
+# As pip does: a network may have certificates of its own.
+export UV_SYSTEM_CERTS ?= 1
 
 .PHONY: demo test check setup format clean
 
