@@ -16,8 +16,8 @@ test: check  ## everything that must hold
 	$(BIN)/pytest -q -n 2
 
 check: $(READY)
-	$(BIN)/ruff format --check src tests benchmarks examples examples
-	$(BIN)/ruff check src tests benchmarks examples examples
+	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -30,8 +30,8 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 format: $(READY)
-	$(BIN)/ruff format src tests benchmarks examples examples
-	$(BIN)/ruff check --fix src tests benchmarks examples examples
+	$(BIN)/ruff format src tests benchmarks examples
+	$(BIN)/ruff check --fix src tests benchmarks examples
 
 clean:
 	rm -rf $(VENV) .uv runs .mypy_cache .ruff_cache .import_linter_cache
