@@ -31,7 +31,8 @@ def results(output):
     for line in lines:
         line.pop("images_per_second", None)
     facts = json.loads((output / "run.json").read_text())
-    facts.pop("environment")
+    for name in ("environment", "commit"):  # a checkout may be edited meanwhile
+        facts.pop(name)
     made = predict(output, "split:test", output / "predictions.parquet")
     last = output / "checkpoints" / "last"
     files = [(last / name).read_bytes() for name in ("weights.safetensors", "checkpoint.json")]
