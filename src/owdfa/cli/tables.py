@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from owdfa.records.scores import Scores
 
 _CONVENTIONS = ("gcd-v2", "paper")
-_SETS = ("all", "known", "novel")
+_SETS: tuple[Literal["all", "known", "novel"], ...] = ("all", "known", "novel")
 _SHOWN = 20  # bad images
 
 
@@ -70,6 +70,8 @@ def _accuracies(scores: Mapping[str, "Scores"]) -> Table:
     for name, score in scores.items():
         cells = [
             f"{100 * score.conventions[convention][part]['acc']:.1f}"
+            if score.num_images[part]
+            else "-"  # the convention counts nothing as 0
             for convention in _CONVENTIONS
             for part in _SETS
         ]
@@ -95,7 +97,7 @@ def _doubts(scores: Mapping[str, "Scores"]) -> Table:
             name,
             f"{score.num_classes['live']} of {score.num_classes['true']}",
             f"{score.num_novel['discovered']} of {score.num_novel['true']}",
-            f"{score.novel_given_to_known:.1%}",
+            f"{score.novel_given_to_known:.1%}" if score.num_images["novel"] else "-",
             f"{score.calibration['mean_confidence']:.3f}",
             f"{score.calibration['ece']:.3f}",
         )

@@ -1,0 +1,39 @@
+"""Scores on the terminal."""
+
+from types import SimpleNamespace
+
+from owdfa.cli.tables import print_scores
+
+
+def scores(num_novel, selection="last"):
+    one = {"acc": 0.5, "nmi": 0.25, "ari": 0.125}
+    sets = {"all": one, "known": one, "novel": dict.fromkeys(one, 0.0)}
+    return SimpleNamespace(
+        conventions={"paper": sets, "gcd-v2": sets},
+        num_images={"all": 4, "known": 4 - num_novel, "novel": num_novel},
+        num_classes={"true": 3, "live": 5},
+        num_novel={"true": 1, "discovered": 0},
+        novel_given_to_known=0.0,
+        calibration={"mean_confidence": 0.75, "ece": 0.25},
+        basis={
+            "selection": selection,
+            "split_digest": "a" * 64,
+            "rule": "group",
+            "commit": "b" * 40,
+        },
+    )
+
+
+def test_what_was_not_there_is_not_scored_as_zero(capsys):
+    print_scores({"cal": scores(num_novel=0)})
+    row = capsys.readouterr().out.splitlines()[3]
+    assert row.split() == ["cal", "50.0", "50.0", "-", "50.0", "50.0", "-", "0.250", "0.125"]
+    print_scores({"cal": scores(num_novel=2)})
+    assert " 0.0 " in capsys.readouterr().out.splitlines()[3]
+
+
+def test_the_oracle_is_named_under_the_table(capsys):
+    print_scores({"cal": scores(2, "oracle")})
+    assert "ORACLE" in capsys.readouterr().out
+    print_scores({"cal": scores(2)})
+    assert "ORACLE" not in capsys.readouterr().out
