@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # As pip does: a network may have certificates of its own.
 export UV_SYSTEM_CERTS ?= 1
 
-.PHONY: demo test check setup format clean
+.PHONY: demo test check bench setup format clean
 
 demo: $(READY)  ## draw the built-in data, train, score, report: one command, no data needed
 	$(BIN)/owdfa run lab: -o runs/demo --baseline
@@ -20,6 +20,9 @@ check: $(READY)
 	$(BIN)/ruff check src tests benchmarks examples
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(READY)  ## what things cost on this machine: benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks
 
 setup: $(READY)
 

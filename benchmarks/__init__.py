@@ -1,1 +1,1 @@
-"""What things cost: each module measures one stage against a plain baseline, in turn, in one run."""
+"""What things cost: each module measures one stage against a plain baseline, pair by pair."""

@@ -61,7 +61,7 @@ def _draw(results: Sequence[Mapping[str, Any]], path: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("svg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot as plt
 
     mpl.rcParams.update({"svg.hashsalt": "owdfa", "font.size": 9})  # the same bytes each time
     panels = [panel for result in results for panel in _panels(result)]
@@ -69,7 +69,7 @@ def _draw(results: Sequence[Mapping[str, Any]], path: Path) -> None:
         return
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    figure, axes = pyplot.subplots(
+    figure, axes = plt.subplots(
         rows, columns, figsize=(4.2 * columns, 3.2 * rows), squeeze=False, layout="constrained"
     )
     for place, (title, size, unit, curves) in zip(axes.flat, panels, strict=False):
@@ -81,7 +81,7 @@ def _draw(results: Sequence[Mapping[str, Any]], path: Path) -> None:
     for place in list(axes.flat)[len(panels) :]:
         place.axis("off")
     figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
+    plt.close(figure)
 
 
 Panel = tuple[str, str, str, dict[str, list[tuple[float, float]]]]
