@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from owdfa.errors import UserError
 
 _METADATA_KEY = b"owdfa"
+_GROUP_BYTES = 1 << 24  # of a row group that is written bit by bit
 
 
 @contextmanager
@@ -79,9 +80,57 @@ def read_json(path: Path, *, what: str) -> Any:
 
 def write_table(path: Path, table: pa.Table, metadata: Mapping[str, Any]) -> None:
     """Write a Parquet file with ``metadata`` kept as JSON in its schema."""
-    note = {_METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()}
+    noted = table.replace_schema_metadata(_noted(metadata))
     with atomic(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(note), temporary, compression="zstd")
+        pq.write_table(noted, temporary, compression="zstd")
+
+
+@contextmanager
+def table_writer(
+    path: Path, schema: pa.Schema, metadata: Mapping[str, Any]
+) -> Iterator[Callable[[pa.RecordBatch], None]]:
+    """Yield what writes record batches to a Parquet file, which appears when the block succeeds.
+
+    The file is one of ``write_table``. Memory holds a row group of 16 MiB, however many rows there
+    are; batches may be as small as you like.
+
+    Args:
+        path: The file.
+        schema: Of every batch.
+        metadata: Kept as JSON in the schema.
+
+    Raises:
+        UserError: The disk is full, or the folder cannot be written; an ``OSError`` in the block
+            counts as one of these.
+
+    Example:
+        >>> with table_writer(path, SCHEMA, {}) as write:  # doctest: +SKIP
+        ...     for batch in batches:
+        ...         write(batch)
+    """
+    waiting: list[pa.RecordBatch] = []
+    num_bytes = 0
+    noted = schema.with_metadata(_noted(metadata))
+    with atomic(path) as temporary, pq.ParquetWriter(temporary, noted, compression="zstd") as file:
+
+        def flush() -> None:
+            file.write_table(pa.Table.from_batches(waiting, schema=schema).combine_chunks())
+            waiting.clear()
+
+        def write(batch: pa.RecordBatch) -> None:
+            nonlocal num_bytes
+            waiting.append(batch)
+            num_bytes += batch.nbytes
+            if num_bytes >= _GROUP_BYTES:
+                flush()
+                num_bytes = 0
+
+        yield write
+        flush()
+
+
+def _noted(metadata: Mapping[str, Any]) -> dict[bytes, bytes]:
+    return {_METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()}
 
 
 def read_table(path: Path, schema: pa.Schema, *, what: str) -> tuple[pa.Table, dict[str, Any]]:
