@@ -21,7 +21,7 @@ from owdfa.config import Settings
 from owdfa.errors import UserError
 from owdfa.images.faces import Crop, check_faces, crop_files
 from owdfa.images.store import Store
-from owdfa.images.views import Colour, PlainView, TrainingViews, ViewSettings
+from owdfa.images.views import Colour, PlainView, Share, TrainingViews, ViewSettings
 from owdfa.images.workers import num_processes, ordered_map
 from owdfa.records.split import TrainingRows
 from owdfa.records.training import UNLABELLED, Batch
@@ -38,6 +38,8 @@ class LoaderSettings(Settings):
     workers: int = Field(default=0, ge=0)  # processes that make batches; 0: the training's own
     images_per_epoch: int | None = Field(default=None, ge=2)  # None: as many as there are
     sampling: Sampling = "balanced"  # see ``epoch_order``
+    views_on: Literal["host", "device"] = "host"  # where views are made; the same bits on both
+    device_share: Share = 0.5  # of a GPU's free memory that crops may take; else they are streamed
     views: ViewSettings = ViewSettings()
 
 
