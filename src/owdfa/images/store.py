@@ -7,7 +7,6 @@ A folder of three files::
     store.json    how the crops were made, and what they were made from
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,11 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from owdfa.errors import UserError
 from owdfa.files import read_json, read_table, write_json, write_table
 from owdfa.records.manifest import SCHEMA as MANIFEST_SCHEMA
+from owdfa.records.rows import digest_of, places
 
 WHAT = "a store (owdfa data prepare makes one)"
 IDS = pa.schema([MANIFEST_SCHEMA.field(name) for name in ("id", "sha256", "phash", "face")])
@@ -93,18 +92,18 @@ class Store:
         """Side of a crop in pixels."""
         return self.basis.size
 
-    def rows(self, ids: Sequence[str]) -> np.ndarray:
+    def rows(self, ids: Sequence[str] | pa.ChunkedArray) -> np.ndarray:
         """Find images: (len(ids),) int64, their rows in ``pixels``.
 
         Raises:
             UserError: An image is not in the store; the first such is named.
         """
-        found = pc.index_in(pa.array(ids, pa.string()), self.table["id"].combine_chunks())
-        if found.null_count:
-            first = ids[pc.index(pc.is_null(found), True).as_py()]
+        found = places(ids, self.table["id"])
+        if (found < 0).any():
+            first = str(ids[int(np.argmin(found))])
             reason = self.failures.get(first, "prepare the manifest that the split was made from")
             raise UserError(f"{self.folder}: holds no image {first!r} ({reason})")
-        return np.asarray(found, dtype=np.int64)
+        return found
 
 
 def write_notes(
@@ -153,10 +152,7 @@ def check_basis(folder: Path, found: StoreBasis, wanted: StoreBasis) -> None:
 
 
 def _digest(table: pa.Table) -> str:
-    digest = hashlib.sha256()
-    for pair in zip(table["id"].to_pylist(), table["sha256"].to_pylist(), strict=True):
-        digest.update(repr(pair).encode())
-    return digest.hexdigest()
+    return digest_of(table, ("id", "sha256"))
 
 
 def _size(path: Path) -> int:

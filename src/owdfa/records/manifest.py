@@ -1,13 +1,15 @@
 """The manifest: one row an image, as its publisher labels it, before any split."""
 
-import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from owdfa.files import read_table, write_table
+from owdfa.files import read_table, table_writer, write_table
+from owdfa.records.rows import digest_of, in_order
 
 FACE = pa.struct(
     [
@@ -56,34 +58,52 @@ class Manifest:
     store: Path | None = None
 
     @classmethod
-    def read(cls, path: Path) -> "Manifest":
+    def read(cls, path: Path, columns: Sequence[str] = SCHEMA.names) -> "Manifest":
         """Read a manifest.
+
+        Args:
+            path: The file.
+            columns: What to read; a million rows are some 350 MB, and most stages need a part.
 
         Raises:
             UserError: The file is missing or is not a manifest.
         """
-        table, note = read_table(path, SCHEMA, what="a manifest (owdfa data scan makes one)")
+        wanted = pa.schema([SCHEMA.field(name) for name in columns])
+        table, note = read_table(path, wanted, what="a manifest (owdfa data scan makes one)")
         store = note.get("store")
         return cls(table, note["dataset"], Path(store) if store else None)
 
     def write(self, path: Path) -> None:
         """Write it whole or not at all."""
-        store = str(self.store) if self.store else None
-        write_table(path, self.table, {"dataset": self.dataset, "store": store})
+        write_table(path, self.table, _note(self.dataset, self.store))
 
     def usable(self) -> "Manifest":
         """The images without an error."""
-        return replace(self, table=self.table.filter(pc.is_null(self.table["error"])))
+        errors = self.table["error"]
+        if errors.null_count == len(errors):
+            return self
+        return replace(self, table=self.table.filter(pc.is_null(errors)))
 
     def digest(self) -> str:
         """SHA-256 over id, content, class and group of the usable images, in order of id.
 
         Where the files lie, and what ``prepare`` adds, does not enter.
         """
-        rows = self.usable().table.sort_by("id")
-        digest = hashlib.sha256()
-        for batch in rows.select(_DIGESTED).to_batches(max_chunksize=65536):
-            columns = [batch.column(name).to_pylist() for name in _DIGESTED]
-            for row in zip(*columns, strict=True):
-                digest.update(repr(row).encode())
-        return digest.hexdigest()
+        needed = replace(self, table=self.table.select([*_DIGESTED, "error"]))
+        return digest_of(in_order(needed.usable().table), _DIGESTED)
+
+
+def manifest_writer(
+    path: Path, dataset: str
+) -> AbstractContextManager[Callable[[pa.RecordBatch], None]]:
+    """Write a manifest batch by batch, whole or not at all; see ``table_writer``.
+
+    Args:
+        path: The file.
+        dataset: How the data set was named.
+    """
+    return table_writer(path, SCHEMA, _note(dataset, None))
+
+
+def _note(dataset: str, store: Path | None) -> dict[str, str | None]:
+    return {"dataset": dataset, "store": str(store) if store else None}

@@ -1,6 +1,7 @@
 """The split: what each image is for, and which classes are known."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 
 from owdfa.errors import UserError
 from owdfa.files import read_json, read_table, write_json, write_table
+from owdfa.records.rows import in_order, joined
 from owdfa.records.training import UNLABELLED
 
 ROLES = ("labelled", "unlabelled", "validation", "test", "unused")
@@ -27,14 +29,14 @@ SCHEMA = pa.schema(
 class TrainingRows(NamedTuple):
     """What training may know: labels of labelled images, and nothing else about the truth."""
 
-    ids: list[str]
+    ids: Sequence[str] | pa.ChunkedArray  # of a split, a column: a million names cost 70 MB
     labels: np.ndarray  # int64, index into the known classes, or UNLABELLED
 
     def only_labelled(self) -> "TrainingRows":
         """The labelled images alone."""
         chosen = self.labels != UNLABELLED
-        ids = [id_ for id_, keep in zip(self.ids, chosen, strict=True) if keep]
-        return TrainingRows(ids, self.labels[chosen])
+        ids = self.ids if isinstance(self.ids, pa.ChunkedArray) else pa.chunked_array([self.ids])
+        return TrainingRows(ids.filter(pa.array(chosen)), self.labels[chosen])
 
 
 class Basis(NamedTuple):
@@ -70,12 +72,11 @@ class Split:
 
     def digest(self) -> str:
         """SHA-256 over the sorted ids and roles and the known classes."""
-        rows = self.table.select(["id", "role"]).sort_by("id")
+        rows = in_order(self.table.select(["id", "role"]))
         digest = hashlib.sha256(repr(self.known).encode())
-        for batch in rows.to_batches(max_chunksize=65536):
+        for batch in filter(len, rows.to_batches(max_chunksize=65536)):
             pairs = pc.binary_join_element_wise(batch["id"], batch["role"], "\0")
-            joined = pc.binary_join(pa.ListArray.from_arrays([0, len(pairs)], pairs), "\0")
-            digest.update(joined[0].as_buffer())
+            digest.update(joined(pairs, "\0"))
             digest.update(b"\0")  # no path contains it, so nothing else gives the same bytes
         return digest.hexdigest()
 
@@ -87,13 +88,13 @@ class Split:
         """Images to train on, in order of id; every hidden label is ``UNLABELLED``."""
         rows = self.with_role("labelled", "unlabelled")
         labels = self._indices(rows)
-        labels[np.asarray(rows["role"].to_pylist()) != "labelled"] = UNLABELLED
-        return TrainingRows(rows["id"].to_pylist(), labels)
+        labels[np.asarray(pc.not_equal(rows["role"], "labelled"))] = UNLABELLED
+        return TrainingRows(rows["id"], labels)
 
     def validation_rows(self) -> TrainingRows:
         """Held-back labelled images of known classes."""
         rows = self.with_role("validation")
-        return TrainingRows(rows["id"].to_pylist(), self._indices(rows))
+        return TrainingRows(rows["id"], self._indices(rows))
 
     def _indices(self, rows: pa.Table) -> np.ndarray:
         found = pc.index_in(rows["class"], pa.array(self.known, pa.string()))
@@ -102,27 +103,35 @@ class Split:
     def write(self, folder: Path) -> None:
         """Write ``roles.parquet``, then ``split.json``, each whole or not at all."""
         digest = self.digest()
+        images = {
+            each["values"]: each["counts"] for each in self.table["role"].value_counts().to_pylist()
+        }
         write_table(folder / "roles.parquet", self.table, {"digest": digest})
         note: dict[str, Any] = {
             "digest": digest,
             "known": list(self.known),
             "novel": list(self.novel),
-            "images": {role: len(self.with_role(role)) for role in ROLES},
+            "images": {role: images.get(role, 0) for role in ROLES},
             "basis": self.basis._asdict(),
             "notes": list(self.notes),
         }
         write_json(folder / "split.json", note)
 
     @classmethod
-    def read(cls, folder: Path) -> "Split":
+    def read(cls, folder: Path, columns: Sequence[str] = SCHEMA.names) -> "Split":
         """Read a split, and check that its two files belong together.
+
+        Args:
+            folder: The split.
+            columns: What to read; ``id`` and ``role`` must be among them.
 
         Raises:
             UserError: A file is missing, damaged or altered.
         """
         what = "a split (owdfa split makes one)"
         note = read_json(folder / "split.json", what=what)
-        table, _ = read_table(folder / "roles.parquet", SCHEMA, what=what)
+        wanted = pa.schema([SCHEMA.field(name) for name in columns])
+        table, _ = read_table(folder / "roles.parquet", wanted, what=what)
         try:
             basis = Basis(**note["basis"])
             known, novel = tuple(note["known"]), tuple(note["novel"])

@@ -15,9 +15,11 @@ from owdfa.config import Settings
 from owdfa.errors import UserError
 from owdfa.protocols import Budget, Classes, classes_of, matches, natural_sort, read_protocol
 from owdfa.records.manifest import Manifest
+from owdfa.records.rows import codes, first_twice, in_order
 from owdfa.records.split import ROLES, SCHEMA, Basis, Split
 
 _LABELLED, _UNLABELLED, _VALIDATION, _TEST, _UNUSED = range(len(ROLES))
+_COLUMNS = ("id", "class", "family", "source", "group", "sha256", "error")
 _NO_CLASS, _OTHER_CLASS = -1, -2
 
 
@@ -85,8 +87,8 @@ def split(manifest: Path, output: Path, *, options: SplitOptions | None = None) 
         >>> split(Path("images.parquet"), Path("split"), options=options)  # doctest: +SKIP
     """
     options = options or SplitOptions()
-    images = Manifest.read(manifest)
-    rows = images.usable().table.sort_by("id")
+    images = Manifest.read(manifest, _COLUMNS).usable()
+    rows = in_order(images.table)
     _check_ids(rows, manifest)
     plan = _plan(rows, options, manifest)
     roles = _roles(rows, plan, by_group=options.rule == "group")
@@ -156,8 +158,7 @@ def _roles(rows: pa.Table, plan: _Plan, *, by_group: bool) -> np.ndarray:
     classes = _codes(rows, plan)
     groups = np.arange(len(rows))
     if by_group:
-        ids = pc.fill_null(rows["group"], rows["id"])
-        groups = _integers(ids.combine_chunks().dictionary_encode().indices)
+        groups = codes(pc.coalesce(rows["group"], rows["id"]))
     num_groups = int(groups.max(initial=-1)) + 1
     taken = np.flatnonzero(_within_budget(rows, classes, plan))
     keys, cell, counts = np.unique(
@@ -201,7 +202,7 @@ def _within_budget(rows: pa.Table, classes: np.ndarray, plan: _Plan) -> np.ndarr
     if plan.budget == Budget():
         return used
     real = set(rows["class"].filter(pc.equal(pc.utf8_lower(rows["family"]), "real")).to_pylist())
-    sources = _integers(rows["source"].combine_chunks().dictionary_encode("encode").indices)
+    sources = codes(rows["source"])
     by_class = np.argsort(classes, kind="stable")
     bounds = np.searchsorted(classes[by_class], np.arange(len(plan.names) + 1))
     for class_, name in enumerate(plan.names):
@@ -253,11 +254,10 @@ def _check_roles(rows: pa.Table, roles: np.ndarray, plan: _Plan, manifest: Path)
 def _check_ids(rows: pa.Table, manifest: Path) -> None:
     if not len(rows):
         raise UserError(f"{manifest}: lists no usable image; scan a folder that holds some")
-    ids = rows["id"].combine_chunks()
-    twice = pc.equal(ids[1:], ids[:-1])
-    if pc.any(twice).as_py():
-        first = ids[1:].filter(twice)[0]
-        raise UserError(f"{manifest}: image {str(first)!r} is listed twice; scan again")
+    twice = first_twice(rows["id"])
+    if twice >= 0:
+        name = str(rows["id"][twice])
+        raise UserError(f"{manifest}: image {name!r} is listed twice; scan again")
 
 
 def _check_place(output: Path, made: Split) -> None:
