@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from owdfa.backbones.base import Backbone
 from owdfa.config import Settings
+from owdfa.distributed import joined
 from owdfa.dpp import prune
 from owdfa.errors import UserError
 from owdfa.layers import FrequencyEnhancement, Neck, Prototypes
@@ -122,7 +123,7 @@ class CAL(Method):
     def losses(self, batch: Batch, progress: Progress) -> Losses:
         """Compute L for a batch of weak and strong views."""
         # One after the other: BatchNorm sees one view at a time.
-        weak, strong = (self(view).logits for view in batch.views)
+        weak, strong = (joined(self(view).logits) for view in batch.views)
         self._observe(weak, strong)
         return self.objective(weak, strong, batch.labels, progress)
 
@@ -243,7 +244,7 @@ def asymmetric_reinforcement(
     unlabelled images whose largest probability, at ``temperature``, reaches the bar; 0 without any.
     """
     confidence, guess = (logits.detach() / temperature).softmax(dim=1).max(dim=1)
-    bar = torch.where(guess < num_known, known_threshold, novel_threshold)
+    bar = novel_threshold.expand_as(confidence).masked_fill(guess < num_known, known_threshold)
     return chosen_cross_entropy(logits, guess, unlabelled & (confidence >= bar))
 
 

@@ -13,9 +13,12 @@ UNLABELLED = -1
 
 @dataclass(frozen=True)
 class Batch:
-    """What a method may see. The true label of an unlabelled image is not in here."""
+    """What a method may see. The true label of an unlabelled image is not in here.
 
-    views: tuple["Tensor", ...]  # each (B, 3, H, W) float, normalised; weak first, then strong
+    In several processes each sees b of the B images; labels and rows are those of the whole batch.
+    """
+
+    views: tuple["Tensor", ...]  # each (b, 3, H, W) float, normalised; weak first, then strong
     labels: "Tensor"  # (B,) int64: class index, or UNLABELLED
     rows: "Tensor"  # (B,) int64: row in the training table
 
@@ -23,7 +26,8 @@ class Batch:
         """Copy to a device."""
         views = tuple(view.to(device, non_blocking=True) for view in self.views)
         labels = self.labels.to(device, non_blocking=True)
-        return replace(self, views=views, labels=labels, rows=self.rows.to(device))
+        rows = self.rows.to(device, non_blocking=True)
+        return replace(self, views=views, labels=labels, rows=rows)
 
     @property
     def labelled(self) -> "Tensor":
@@ -50,7 +54,7 @@ class Losses(NamedTuple):
 
     total: "Tensor"
     terms: dict[str, "Tensor"]  # detached or not; logged by name
-    logits: "Tensor"  # (B, C) of the first view, detached: the loop logs accuracy from it
+    logits: "Tensor"  # (B, C) of the first view, of the whole batch, detached: the loop logs accuracy from it
 
 
 class RowMove(NamedTuple):
