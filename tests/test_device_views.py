@@ -21,7 +21,7 @@ def both(settings, side, *, count=40, first=3, epoch=2, seed=5):
     host = TrainingViews(settings, MEAN, STD, seed)(pixels, epoch, first)
     views = DeviceViews(settings, side, mean=MEAN, std=STD, device=CPU)
     choices = views.choose(seed, epoch, first + count)
-    return host, views(torch.from_numpy(pixels), choices.part(first, first + count))
+    return host, views(torch.from_numpy(pixels), choices.part(slice(first, first + count)))
 
 
 @pytest.mark.parametrize(

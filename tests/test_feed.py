@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from owdfa.config import fill
+from owdfa.distributed import Share
 from owdfa.errors import UserError
 from owdfa.images.device_views import DeviceViews
 from owdfa.images.store import Store
@@ -19,7 +20,7 @@ CPU = torch.device("cpu")
 VIEWS = {"size": 8, "crop_size": 10, "crop": 0.5, "jitter": 0.5}
 
 
-def make(folder, kind, count=22, **changes):
+def make(folder, kind, count=22, share=None, **changes):
     ids = [f"{i:03}" for i in range(count)]
     if not folder.exists():
         make_store(folder, ids, size=9)
@@ -27,9 +28,9 @@ def make(folder, kind, count=22, **changes):
     chosen = fill(LoaderSettings, {"batch_size": 8, "views": VIEWS} | changes, "test")
     arguments = (Store.open(folder), TrainingRows(ids[::-1], labels), chosen)
     if kind == "host":
-        return TrainingLoader(*arguments, mean=MEAN, std=STD, seed=5)
+        return TrainingLoader(*arguments, mean=MEAN, std=STD, seed=5, share=share or Share())
     views = DeviceViews(chosen.views, 9, mean=MEAN, std=STD, device=CPU)
-    feed = DeviceFeed(*arguments, views, seed=5)
+    feed = DeviceFeed(*arguments, views, 5, share)
     if kind == "resident":
         store = arguments[0]
         feed.crops = ResidentCrops(store.pixels.view(np.ndarray), store.rows(ids[::-1]), CPU)
@@ -54,6 +55,15 @@ def test_the_device_is_fed_what_the_host_s_loader_gives(tmp_path, kind, changes)
     for epoch in (0, 3):
         assert_same(host.epoch(epoch), feed.epoch(epoch))
     assert_same(host.epoch(1, start=1), feed.epoch(1, start=1))
+
+
+@pytest.mark.parametrize("kind", ["resident", "streamed"])
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_each_process_gets_its_share(tmp_path, kind, rank):
+    # The last batch holds two images: the third process has none of it.
+    chosen = {"images_per_epoch": 10, "share": Share(rank, 3)}
+    host, feed = make(tmp_path / "s", "host", **chosen), make(tmp_path / "s", kind, **chosen)
+    assert_same(host.epoch(1), feed.epoch(1))
 
 
 def test_the_host_s_crops_are_streamed(tmp_path):

@@ -40,9 +40,9 @@ class Choices(NamedTuple):
     contrast: Tensor  # (N,) float32
     contrast_first: Tensor  # (N,) bool
 
-    def part(self, first: int, stop: int) -> "Choices":
-        """Those of the images ``first``, ..., ``stop - 1``; nothing is copied."""
-        return Choices(*(field[first:stop] for field in self))
+    def part(self, span: slice) -> "Choices":
+        """Those of some images; nothing is copied."""
+        return Choices(*(field[span] for field in self))
 
 
 class EpochChoices(NamedTuple):
@@ -51,9 +51,9 @@ class EpochChoices(NamedTuple):
     weak: Choices
     strong: Choices
 
-    def part(self, first: int, stop: int) -> "EpochChoices":
-        """Those of the images ``first``, ..., ``stop - 1``."""
-        return EpochChoices(self.weak.part(first, stop), self.strong.part(first, stop))
+    def part(self, span: slice) -> "EpochChoices":
+        """Those of some images."""
+        return EpochChoices(self.weak.part(span), self.strong.part(span))
 
 
 class _Taps(NamedTuple):
@@ -223,10 +223,11 @@ def _matrices(taps: _Taps, start: Tensor, length: Tensor, flip: Tensor, source: 
 def _resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Resize (B, h, 3, w) with the matrices (B, y, h) and (B, x, w) to (B, y, 3, x) float32."""
     num, height, channels, width = images.shape
+    new_height, new_width = rows.shape[1], columns.shape[1]
     flat = images.to(columns.dtype).reshape(num, height * channels, width)
     across = _whole_levels(torch.bmm(flat, columns.transpose(1, 2)))
-    down = torch.bmm(rows, across.view(num, height, -1))
-    return _whole_levels(down).view(num, rows.shape[1], channels, -1).float()
+    down = torch.bmm(rows, across.view(num, height, channels * new_width))
+    return _whole_levels(down).view(num, new_height, channels, new_width).float()
 
 
 def _whole_levels(images: Tensor) -> Tensor:

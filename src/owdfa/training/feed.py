@@ -9,7 +9,6 @@ travel while the device computes. In neither case does a step wait for the devic
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import pairwise
 from queue import Full, Queue
 from threading import Event, Thread
 from typing import Protocol, final
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from owdfa.distributed import Share
 from owdfa.errors import UserError
 from owdfa.images.device_views import DeviceViews
 from owdfa.images.store import Store
@@ -33,12 +33,12 @@ _PATIENCE = 0.1  # seconds between two looks at whether anybody still wants batc
 class Crops(Protocol):
     """Where the crops of a feed come from."""
 
-    def batches(self, order: np.ndarray, bounds: Sequence[int]) -> Iterator[Tensor]:
-        """Give the crops of the rows between each two bounds: (B, S, S, 3) uint8, on the device.
+    def batches(self, order: np.ndarray, spans: Sequence[slice]) -> Iterator[Tensor]:
+        """Give the crops of each batch: (B, S, S, 3) uint8, on the device.
 
         Args:
             order: (num_images,) int64: rows of the training table.
-            bounds: Where each batch begins, and the last one ends.
+            spans: Which of them make up each batch.
         """
         ...
 
@@ -53,6 +53,8 @@ class DeviceFeed:
         settings: Batches.
         views: Makes the views, on the device.
         seed: Decides order and augmentation.
+        share: Which images of a batch the views are made of, where there are several processes;
+            labels and rows are always those of the whole batch. None: all.
 
     Raises:
         UserError: An image is not in the store, there are fewer than two, or the settings ask for
@@ -66,6 +68,7 @@ class DeviceFeed:
         settings: LoaderSettings,
         views: DeviceViews,
         seed: int,
+        share: Share | None = None,
     ) -> None:
         if len(rows.ids) < 2:
             raise UserError(
@@ -78,6 +81,7 @@ class DeviceFeed:
         self.settings = settings
         self.views = views
         self.seed = seed
+        self.share = share or Share()
         self.device = device = views.device
         self.labels = np.asarray(rows.labels, dtype=np.int64)
         self.num_images = settings.images_per_epoch or len(rows.ids)
@@ -99,13 +103,17 @@ class DeviceFeed:
         choices = self.views.choose(self.seed, epoch, self.num_images)
         rows = torch.from_numpy(order).to(self.device)
         labels = torch.from_numpy(self.labels[order]).to(self.device)
-        steps = range(start, self.num_steps + 1)
-        bounds = [min(step * size, self.num_images) for step in steps]
-        for pixels, (first, stop) in zip(
-            self.crops.batches(order, bounds), pairwise(bounds), strict=True
-        ):
-            views = self.views(pixels, choices.part(first, stop))
-            yield Batch(views, labels[first:stop], rows[first:stop])
+        firsts = range(start * size, self.num_steps * size, size)
+        whole = [slice(first, min(first + size, self.num_images)) for first in firsts]
+        own = [_part(span, self.share) for span in whole]
+        for pixels, here, span in zip(self.crops.batches(order, own), own, whole, strict=True):
+            yield Batch(self.views(pixels, choices.part(here)), labels[span], rows[span])
+
+
+def _part(span: slice, share: Share) -> slice:
+    """The share of ``span``."""
+    rows = share.rows(span.stop - span.start)
+    return slice(span.start + rows.start, span.start + rows.stop)
 
 
 def fits(num_bytes: int, device: torch.device, share: float) -> bool:
@@ -135,11 +143,11 @@ class ResidentCrops:
             chunk = torch.from_numpy(pixels[places[first : first + _CHUNK]])
             self.pixels[first : first + _CHUNK].copy_(chunk)
 
-    def batches(self, order: np.ndarray, bounds: Sequence[int]) -> Iterator[Tensor]:
+    def batches(self, order: np.ndarray, spans: Sequence[slice]) -> Iterator[Tensor]:
         """Gather each batch on the device."""
         rows = torch.from_numpy(order).to(self.pixels.device)
-        for first, stop in pairwise(bounds):
-            yield self.pixels.index_select(0, rows[first:stop])
+        for span in spans:
+            yield self.pixels.index_select(0, rows[span])
 
 
 @final
@@ -154,12 +162,13 @@ class StreamedCrops:
         self.stream = torch.cuda.Stream(device) if cuda else None
         self._slots: list[_Slot] = []
 
-    def batches(self, order: np.ndarray, bounds: Sequence[int]) -> Iterator[Tensor]:
+    def batches(self, order: np.ndarray, spans: Sequence[slice]) -> Iterator[Tensor]:
         """Hand over each batch once it is there, or will be before the device reads it."""
         ready: Queue[_Sent | Exception | None] = Queue(_DEPTH)
         nobody = Event()
-        self._make_slots(max((stop - first for first, stop in pairwise(bounds)), default=0))
-        filler = Thread(target=self._fill, args=(order, bounds, ready, nobody), daemon=True)
+        self._make_slots(max((span.stop - span.start for span in spans), default=0))
+        batches = [order[span] for span in spans]
+        filler = Thread(target=self._fill, args=(batches, ready, nobody), daemon=True)
         filler.start()
         try:
             while (sent := ready.get()) is not None:
@@ -180,17 +189,15 @@ class StreamedCrops:
 
     def _fill(
         self,
-        order: np.ndarray,
-        bounds: Sequence[int],
+        batches: Sequence[np.ndarray],
         ready: "Queue[_Sent | Exception | None]",
         nobody: Event,
     ) -> None:
         """Work of the thread: every batch into a slot, and from there on its way."""
         try:
-            for number, (first, stop) in enumerate(pairwise(bounds)):
+            for number, rows in enumerate(batches):
                 slot = self._slots[number % _DEPTH]
-                rows = self.places[order[first:stop]]
-                if not _put(ready, self._send(slot, rows), nobody):
+                if not _put(ready, self._send(slot, self.places[rows]), nobody):
                     return
         except Exception as error:  # noqa: BLE001 - whatever it is, the training must hear of it
             _put(ready, error, nobody)
