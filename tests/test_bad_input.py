@@ -264,11 +264,11 @@ def test_places_that_cannot_be_written(photos, run, data, tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk(photos, run, tmp_path, monkeypatch):
-    def full(table, path, **options):
+    def full(self, table, **options):
         with Path("/dev/full").open("wb") as stream:
             stream.write(b"x")
 
-    monkeypatch.setattr("pyarrow.parquet.write_table", full)
+    monkeypatch.setattr("pyarrow.parquet.ParquetWriter.write_table", full)
     for args in (("data", "scan", photos), ("predict", run, "split:test")):
         line = refused(*args, "-o", tmp_path / "out.parquet")
         assert "out.parquet: the disk is full; free some space" in line

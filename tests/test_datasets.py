@@ -138,6 +138,23 @@ def test_folder_refuses_a_misspelt_folder_of_unlabelled_images(tmp_path: Path) -
         list(folder.read(str(tmp_path)))
 
 
+def test_folder_lists_in_order_whatever_the_disk_does(tmp_path: Path) -> None:
+    names = ["a/2.png", "a/10.png", "a/b/1.png", "a-b/1.png", "B/x.png", "a/é.png"]
+    touch(tmp_path, *names)
+    (tmp_path / "a" / "gone.png").symlink_to("nowhere")
+    (tmp_path / "a" / "linked").symlink_to(tmp_path / "B")
+    assert [path.relative_to(tmp_path).as_posix() for path in folder.files_below(tmp_path)] == [
+        "B/x.png",
+        "a/10.png",
+        "a/2.png",
+        "a/gone.png",
+        "a/é.png",
+        "a/b/1.png",
+        "a/linked/x.png",
+        "a-b/1.png",
+    ]
+
+
 def test_folder_follows_links_but_not_in_circles(tmp_path: Path) -> None:
     touch(tmp_path / "elsewhere", "1.png")
     root = tmp_path / "root"
@@ -153,7 +170,7 @@ def test_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.Monkey
     def forbidden(_: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "iterdir", forbidden)  # root may list whatever its mode says
+    monkeypatch.setattr("os.scandir", forbidden)  # root may list whatever its mode says
     with pytest.raises(UserError, match="permission denied"):
         list(folder.read(str(tmp_path)))
 
@@ -204,6 +221,21 @@ def test_csv_refuses_in_one_line(tmp_path: Path, text: str, message: str) -> Non
     assert message in str(caught.value)
     assert str(tmp_path / "list.csv") in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_csv_tells_rows_apart_whose_hashes_are_equal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv, "hash", len, raising=False)
+    text = "path,class\n1.png,a\n2.png,a\n10.png,a\n3.png,a\n"
+    assert [listing.id for listing in listed_csv(tmp_path, text)] == [
+        "1.png",
+        "2.png",
+        "10.png",
+        "3.png",
+    ]
+    with pytest.raises(UserError, match=r"lines 3 and 6 name the same file '2\.png'"):
+        listed_csv(tmp_path, text + "2.png,b\n")
 
 
 def test_csv_in_another_encoding(tmp_path: Path) -> None:

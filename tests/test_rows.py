@@ -51,6 +51,12 @@ def test_the_first_of_two_equal_neighbours(ids, cuts):
     assert rows.first_twice(column(ids, cuts)) == expected
 
 
+@given(st.lists(st.integers(0, 5), max_size=9))
+def test_values_that_occur_more_than_once(values):
+    expected = [row for row, value in enumerate(values) if values.count(value) > 1]
+    assert rows.repeated(np.array(values, dtype=np.int64)).tolist() == expected
+
+
 @given(st.permutations("abcdef"), st.lists(st.integers(0, 6)), st.lists(st.sampled_from("abgh")))
 def test_places_are_those_of_a_dictionary(among, cuts, ids):
     among = list(among)

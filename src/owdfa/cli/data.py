@@ -34,6 +34,8 @@ def scan(
     jobs: Jobs = 0,
 ) -> None:
     """List images with size, format and SHA-256, and the bad ones."""
+    import pyarrow.compute as pc
+
     from owdfa.config import fill
     from owdfa.stages.scan import ScanOptions
     from owdfa.stages.scan import scan as stage
@@ -49,7 +51,7 @@ def scan(
         manifest = stage(source, output, options=options, on_progress=report)
     table = manifest.table
     bad = table.num_rows - manifest.usable().table.num_rows
-    classes = len(set(table["class"].drop_null().to_pylist()))
+    classes = pc.count_distinct(table["class"]).as_py()
     typer.echo(f"{output}: {table.num_rows} images, {classes} classes, {bad} bad")
     _list_bad(manifest.table)
 
@@ -73,8 +75,8 @@ def prepare(
         store = stage(
             manifest, output, faces=faces, size=size, jobs=jobs, max_bad=max_bad, on_progress=report
         )
-    typer.echo(f"{output}: {len(store.ids)} crops of {store.size} px")
-    _list_bad(Manifest.read(manifest).table)
+    typer.echo(f"{output}: {store.table.num_rows} crops of {store.size} px")
+    _list_bad(Manifest.read(manifest, ("path", "error")).table)
 
 
 @app.command()

@@ -6,13 +6,17 @@ read: the image says them itself.
 """
 
 import csv
+from array import array
 from collections.abc import Iterator
 from os.path import normpath
 from pathlib import Path
 
+import numpy as np
+
 from owdfa.catalog import nearest
 from owdfa.datasets.base import Listing
 from owdfa.errors import UserError
+from owdfa.records.rows import repeated
 
 DESCRIPTION = "a CSV file with columns path, class and, if wanted, family, source, group"
 PROTOCOL: str | None = None
@@ -30,22 +34,36 @@ def read(root: str) -> Iterator[Listing]:
             or has a row of another length, without a path, or with the path of another row.
     """
     file = Path(root).absolute()
-    lines: dict[str, int] = {}  # where each id was seen
+    lines, hashes = array("q"), array("q")  # of each id; the ids themselves would be most of all
+    for line, listing in _rows(file):
+        lines.append(line)
+        hashes.append(hash(listing.id))
+        yield listing
+    _check_twice(file, np.array(lines), np.array(hashes))
+
+
+def _rows(file: Path) -> Iterator[tuple[int, Listing]]:
+    """Every row, with its line."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             rows = csv.reader(stream, strict=True)
             columns = _columns(next(rows, []), file)
             for cells in filter(None, rows):  # an empty line is no row
-                listing = _listing(cells, columns, file, rows.line_num)
-                first = lines.setdefault(listing.id, rows.line_num)
-                if first != rows.line_num:
-                    where = f"lines {first} and {rows.line_num}"
-                    raise UserError(f"{file}: {where} name the same file {listing.id!r}; keep one")
-                yield listing
+                yield rows.line_num, _listing(cells, columns, file, rows.line_num)
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror}); name a CSV file") from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{file}: is not CSV in UTF-8 ({error}); save it as that") from None
+
+
+def _check_twice(file: Path, lines: np.ndarray, hashes: np.ndarray) -> None:
+    """Raise when two rows name the same file: they are among those with equal hashes."""
+    suspected = frozenset(lines[repeated(hashes)].tolist())
+    first: dict[str, int] = {}
+    for line, listing in _rows(file) if suspected else ():
+        if line in suspected and first.setdefault(listing.id, line) != line:
+            where = f"lines {first[listing.id]} and {line}"
+            raise UserError(f"{file}: {where} name the same file {listing.id!r}; keep one")
 
 
 def _columns(header: list[str], file: Path) -> list[str]:

@@ -5,6 +5,7 @@ folders are passed over; every other file below a class folder counts as an imag
 as a bad one if it is none. Links to folders are followed.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,16 +43,13 @@ def visible(folder: Path) -> list[Path]:
     Raises:
         UserError: It cannot be listed.
     """
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise UserError(f"{folder}: cannot be listed ({reason}); name a folder of images") from None
-    return [e for e in entries if not e.name.startswith(".") and e.name not in _NO_IMAGES]
+    return sorted(folder / name for names in _visible(folder) for name in names)
 
 
 def files_below(folder: Path) -> Iterator[Path]:
     """Every visible file below ``folder``, in order, links to folders followed.
+
+    Memory: the names in one folder, and the folders on the way down.
 
     Raises:
         UserError: A folder cannot be listed, or a link leads back to a folder that it lies in.
@@ -62,13 +60,32 @@ def files_below(folder: Path) -> Iterator[Path]:
         real = current.resolve()
         if real in above:
             raise UserError(f"{current}: leads back to {real}, in which it lies; remove the link")
-        folders = []
-        for entry in visible(current):
-            if entry.is_dir():
-                folders.append(entry)
-            else:
-                yield entry
-        pending += [(inner, above | {real}) for inner in reversed(folders)]
+        folders, files = _visible(current)
+        for name in files:
+            yield current / name
+        inner = above | {real}
+        pending += [(current / name, inner) for name in reversed(folders)]
+
+
+def _visible(folder: Path) -> tuple[list[str], list[str]]:
+    """Names of folders and of files in a folder, each sorted, without hidden things."""
+    names: tuple[list[str], list[str]] = ([], [])
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.startswith(".") and entry.name not in _NO_IMAGES:
+                    names[not _is_folder(entry)].append(entry.name)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(f"{folder}: cannot be listed ({reason}); name a folder of images") from None
+    for kind in names:
+        kind.sort()
+    return names
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder or a link to one; only a link costs a look at the disk."""
+    return Path(entry.path).is_dir() if entry.is_symlink() else entry.is_dir()
 
 
 def _read_class(folder: Path) -> Iterator[Listing]:
@@ -79,8 +96,9 @@ def _read_class(folder: Path) -> Iterator[Listing]:
         raise UserError(f"{folder}: a class's name may not begin with '_'{hint}")
     class_ = None if name == UNLABELLED_FOLDER else name
     empty = True
+    above = len(str(folder.parent / "_")) - 1  # what comes before the path below the root
     for path in files_below(folder):
-        identity = path.relative_to(folder.parent).as_posix()
+        identity = str(path)[above:]
         yield Listing(identity, path, class_, None, None, identity)
         empty = False
     if empty:

@@ -32,6 +32,18 @@ def first_twice(ids: pa.ChunkedArray) -> int:
     return int(pc.index(pc.equal(ids[:-1], ids[1:]), True).as_py())
 
 
+def repeated(values: np.ndarray) -> np.ndarray:
+    """Rows, in order, whose value another row has too.
+
+    Values are hashes as a rule: whoever asks then looks at what these rows stand for.
+    """
+    order = np.argsort(values, kind="stable")
+    same = np.flatnonzero(values[order[1:]] == values[order[:-1]])
+    found = np.zeros(len(values), dtype=bool)
+    found[order[same]] = found[order[same + 1]] = True
+    return np.flatnonzero(found)
+
+
 def places(ids: pa.ChunkedArray | Sequence[str], among: pa.ChunkedArray) -> np.ndarray:
     """Where each id stands in ``among``: (len(ids),) int64, -1 for nowhere."""
     if not isinstance(ids, pa.ChunkedArray):

@@ -5,8 +5,10 @@ Every file is read once. A file that cannot be used keeps its row, with the reas
 
 import os
 import re
+from array import array
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -14,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 
 from owdfa import catalog
@@ -23,7 +24,8 @@ from owdfa.datasets.base import Listing
 from owdfa.errors import UserError
 from owdfa.images.bad import check_bad
 from owdfa.images.decode import BadImageError, header_of, read
-from owdfa.records.manifest import SCHEMA, Manifest
+from owdfa.records.manifest import SCHEMA, Manifest, manifest_writer
+from owdfa.records.rows import first_twice, in_order, repeated
 
 _CHUNK = 8192  # rows that are held as Python objects at once
 _BLOCK = 64  # files that a thread takes at once
@@ -107,13 +109,16 @@ def scan(
     listed = _listed(listings, _grouping(options))
     if not listed.num_rows:
         raise UserError(f"{address}: no images there; name a place that holds some")
-    table = _examined(listed, options.jobs or os.cpu_count() or 1, on_progress)
-    bad = table.filter(pc.is_valid(table["error"]))
-    named = list(zip(bad["path"].to_pylist(), bad["error"].to_pylist(), strict=True))
-    check_bad(named, table.num_rows, output, options.max_bad, noun="files")
-    manifest = Manifest(table, str(address))
-    manifest.write(output)
-    return manifest
+    with manifest_writer(output, str(address)) as write:
+        jobs = options.jobs or os.cpu_count() or 1
+        bad, places = _examine_all(listed, jobs, on_progress or _look_away, write)
+        _check_same_file(listed, places)
+        check_bad(bad, listed.num_rows, output, options.max_bad, noun="files")
+    return Manifest.read(output)
+
+
+def _look_away(done: int, total: int) -> None:
+    """Show nobody the progress."""
 
 
 def _grouping(options: ScanOptions) -> Callable[[Listing], str]:
@@ -170,12 +175,11 @@ def _listed(listings: Iterator[Listing], group_of: Callable[[Listing], str]) -> 
         rows = [_listed_row(listing, group_of(listing)) for listing in chunk]
         columns = [list(column) for column in zip(*rows, strict=True)]
         batches.append(pa.record_batch(columns, schema=_LISTED))
-    table = pa.Table.from_batches(batches, schema=_LISTED).sort_by("id").combine_chunks()
-    ids = table["id"]
-    twice = pc.index(pc.equal(ids[1:], ids[:-1]), True).as_py() if len(ids) > 1 else -1
+    table = in_order(pa.Table.from_batches(batches, schema=_LISTED))
+    twice = first_twice(table["id"])
     if twice >= 0:
-        first, second = table["path"][twice], table["path"][twice + 1]
-        raise UserError(f"{ids[twice]}: listed twice, as {first} and {second}; remove one")
+        name, (first, second) = table["id"][twice], table["path"][twice : twice + 2]
+        raise UserError(f"{name}: listed twice, as {first} and {second}; remove one")
     return table
 
 
@@ -200,20 +204,22 @@ class _Examined(NamedTuple):
     bytes: int | None
     sha256: str | None
     error: str | None
-    device: int = 0
-    inode: int = 0
+    place: int = 0  # a hash of device and inode
 
 
-def _examined(
-    listed: pa.Table, jobs: int, on_progress: Callable[[int, int], None] | None
-) -> pa.Table:
-    """Rows of the manifest.
+def _examine_all(
+    listed: pa.Table,
+    jobs: int,
+    watch: Callable[[int, int], None],
+    write: Callable[[pa.RecordBatch], None],
+) -> tuple[list[tuple[str, str]], np.ndarray]:
+    """Read every file, and write the rows of the manifest.
 
-    Raises:
-        UserError: Two rows are the same file.
+    Returns:
+        Path and reason of each bad file, and the place of each file, (files,) int64.
     """
-    batches: list[pa.RecordBatch] = []
-    places: list[np.ndarray] = []
+    bad: list[tuple[str, str]] = []
+    places = np.zeros(listed.num_rows, dtype=np.int64)
     done = 0
     with ThreadPoolExecutor(jobs) as pool:
         for batch in listed.to_batches(max_chunksize=_CHUNK):
@@ -221,15 +227,14 @@ def _examined(
             blocks = [files[start : start + _BLOCK] for start in range(0, len(files), _BLOCK)]
             rows: list[_Examined] = []
             for block in pool.map(_examine_block, blocks):
+                places[done : done + len(block)] = [row.place for row in block]
                 rows += block
                 done += len(block)
-                if on_progress is not None:
-                    on_progress(done, listed.num_rows)
-            batches.append(_joined(batch, rows))
-            places.append(np.array([(row.device, row.inode) for row in rows], dtype=np.uint64))
-    table = pa.Table.from_batches(batches, schema=SCHEMA)
-    _check_same_file(table, np.concatenate(places))
-    return table
+                watch(done, listed.num_rows)
+            errors = [row.error for row in rows]
+            bad += [(file[0], e) for file, e in zip(files, errors, strict=True) if e is not None]
+            write(_joined(batch, rows))
+    return bad, places
 
 
 def _joined(batch: pa.RecordBatch, rows: list[_Examined]) -> pa.RecordBatch:
@@ -250,29 +255,49 @@ def _examine(path: Path, error: str | None) -> _Examined:
     """Read one file, unless its listing has an ``error`` already."""
     if error is not None:
         return _Examined(None, None, None, None, None, error)
-    size, digest, place = None, None, (0, 0)
+    size, digest, place = None, None, 0
     try:
         data = read(path)
         size, digest = len(data), sha256(data).hexdigest()
         found = path.stat()
-        place = found.st_dev, found.st_ino
+        place = hash((found.st_dev, found.st_ino))
         width, height, kind = header_of(data, path)
     except BadImageError as bad:
-        return _Examined(None, None, None, size, digest, bad.reason, *place)
-    return _Examined(width, height, kind, size, digest, None, *place)
+        return _Examined(None, None, None, size, digest, bad.reason, place)
+    return _Examined(width, height, kind, size, digest, None, place)
 
 
-def _check_same_file(table: pa.Table, places: np.ndarray) -> None:
+def _check_same_file(listed: pa.Table, places: np.ndarray) -> None:
     """Refuse two rows of which one is a link to the other, or another spelling of its path.
 
     Hard links, which some stores of files are full of, are files in their own right.
+
+    Raises:
+        UserError: Two rows are the same file.
     """
-    order = np.lexsort(places.T)
-    placed = places[order]
-    same = (placed[1:] == placed[:-1]).all(axis=1) & placed[1:].any(axis=1)
-    seen: dict[Path, Path] = {}
-    for at in sorted({int(i) for i in order[1:][same]} | {int(i) for i in order[:-1][same]}):
-        path = Path(table["path"][at].as_py())
-        first = seen.setdefault(path.resolve(), path)
-        if first is not path:
-            raise UserError(f"{first} and {path}: are the same file; list it once")
+    rows = repeated(places)
+    rows = rows[places[rows] != 0]
+    real = lru_cache(os.path.realpath)  # of folders: most files share theirs with the one before
+    hashes = array("q", (hash(_real(path, real)) for path in _paths(listed, rows)))
+    rows = rows[repeated(np.array(hashes))]
+    first: dict[str, str] = {}
+    for path in _paths(listed, rows):
+        before = first.setdefault(_real(path, real), path)
+        if before != path:
+            raise UserError(f"{before} and {path}: are the same file; list it once")
+
+
+def _paths(listed: pa.Table, rows: np.ndarray) -> Iterator[str]:
+    """Paths of some of the files."""
+    chosen = np.zeros(listed.num_rows, dtype=bool)
+    chosen[rows] = True
+    for batch in listed.select(["path"]).filter(pa.array(chosen)).to_batches(max_chunksize=_CHUNK):
+        yield from batch["path"].to_pylist()
+
+
+def _real(path: str, real: Callable[[str], str]) -> str:
+    """A path without links; ``real`` does that for folders."""
+    if os.path.islink(path):  # noqa: PTH114  millions of them: a Path costs more than the look
+        return os.path.realpath(path)
+    folder, _, name = path.rpartition("/")
+    return f"{real(folder or '/')}/{name}"
