@@ -199,7 +199,7 @@ def open_store(folder: Path, split: Split, store: Path | None) -> Store:
     """
     basis = split.basis
     if store is None:
-        manifest = Manifest.read(Path(basis.manifest))
+        manifest = Manifest.read(Path(basis.manifest), ("id",))
         if manifest.store is None:
             raise UserError(
                 f"{basis.manifest}: its images are not prepared;"
