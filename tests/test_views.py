@@ -6,16 +6,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms.v2 import functional as reference
 
-from owdfa.images.views import (
-    PlainView,
-    TrainingViews,
-    ViewSettings,
-    draw,
-    normalise,
-    strong_view,
-    uniforms,
-    weak_view,
-)
+from owdfa.images.pixels import resize
+from owdfa.images.views import PlainView, TrainingViews, ViewSettings, draw, uniforms
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SMALL = ViewSettings(size=24)
@@ -35,8 +27,24 @@ def channels_first(pixels):
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
-def uniform(count, seed=0):
-    return uniforms((seed, 0, 1), 0, count)
+def uniform(count, seed=0, view=1):
+    """What decides the strong view (or the weak one, 0) in the first epoch."""
+    return uniforms((seed, 0, view), 0, count)
+
+
+def levels(pixels, settings, seed=0):
+    """Both views of crops, without normalisation: (B, H, W, 3) uint8 each."""
+    views = TrainingViews(settings, (0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255), seed)
+    for view in views(pixels, 0, 0):
+        assert torch.equal(view, view.round())
+        yield view.to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def normalised(images):
+    """Normalise (B, 3, H, W) uint8: a product and a sum, each rounded to float32."""
+    scale = torch.tensor([1 / (255 * s) for s in STD]).view(3, 1, 1)
+    shift = torch.tensor([-m / s for m, s in zip(MEAN, STD, strict=True)]).view(3, 1, 1)
+    return images.float() * scale + shift
 
 
 def resized(image, side):
@@ -68,7 +76,7 @@ def test_strong_view_is_the_release_s_image_by_image(side, crop_size):
     draws = draw(uniform(24), shares, side)
     assert 0 < draws.crop.sum() < 24
     assert 0 < draws.jitter.sum() < 24
-    got = strong_view(channels_first(pixels), draws, shares).permute(0, 2, 3, 1).numpy()
+    _, got = levels(pixels, shares)
     for i in range(24):
         expected = reference_strong(pixels, draws, i, 24, crop_size)
         # torch and Pillow round their resizing weights differently: a level or two at most.
@@ -81,20 +89,49 @@ def test_jitter_and_flip_are_exactly_the_release_s():
     shares = ViewSettings(size=24, crop_size=24, crop=0.0, jitter=1.0)
     pixels = crops(20, 24)
     draws = draw(uniform(20), shares, 24)
-    got = strong_view(channels_first(pixels), draws, shares).permute(0, 2, 3, 1).numpy()
+    _, got = levels(pixels, shares)
     expected = [reference_strong(pixels, draws, i, 24, 24) for i in range(20)]
     assert np.array_equal(got, np.stack(expected))
 
 
 def test_weak_view_flips_and_resizes():
     pixels = crops(8, 27)
-    draws = draw(uniform(8), SMALL, 27)
+    draws = draw(uniform(8, view=0), SMALL, 27)
     assert 0 < draws.flip.sum() < 8
-    got = weak_view(channels_first(pixels), draws, SMALL)
+    got, _ = levels(pixels, SMALL)
     for i in range(8):
         image = channels_first(pixels)[i]
         expected = resized(image.flip(-1) if draws.flip[i] else image, 24)
-        assert torch.equal(got[i], expected)
+        assert np.array_equal(got[i], expected.permute(1, 2, 0).numpy())
+
+
+@pytest.mark.parametrize(("side", "crop_size"), [(27, 27), (24, 24), (20, 24), (24, 30)])
+def test_the_order_of_work_does_not_show(side, crop_size):
+    """The views as the docstring has them, one operation after the other, flip first."""
+    shares = ViewSettings(size=24, crop_size=crop_size, crop=0.5, jitter=0.5)
+    pixels = crops(24, side)
+    weak, strong = levels(pixels, shares)
+    draws = [draw(uniform(24, view=view), shares, side) for view in (0, 1)]
+    same = 0
+    for i in range(24):
+        flipped = [pixels[i, :, ::-1] if each.flip[i] else pixels[i] for each in draws]
+        expected = resize(flipped[0][None], 24)[0]
+        assert np.array_equal(weak[i], expected)
+        if draws[1].jitter[i]:  # tested against the release's above
+            continue
+        top, left, height, width = draws[1].box[i] if draws[1].crop[i] else (0, 0, side, side)
+        box = flipped[1][top : top + height, left : left + width]
+        expected = resize(resize(box[None], crop_size), 24)[0]
+        assert np.array_equal(strong[i], expected)
+        same += np.array_equal(weak[i], strong[i])
+    assert side != crop_size or same > 0  # so that sharing was tested
+
+
+@given(side=st.integers(8, 400), size=st.integers(8, 300), seed=st.integers(0, 9))
+@settings(max_examples=60, deadline=None)
+def test_a_mirrored_image_is_resized_to_the_mirrored_result(side, size, seed):
+    image = np.random.default_rng(seed).integers(0, 256, (1, 8, side, 3), dtype=np.uint8)
+    assert np.array_equal(resize(image[:, :, ::-1], size), resize(image, size)[:, :, ::-1])
 
 
 def test_views_leave_the_crops_as_they_are():
@@ -119,7 +156,7 @@ def test_plain_view_of_the_right_size_only_normalises():
 
 def test_plain_view_resizes_as_torchvision_and_takes_no_images():
     pixels = crops(3, 30)
-    expected = normalise(resized(channels_first(pixels), 24), MEAN, STD)
+    expected = normalised(resized(channels_first(pixels), 24))
     assert torch.equal(PlainView(24, MEAN, STD)(pixels), expected)
     assert PlainView(24, MEAN, STD)(pixels[:0]).shape == (0, 3, 24, 24)
 
@@ -153,8 +190,8 @@ def test_a_view_of_an_image_does_not_depend_on_its_batch():
 
 
 def test_views_do_not_depend_on_the_number_of_threads():
-    pixels = crops(16, 27)
-    views = TrainingViews(ViewSettings(size=24, crop=0.5, jitter=0.5), MEAN, STD, seed=3)
+    pixels = crops(5, 146)
+    views = TrainingViews(ViewSettings(size=128, crop=0.5, jitter=0.5), MEAN, STD, seed=3)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
@@ -198,7 +235,7 @@ def test_a_box_that_never_fits_becomes_the_whole_image():
 
 
 def test_crop_size_follows_size():
-    pixels = channels_first(crops(2, 73))
-    default, named = ViewSettings(size=64), ViewSettings(size=64, crop_size=73)
-    draws = draw(uniform(2), default, 73)
-    assert torch.equal(strong_view(pixels, draws, default), strong_view(pixels, draws, named))
+    pixels = crops(4, 80)
+    default, named = (ViewSettings(size=64, crop_size=crop_size) for crop_size in (None, 73))
+    both = zip(levels(pixels, default), levels(pixels, named), strict=True)
+    assert all(np.array_equal(a, b) for a, b in both)

@@ -13,6 +13,10 @@ Pixels stay uint8 until the last step, as in the release, whose operations are P
 bilinear with antialiasing, jitter rounds like ``PIL.ImageEnhance``. A resize to the size that an
 image already has is left out; it would change nothing.
 
+A view costs little more than the memory that it fills. Where nothing but a flip tells the strong
+view from the weak one, both are made of one resize; the flip comes last and is a matter of the
+order in which pixels are read, since resizing a mirrored image gives the mirrored result.
+
 Every random number of an image is a function of (seed, epoch, view, position in the epoch) alone,
 and every operation on pixels is in integers, or rounds each element by itself: the same bits in
 any batch, process and number of threads.
@@ -25,9 +29,9 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from owdfa.config import Settings
+from owdfa.images.pixels import Normalise, in_threads, jitter, resize, unfilled
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Colour = tuple[float, float, float]
@@ -79,7 +83,16 @@ class PlainView:
 
     def __call__(self, pixels: np.ndarray) -> Tensor:
         """Turn crops (B, S, S, 3) uint8 into images (B, 3, size, size) float32, normalised."""
-        return normalise(_resize(_channels_first(pixels), self.size), self.mean, self.std)
+        images = unfilled(len(pixels), self.size)
+        normalise = Normalise(self.mean, self.std)
+
+        def fill(rows: range) -> None:
+            shown = resize(pixels[rows.start : rows.stop], self.size)
+            for i, image in zip(rows, shown, strict=True):
+                normalise(image, images[i])
+
+        in_threads(fill, len(pixels), self.size)
+        return torch.from_numpy(images)
 
 
 @dataclass(frozen=True)
@@ -105,39 +118,67 @@ class TrainingViews:
             epoch: Counted from 0.
             first: Position in the epoch of the first crop; the others follow it.
         """
+        count, side, size = len(pixels), pixels.shape[1], self.settings.size
         draw_weak, draw_strong = (
-            draw(
-                uniforms((self.seed, epoch, view), first, len(pixels)),
-                self.settings,
-                pixels.shape[1],
-            )
+            draw(uniforms((self.seed, epoch, view), first, count), self.settings, side)
             for view in (_WEAK, _STRONG)
         )
-        images = _channels_first(pixels)
-        weak = weak_view(images, draw_weak, self.settings)
-        strong = strong_view(images, draw_strong, self.settings)
-        return normalise(weak, self.mean, self.std), normalise(strong, self.mean, self.std)
+        weak, strong = unfilled(count, size), unfilled(count, size)
+        normalise = Normalise(self.mean, self.std)
+
+        def fill(rows: range) -> None:
+            crops = pixels[rows.start : rows.stop]
+            plain = resize(crops, size)
+            altered = unflipped_strong(crops, plain, draw_strong, rows, self.settings)
+            for i, image, other in zip(rows, plain, altered, strict=True):
+                normalise(_mirrored(image, draw_weak.flip[i]), weak[i])
+                if other is image and draw_weak.flip[i] == draw_strong.flip[i]:
+                    strong[i] = weak[i]
+                else:
+                    normalise(_mirrored(other, draw_strong.flip[i]), strong[i])
+
+        in_threads(fill, count, size)
+        return torch.from_numpy(weak), torch.from_numpy(strong)
 
 
-def weak_view(images: Tensor, draws: Draws, settings: ViewSettings) -> Tensor:
-    """Flip and resize images (B, 3, S, S) uint8."""
-    return _resize(_flip(images, draws.flip), settings.size)
+def unflipped_strong(
+    crops: np.ndarray, plain: np.ndarray, draws: Draws, rows: range, settings: ViewSettings
+) -> list[np.ndarray]:
+    """Make the strong view of crops, all but its flip.
 
+    Args:
+        crops: (n, S, S, 3) uint8.
+        plain: The same resized: (n, size, size, 3).
+        draws: Choices for the whole batch.
+        rows: Which of them are for these crops.
+        settings: Sizes.
 
-def strong_view(images: Tensor, draws: Draws, settings: ViewSettings) -> Tensor:
-    """Flip, crop, jitter and resize images (B, 3, S, S) uint8."""
-    crop_size = settings.crop_size or round(settings.size * 292 / 256)
-    flipped = _flip(images, draws.flip)
-    result = _resize(flipped, crop_size)
-    if result is flipped:  # the crops below are still to be cut from it
-        result = flipped.clone()
-    for i in np.flatnonzero(draws.crop):
-        top, left, height, width = draws.box[i]
-        crop = flipped[i : i + 1, :, top : top + height, left : left + width]
-        result[i] = _resize(crop, crop_size)[0]
-    for i in np.flatnonzero(draws.jitter):
-        result[i] = _jitter(result[i], draws, int(i))
-    return _resize(result, settings.size)
+    Returns:
+        n images (size, size, 3); the one in ``plain`` where nothing else happens to it.
+    """
+    side, crop_size = crops.shape[1], settings.crop_size or round(settings.size * 292 / 256)
+    shown = list(plain)
+    changed = [
+        k for k, i in enumerate(rows) if draws.crop[i] or draws.jitter[i] or side != crop_size
+    ]
+    if not changed:
+        return shown
+    middle = resize(crops[changed], crop_size)  # of a copy: it is written below
+    for place, k in enumerate(changed):
+        i = rows[k]
+        if draws.crop[i]:
+            top, left, height, width = draws.box[i]
+            if draws.flip[i]:  # the box was drawn in the mirrored image
+                left = side - left - width
+            box = crops[k, top : top + height, left : left + width]
+            middle[place] = resize(box[None], crop_size)[0]
+        if draws.jitter[i]:
+            order = bool(draws.contrast_first[i])
+            factors = draws.brightness[i], draws.contrast[i]
+            middle[place] = jitter(middle[place], *factors, contrast_first=order)
+    for k, image in zip(changed, resize(middle, settings.size), strict=True):
+        shown[k] = image
+    return shown
 
 
 def uniforms(key: tuple[int, int, int], first: int, count: int) -> np.ndarray:
@@ -175,14 +216,6 @@ def draw(uniform: np.ndarray, settings: ViewSettings, side: int) -> Draws:
     )
 
 
-def normalise(images: Tensor, mean: Colour, std: Colour) -> Tensor:
-    """Turn uint8 images (B, 3, H, W) into (x / 255 - mean) / std, float32, contiguous."""
-    scale = torch.tensor([1 / (255 * s) for s in std]).view(3, 1, 1)
-    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).view(3, 1, 1)
-    # Two operations, not one fused: a fused one may round by the place of an element in memory.
-    return images.to(torch.float32, memory_format=torch.contiguous_format).mul_(scale).add_(shift)
-
-
 def _random_boxes(
     attempts: np.ndarray, place: np.ndarray, scale: tuple[float, float], side: int
 ) -> np.ndarray:
@@ -207,46 +240,6 @@ def _random_boxes(
     return np.concatenate([corner, chosen]).T
 
 
-def _jitter(image: Tensor, draws: Draws, i: int) -> Tensor:
-    """Change brightness and contrast of an image (3, H, W) uint8, in the order drawn."""
-    if draws.contrast_first[i]:
-        return _brightness(_contrast(image, draws.contrast[i]), draws.brightness[i])
-    return _contrast(_brightness(image, draws.brightness[i]), draws.contrast[i])
-
-
-def _brightness(image: Tensor, factor: np.float32) -> Tensor:
-    return _blend(image, 0, factor)
-
-
-def _contrast(image: Tensor, factor: np.float32) -> Tensor:
-    red, green, blue = image.to(torch.int32)
-    grey = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16  # Pillow's "L"
-    mean = int(grey.sum().item() / grey.numel() + 0.5)
-    return _blend(image, mean, factor)
-
-
-def _blend(image: Tensor, ground: int, factor: np.float32) -> Tensor:
-    """``PIL.Image.blend`` of a flat image and ``image``: one table of 256 entries does it."""
-    level = np.arange(256, dtype=np.float32) - np.float32(ground)
-    table = np.clip(np.float32(ground) + factor * level, 0, 255).astype(np.uint8)
-    return torch.from_numpy(table[image.numpy()])
-
-
-def _flip(images: Tensor, chosen: np.ndarray) -> Tensor:
-    """Mirror the chosen images left to right, in a copy."""
-    result = images.clone()
-    rows = torch.from_numpy(np.flatnonzero(chosen))
-    result[rows] = images[rows].flip(-1)
-    return result
-
-
-def _resize(images: Tensor, side: int) -> Tensor:
-    """Resize (B, 3, h, w) uint8 to (B, 3, side, side), bilinear with antialiasing, as Pillow."""
-    if images.shape[-2:] == (side, side):
-        return images
-    return interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=True)
-
-
-def _channels_first(pixels: np.ndarray) -> Tensor:
-    """View crops (B, S, S, 3) as images (B, 3, S, S), in channels-last memory: nothing is moved."""
-    return torch.from_numpy(np.require(pixels, requirements=["C", "W"])).permute(0, 3, 1, 2)
+def _mirrored(image: np.ndarray, flip: np.bool) -> np.ndarray:
+    """View an image (H, W, 3) from left to right, or from right to left."""
+    return image[:, ::-1] if flip else image

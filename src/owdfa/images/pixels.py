@@ -1,0 +1,92 @@
+"""What is done to pixels: resize, jitter, normalise; as Pillow does it, without waste.
+
+Images here are NumPy arrays (H, W, 3) uint8, a layout in which each operation is one pass.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import final
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn.functional import interpolate
+
+_ALIGNMENT = 64  # bytes
+_WORTH_A_THREAD = 128  # side of an image in pixels
+
+
+def resize(images: np.ndarray, side: int) -> np.ndarray:
+    """Resize (B, h, w, 3) uint8 to (B, side, side, 3), bilinear with antialiasing, as Pillow."""
+    if images.shape[1:3] == (side, side) or not len(images):
+        return images.reshape(-1, side, side, 3)
+    planes = torch.from_numpy(np.require(images, requirements=["C", "W"])).permute(0, 3, 1, 2)
+    size = (side, side)
+    resized = interpolate(planes, size, mode="bilinear", align_corners=False, antialias=True)
+    return resized.permute(0, 2, 3, 1).numpy()
+
+
+def jitter(
+    image: np.ndarray, brightness: np.float32, contrast: np.float32, *, contrast_first: bool
+) -> np.ndarray:
+    """Change brightness and contrast of an image (H, W, 3) uint8 by these factors."""
+    if contrast_first:
+        image = _contrast(image, contrast)
+    image = _blend(image, 0, brightness)
+    return image if contrast_first else _contrast(image, contrast)
+
+
+@final
+class Normalise:
+    """Turns levels into (level / 255 - mean) / std, in place of what ``out`` held."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        self._scale = np.array([1 / (255 * s) for s in std], np.float32).reshape(3, 1, 1)
+        shift = [-m / s for m, s in zip(mean, std, strict=True)]
+        self._shift = np.array(shift, np.float32).reshape(3, 1, 1)
+
+    def __call__(self, image: np.ndarray, out: np.ndarray) -> None:
+        """Write ``image`` (H, W, 3) uint8 to ``out`` (3, H, W) float32."""
+        out[:] = np.ascontiguousarray(image.transpose(2, 0, 1))  # bytes are the cheaper to move
+        np.multiply(out, self._scale, out=out)
+        np.add(out, self._shift, out=out)
+
+
+def unfilled(count: int, side: int) -> np.ndarray:
+    """Room for images, (count, 3, side, side) float32, at an address as torch would choose it.
+
+    From NumPy, which takes large pages where the system has them: touching fresh memory for the
+    first time costs more than all arithmetic on it otherwise.
+    """
+    num_bytes = 12 * count * side**2
+    room = np.empty(num_bytes + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    return room[start : start + num_bytes].view(np.float32).reshape(count, 3, side, side)
+
+
+def in_threads(function: Callable[[range], None], count: int, side: int) -> None:
+    """Call ``function`` with parts of range(count), in as many threads as torch would take.
+
+    None of torch's operations in there starts threads of its own. Small images stay in this thread:
+    the interpreter, of which there is one, would be in the way more than they gain.
+    """
+    jobs = min(torch.get_num_threads(), count) if side >= _WORTH_A_THREAD else 1
+    if jobs < 2:
+        function(range(count))
+        return
+    edges = [count * job // jobs for job in range(jobs + 1)]
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(function, map(range, edges[:-1], edges[1:])))
+
+
+def _contrast(image: np.ndarray, factor: np.float32) -> np.ndarray:
+    grey = np.asarray(Image.fromarray(image).convert("L"))
+    return _blend(image, int(grey.mean() + 0.5), factor)
+
+
+def _blend(image: np.ndarray, ground: int, factor: np.float32) -> np.ndarray:
+    """``PIL.Image.blend`` of a flat image and ``image``: one table of 256 entries does it."""
+    level = np.arange(256, dtype=np.float32) - np.float32(ground)
+    table = np.clip(np.float32(ground) + factor * level, 0, 255).astype(np.uint8)
+    levels = image.tobytes().translate(table.tobytes())
+    return np.frombuffer(levels, np.uint8).reshape(image.shape)
