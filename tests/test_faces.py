@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,6 +18,8 @@ from owdfa.images.faces import (
     crop_face,
     crop_files,
     crop_image,
+    crop_or_reason,
+    crop_pixels,
 )
 from owdfa.images.phash import phash, thumb
 
@@ -91,6 +95,39 @@ def test_a_crop_of_the_right_size_keeps_its_pixels(tmp_path):
     crop = crop_image(tmp_path / "a.png", NoDetector(), 32)
     assert crop.face is None
     assert np.array_equal(crop.pixels, picture(side=32))
+
+
+@pytest.mark.parametrize("boxes", [(), [Box(5, 12, 31, 40, 1.0)]])
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_pixels_alone_are_those_of_the_crop(tmp_path, monkeypatch, boxes, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(picture()).save(path)
+    monkeypatch.setattr(faces, "_detector", lambda _: OneFace(*boxes))
+    for size in (16, 64, 80):
+        crop = crop_image(path, OneFace(*boxes), size)
+        assert np.array_equal(crop_pixels(path, "dlib", size), crop.pixels)
+
+
+def test_threads_crop_at_the_same_time_and_bad_files_stay_bad(tmp_path):
+    paths = []
+    for i in range(12):
+        path = tmp_path / f"{i}.png"
+        Image.fromarray(picture(i)).save(path)
+        if i % 3 == 1:  # cut off: Pillow fails; i % 3 == 2: a palette of which it only warns
+            path.write_bytes(path.read_bytes()[:-30] + b"IEND")
+        if i % 3 == 2:
+            image = Image.fromarray(picture(i)).convert("P")
+            image.save(path, transparency=b"\x00\x80")
+        paths.append(path)
+    alone = [crop_or_reason(path, "dlib", 16) for path in paths]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda path: crop_or_reason(path, "dlib", 16), paths))
+    assert [isinstance(one, str) for one in alone].count(True) >= 4
+    for one, other in zip(alone, together, strict=True):
+        if isinstance(one, str):
+            assert other == one
+        else:
+            assert np.array_equal(other.pixels, one.pixels)
 
 
 def test_bad_files_give_their_reason(tmp_path):

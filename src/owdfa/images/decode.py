@@ -15,7 +15,7 @@ import stat
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -51,7 +51,35 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_WARNINGS = threading.Lock()  # Python keeps one list of warning filters for all threads
+
+
+class _Strict:
+    """Inside of it, whatever Pillow warns of is an error.
+
+    Python keeps one list of warning filters for all threads: the first that comes in changes it,
+    the last that leaves puts it back.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.num_inside = 0
+        self.before = ExitStack()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.num_inside == 0:
+                self.before.enter_context(warnings.catch_warnings())
+                warnings.filterwarnings("error", module="PIL")
+            self.num_inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.num_inside -= 1
+            if self.num_inside == 0:
+                self.before.close()
+
+
+_STRICT = _Strict()
 
 
 class BadImageError(UserError):
@@ -114,7 +142,14 @@ def header_of(data: bytes, path: Path | str) -> Header:
 def decode(path: Path) -> np.ndarray:
     """Pixels of an image file, (H, W, 3) uint8 RGB; see above what becomes of other kinds.
 
-    Threads take turns: decode in several processes where speed matters.
+    Raises:
+        BadImageError: The file is not an image that can be used.
+    """
+    return np.array(decode_image(path))
+
+
+def decode_image(path: Path) -> Image.Image:
+    """The same as an image of Pillow's: who needs no array is spared a copy.
 
     Raises:
         BadImageError: The file is not an image that can be used.
@@ -125,14 +160,13 @@ def decode(path: Path) -> np.ndarray:
         orientation = image.getexif().get(_ORIENTATION, 1)
         turn = _UPRIGHT.get(orientation)
         rgb = _to_rgb(image, path)
-        return np.array(rgb if turn is None else rgb.transpose(turn))
+        return rgb if turn is None else rgb.transpose(turn)
 
 
 @contextmanager
 def _opened(data: bytes, path: Path | str) -> Iterator[Image.Image]:
     """Open ``data``; whatever goes wrong inside the block is a ``BadImageError``."""
-    with _WARNINGS, warnings.catch_warnings():
-        warnings.filterwarnings("error", module="PIL")
+    with _STRICT:
         try:
             with Image.open(BytesIO(data), formats=FORMATS) as image:
                 yield image
@@ -199,4 +233,7 @@ def _to_rgb(image: Image.Image, path: Path | str) -> Image.Image:
         over = image.convert("RGBA")
         white = Image.new("RGBA", over.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, over).convert("RGB")
+    if image.mode == "RGB":  # converting would copy it
+        image.load()
+        return image
     return image.convert("RGB")

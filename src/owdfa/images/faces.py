@@ -5,8 +5,8 @@ centre and clipped to the image; the whole image where none is found; resized to
 regard to its proportions.
 """
 
+import threading
 from collections.abc import Callable, Iterable
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Protocol, final
 
@@ -15,7 +15,7 @@ from PIL import Image
 
 from owdfa.catalog import nearest
 from owdfa.errors import UserError
-from owdfa.images.decode import BadImageError, decode
+from owdfa.images.decode import BadImageError, decode, decode_image
 from owdfa.images.phash import thumb
 
 ENLARGE = 1.2
@@ -76,6 +76,7 @@ class DlibDetector:
 
 _DETECTORS: dict[str, Callable[[], FaceDetector]] = {"none": NoDetector, "dlib": DlibDetector}
 FACES = tuple(_DETECTORS)
+_OWN = threading.local()  # each thread's detectors, by name
 
 
 def check_faces(name: str) -> None:
@@ -92,10 +93,15 @@ def crop_face(rgb: np.ndarray, face: Box | None) -> np.ndarray:
     """Cut a face out of an image (H, W, 3): its box enlarged and clipped, or all of the image."""
     if face is None:
         return rgb
-    height, width = rgb.shape[:2]
+    left, top, right, bottom = face_box(face, rgb.shape[1], rgb.shape[0])
+    return rgb[top:bottom, left:right]
+
+
+def face_box(face: Box, width: int, height: int) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of a face enlarged and clipped to an image of that size."""
     left, right = _enlarge(face.left, face.right, width)
     top, bottom = _enlarge(face.top, face.bottom, height)
-    return rgb[top:bottom, left:right]
+    return left, top, right, bottom
 
 
 def crop_image(path: Path, detector: FaceDetector, size: int) -> Crop:
@@ -111,6 +117,25 @@ def crop_image(path: Path, detector: FaceDetector, size: int) -> Crop:
     return Crop(pixels, face, thumb(rgb))
 
 
+def crop_pixels(path: Path, faces: str, size: int) -> np.ndarray:
+    """The pixels of ``crop_image``, (size, size, 3) uint8, in fewer copies, without a thumbnail.
+
+    Args:
+        path: The file.
+        faces: Name of the detector.
+        size: Side of the crop.
+
+    Raises:
+        BadImageError: The file is not an image that can be used.
+    """
+    image = decode_image(path)
+    if faces != "none":
+        face = next(iter(_detector(faces).detect(np.asarray(image))), None)
+        if face is not None:
+            image = image.crop(face_box(face, *image.size))
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+
+
 def crop_files(paths: Iterable[Path], faces: str, size: int) -> list[Crop | str]:
     """Crop files with the detector called ``faces``; in place of a bad one, why it is bad."""
     return [crop_or_reason(path, faces, size) for path in paths]
@@ -124,10 +149,12 @@ def crop_or_reason(path: Path, faces: str, size: int) -> Crop | str:
         return error.reason
 
 
-@cache
 def _detector(name: str) -> FaceDetector:
-    """A process loads a detector once."""
-    return _DETECTORS[name]()
+    """A thread loads a detector once: dlib's cannot work on two images at a time."""
+    loaded: dict[str, FaceDetector] = _OWN.__dict__
+    if name not in loaded:
+        loaded[name] = _DETECTORS[name]()
+    return loaded[name]
 
 
 def _enlarge(low: int, high: int, limit: int) -> tuple[int, int]:
