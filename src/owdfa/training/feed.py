@@ -19,7 +19,7 @@ from torch import Tensor
 
 from owdfa.distributed import Share
 from owdfa.errors import UserError
-from owdfa.images.device_views import DeviceViews
+from owdfa.images.device_views import DeviceViews, send
 from owdfa.images.store import Store
 from owdfa.loader import LoaderSettings, epoch_order
 from owdfa.records.split import TrainingRows
@@ -97,12 +97,11 @@ class DeviceFeed:
         return self.num_steps
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Go through an epoch, from batch ``start`` on. Before the first the device may wait."""
+        """Go through an epoch, from batch ``start`` on."""
         sampling, size = self.settings.sampling, self.settings.batch_size
         order = epoch_order(self.labels, sampling, self.num_images, seed=self.seed, epoch=epoch)
         choices = self.views.choose(self.seed, epoch, self.num_images)
-        rows = torch.from_numpy(order).to(self.device)
-        labels = torch.from_numpy(self.labels[order]).to(self.device)
+        rows, labels = send(order, self.device), send(self.labels[order], self.device)
         firsts = range(start * size, self.num_steps * size, size)
         whole = [slice(first, min(first + size, self.num_images)) for first in firsts]
         own = [_part(span, self.share) for span in whole]
@@ -145,7 +144,7 @@ class ResidentCrops:
 
     def batches(self, order: np.ndarray, spans: Sequence[slice]) -> Iterator[Tensor]:
         """Gather each batch on the device."""
-        rows = torch.from_numpy(order).to(self.pixels.device)
+        rows = send(order, self.pixels.device)
         for span in spans:
             yield self.pixels.index_select(0, rows[span])
 
