@@ -13,14 +13,14 @@ import pytest
 from PIL import Image
 
 from owdfa.errors import UserError
-from owdfa.images import faces, journal
+from owdfa.images import cropping, faces, journal
 from owdfa.images.faces import Box
 from owdfa.images.journal import Journal
 from owdfa.images.store import Store
 from owdfa.records.manifest import SCHEMA, Manifest
 from owdfa.stages.prepare import prepare
 
-COUNT = 70  # three chunks
+COUNT = 20  # three chunks
 
 STOPPED = """
 import os, signal, sys
@@ -28,7 +28,7 @@ from pathlib import Path
 from owdfa.stages.prepare import prepare
 
 def stop(done, total):
-    assert (done, total) == (32, 70)
+    assert (done, total) == (8, 20)
     os.kill(os.getpid(), signal.SIGKILL)
 
 if __name__ == "__main__":
@@ -39,7 +39,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def manifest(tmp_path):
-    """Seventy small pictures and their manifest, which is not in order of id."""
+    """Twenty small pictures and their manifest, which is not in order of id."""
     rng = np.random.default_rng(0)
     rows = []
     for i in range(COUNT):
@@ -60,6 +60,22 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def test_every_file_is_read_once(manifest, tmp_path, monkeypatch):
+    read, seen = cropping.read, []
+    monkeypatch.setattr(cropping, "read", lambda path: seen.append(path.name) or read(path))
+    prepare(manifest, tmp_path / "s", size=9, jobs=1)
+    assert seen == [f"{i:02}.png" for i in range(COUNT)]
+
+
+def test_a_worker_imports_no_more_than_it_needs():
+    program = (
+        "import sys, owdfa.images.cropping\n"
+        "print(*[name for name in ('pyarrow', 'torch', 'pydantic') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    assert done.stdout.strip() == b""
+
+
 def spoil(manifest, name):
     (manifest.parent / name).write_bytes(b"something else")
 
@@ -70,10 +86,10 @@ def test_crops_follow_the_ids(manifest, tmp_path):
         manifest, tmp_path / "s", size=9, jobs=1, on_progress=lambda *at: seen.append(at)
     )
     assert store.ids == [f"{i:02}.png" for i in range(COUNT)]
-    for i in (0, 33, 69):
+    for i in (0, 9, 19):
         image = Image.open(tmp_path / f"{i:02}.png").resize((9, 9), Image.Resampling.BILINEAR)
         assert np.array_equal(store.pixels[i], np.asarray(image))
-    assert seen == [(32, COUNT), (64, COUNT), (COUNT, COUNT)]
+    assert seen == [(8, COUNT), (16, COUNT), (COUNT, COUNT)]
     assert sorted(contents(store.folder)) == ["ids.parquet", "pixels.bin", "store.json"]
     assert not (tmp_path / ".s.part").exists()
 
@@ -113,7 +129,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(manifest, tmp_path, jobs):
     assert not (tmp_path / "s").exists()
     seen = []
     prepare(manifest, tmp_path / "s", size=9, jobs=1, on_progress=lambda *at: seen.append(at[0]))
-    assert seen == [64, 70]
+    assert seen == [16, 20]
     assert contents(tmp_path / "s") == contents(tmp_path / "whole")
 
 
@@ -172,7 +188,7 @@ def test_torn_lines_and_torn_pixels_are_done_again(manifest, tmp_path, monkeypat
         stream.write(b"\x00\x01")
     seen = []
     prepare(manifest, tmp_path / "s", size=9, jobs=1, on_progress=lambda *at: seen.append(at[0]))
-    assert seen == [32, 64, 70]
+    assert seen == [8, 16, 20]
     assert contents(tmp_path / "s") == contents(tmp_path / "whole")
 
 
@@ -192,15 +208,15 @@ def test_a_second_run_only_fills_the_manifest(manifest, tmp_path):
 
 def test_bad_images_are_listed_and_left_out(manifest, tmp_path):
     spoil(manifest, "05.png")
-    (tmp_path / "40.png").unlink()
+    (tmp_path / "10.png").unlink()
     before = Manifest.read(manifest)
     store = prepare(manifest, tmp_path / "s", size=9, jobs=1, max_bad=2)
-    names = [f"{i:02}.png" for i in range(COUNT) if i not in (5, 40)]
+    names = [f"{i:02}.png" for i in range(COUNT) if i not in (5, 10)]
     assert store.ids == names
-    image = Image.open(tmp_path / "69.png").resize((9, 9), Image.Resampling.BILINEAR)
-    assert np.array_equal(store.pixels[67], np.asarray(image))
+    image = Image.open(tmp_path / "19.png").resize((9, 9), Image.Resampling.BILINEAR)
+    assert np.array_equal(store.pixels[17], np.asarray(image))
     assert store.failures["05.png"] == "has changed since it was scanned"
-    assert "cannot be read" in store.failures["40.png"]
+    assert "cannot be read" in store.failures["10.png"]
     after = Manifest.read(manifest)
     assert after.usable().table["id"].to_pylist() == names[::-1]
     assert after.digest() == store.manifest_digest != before.digest() == store.basis.scanned
@@ -220,8 +236,8 @@ def test_too_many_bad_images_are_refused_and_can_be_mended(manifest, tmp_path):
     whole = contents(prepare(manifest, tmp_path / "whole", size=9, jobs=1).folder)
     sound = (tmp_path / "05.png").read_bytes()
     spoil(manifest, "05.png")
-    with pytest.raises(UserError, match=r"1 of 70 images cannot be used.*05\.png: has changed"):
-        prepare(manifest, tmp_path / "s", size=9, jobs=1)  # a hundredth of 70 is none
+    with pytest.raises(UserError, match=r"1 of 20 images cannot be used.*05\.png: has changed"):
+        prepare(manifest, tmp_path / "s", size=9, jobs=1)  # a hundredth of 20 is none
     assert not (tmp_path / "s").exists()
     assert (tmp_path / "s.bad.txt").exists()
     (tmp_path / "05.png").write_bytes(sound)
@@ -233,7 +249,7 @@ def test_too_many_bad_images_are_refused_and_can_be_mended(manifest, tmp_path):
 def test_all_images_bad_is_an_error_whatever_is_tolerated(manifest, tmp_path):
     for i in range(COUNT):
         spoil(manifest, f"{i:02}.png")
-    with pytest.raises(UserError, match="none of the 70 images can be used"):
+    with pytest.raises(UserError, match="none of the 20 images can be used"):
         prepare(manifest, tmp_path / "s", size=9, jobs=1, max_bad=1000)
 
 

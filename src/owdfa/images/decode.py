@@ -154,7 +154,15 @@ def decode_image(path: Path) -> Image.Image:
     Raises:
         BadImageError: The file is not an image that can be used.
     """
-    data = read(path)
+    return decoded(read(path), path)
+
+
+def decoded(data: bytes, path: Path | str) -> Image.Image:
+    """The same of a file whose content is ``data``; ``path`` is for the message.
+
+    Raises:
+        BadImageError: It is not an image that can be used.
+    """
     with _opened(data, path) as image:
         _checked(image, data, path)
         orientation = image.getexif().get(_ORIENTATION, 1)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from owdfa.catalog import nearest
 from owdfa.errors import UserError
-from owdfa.images.decode import BadImageError, decode, decode_image
+from owdfa.images.decode import BadImageError, decode_image
 from owdfa.images.phash import thumb
 
 ENLARGE = 1.2
@@ -89,32 +89,21 @@ def check_faces(name: str) -> None:
         raise UserError(f"no face detector {name!r}{nearest(name, list(FACES))}")
 
 
-def crop_face(rgb: np.ndarray, face: Box | None) -> np.ndarray:
-    """Cut a face out of an image (H, W, 3): its box enlarged and clipped, or all of the image."""
+def crop_face(image: Image.Image, face: Box | None) -> Image.Image:
+    """Cut a face out of an image: its box enlarged and clipped, or all of the image."""
     if face is None:
-        return rgb
-    left, top, right, bottom = face_box(face, rgb.shape[1], rgb.shape[0])
-    return rgb[top:bottom, left:right]
+        return image
+    left, right = _enlarge(face.left, face.right, image.width)
+    top, bottom = _enlarge(face.top, face.bottom, image.height)
+    return image.crop((left, top, right, bottom))
 
 
-def face_box(face: Box, width: int, height: int) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of a face enlarged and clipped to an image of that size."""
-    left, right = _enlarge(face.left, face.right, width)
-    top, bottom = _enlarge(face.top, face.bottom, height)
-    return left, top, right, bottom
-
-
-def crop_image(path: Path, detector: FaceDetector, size: int) -> Crop:
-    """Decode an image, find its face, crop and resize: what training and prediction start from.
-
-    Raises:
-        BadImageError: The file is not an image that can be used.
-    """
-    rgb = decode(path)
-    face = next(iter(detector.detect(rgb)), None)
-    crop = Image.fromarray(crop_face(rgb, face))
+def crop_image(image: Image.Image, detector: FaceDetector, size: int) -> Crop:
+    """Find the face in an image, crop and resize: what training and prediction start from."""
+    face = next(iter(detector.detect(np.asarray(image))), None)
+    crop = crop_face(image, face)
     pixels = np.asarray(crop.resize((size, size), Image.Resampling.BILINEAR))
-    return Crop(pixels, face, thumb(rgb))
+    return Crop(pixels, face, thumb(image))
 
 
 def crop_pixels(path: Path, faces: str, size: int) -> np.ndarray:
@@ -130,9 +119,8 @@ def crop_pixels(path: Path, faces: str, size: int) -> np.ndarray:
     """
     image = decode_image(path)
     if faces != "none":
-        face = next(iter(_detector(faces).detect(np.asarray(image))), None)
-        if face is not None:
-            image = image.crop(face_box(face, *image.size))
+        face = next(iter(detector(faces).detect(np.asarray(image))), None)
+        image = crop_face(image, face)
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
@@ -144,12 +132,12 @@ def crop_files(paths: Iterable[Path], faces: str, size: int) -> list[Crop | str]
 def crop_or_reason(path: Path, faces: str, size: int) -> Crop | str:
     """Crop a file with the detector called ``faces``, or say why it cannot be used."""
     try:
-        return crop_image(path, _detector(faces), size)
+        return crop_image(decode_image(path), detector(faces), size)
     except BadImageError as error:
         return error.reason
 
 
-def _detector(name: str) -> FaceDetector:
+def detector(name: str) -> FaceDetector:
     """A thread loads a detector once: dlib's cannot work on two images at a time."""
     loaded: dict[str, FaceDetector] = _OWN.__dict__
     if name not in loaded:

@@ -15,7 +15,7 @@ import numpy as np
 
 from owdfa.images.faces import Box
 
-CHUNK = 32  # images: what a kill may cost, a few seconds of detection
+CHUNK = 8  # images: what a kill may cost each process, and the last one the others
 
 
 class Cropped(NamedTuple):

@@ -12,10 +12,11 @@ THUMB = 32  # side of the image that is transformed
 _LOW = 8  # side of the block of frequencies that is kept
 
 
-def thumb(rgb: np.ndarray) -> np.ndarray:
-    """Shrink an image (H, W, 3) uint8 to (32, 32) uint8 grey, what its hash is computed from."""
-    grey = Image.fromarray(rgb).convert("L")
-    return np.asarray(grey.resize((THUMB, THUMB), Image.Resampling.BILINEAR, reducing_gap=3.0))
+def thumb(image: Image.Image) -> np.ndarray:
+    """Shrink an image to (32, 32) uint8 grey, what its hash is computed from."""
+    return np.asarray(
+        image.convert("L").resize((THUMB, THUMB), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    )
 
 
 def phash(thumbs: np.ndarray) -> np.ndarray:

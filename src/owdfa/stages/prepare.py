@@ -6,26 +6,23 @@ byte.
 """
 
 import fcntl
-import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from owdfa.errors import UserError
 from owdfa.files import read_json, write_json, writing_error
 from owdfa.images.bad import check_bad
-from owdfa.images.decode import DECODER, BadImageError, read
-from owdfa.images.faces import Crop, check_faces, crop_or_reason
-from owdfa.images.journal import Cropped, Journal
-from owdfa.images.phash import THUMB, phash
+from owdfa.images.cropping import File, crop_chunk
+from owdfa.images.decode import DECODER
+from owdfa.images.faces import check_faces
+from owdfa.images.journal import Journal
 from owdfa.images.store import IDS, Store, StoreBasis, check_basis, write_notes
 from owdfa.images.workers import num_processes, ordered_map
 from owdfa.records.manifest import FACE, SCHEMA, Manifest
@@ -33,13 +30,6 @@ from owdfa.records.manifest import FACE, SCHEMA, Manifest
 Watch = Callable[[int, int], None]
 
 _STORE_FILES = ("pixels.bin", "ids.parquet", "store.json")
-
-
-class _File(NamedTuple):
-    """An image as the manifest knows it."""
-
-    path: str
-    sha256: str
 
 
 def prepare(  # noqa: PLR0913  the options of the command
@@ -158,10 +148,10 @@ def _crop_missing(
     journal: Journal, rows: pa.Table, basis: StoreBasis, jobs: int, watch: Watch | None
 ) -> None:
     paths, digests = rows["path"].to_pylist(), rows["sha256"].to_pylist()
-    files = [_File(path, sha256) for path, sha256 in zip(paths, digests, strict=True)]
+    files = [File(path, sha256) for path, sha256 in zip(paths, digests, strict=True)]
     chunks = journal.missing()
     work = ([files[row] for row in journal.rows(chunk)] for chunk in chunks)
-    crop = partial(_crop_chunk, faces=basis.faces, size=basis.size)
+    crop = partial(crop_chunk, faces=basis.faces, size=basis.size)
     done = journal.num_done
     jobs = max(1, min(num_processes(jobs), len(chunks)))
     for chunk, cropped in zip(chunks, ordered_map(crop, work, jobs), strict=True):
@@ -169,29 +159,6 @@ def _crop_missing(
         done += len(cropped.error)
         if watch is not None:
             watch(done, len(files))
-
-
-def _crop_chunk(files: Sequence[_File], faces: str, size: int) -> Cropped:
-    """What a worker process does."""
-    results = [_crop_unchanged(file, faces, size) for file in files]
-    pixels = np.zeros((len(files), size, size, 3), np.uint8)
-    thumbs = np.zeros((len(files), THUMB, THUMB), np.uint8)
-    for i, result in enumerate(results):
-        if isinstance(result, Crop):
-            pixels[i], thumbs[i] = result.pixels, result.thumb
-    face = [result.face if isinstance(result, Crop) else None for result in results]
-    error = [result if isinstance(result, str) else None for result in results]
-    return Cropped(pixels, phash(thumbs).tolist(), face, error)
-
-
-def _crop_unchanged(file: _File, faces: str, size: int) -> Crop | str:
-    """Crop a file, or say why it cannot be used: that it is not the one that was scanned, say."""
-    try:
-        if hashlib.sha256(read(Path(file.path))).hexdigest() != file.sha256:
-            return "has changed since it was scanned"
-    except BadImageError as error:
-        return error.reason
-    return crop_or_reason(Path(file.path), faces, size)
 
 
 def _failures(
