@@ -16,11 +16,12 @@ from owdfa.training.feed import DeviceFeed, ResidentCrops, StreamedCrops, fits
 from tiny_store import make_store
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+WHOLE = Share()
 CPU = torch.device("cpu")
 VIEWS = {"size": 8, "crop_size": 10, "crop": 0.5, "jitter": 0.5}
 
 
-def make(folder, kind, count=22, share=None, **changes):
+def make(folder, kind, count=22, share=WHOLE, **changes):
     ids = [f"{i:03}" for i in range(count)]
     if not folder.exists():
         make_store(folder, ids, size=9)
@@ -28,9 +29,12 @@ def make(folder, kind, count=22, share=None, **changes):
     chosen = fill(LoaderSettings, {"batch_size": 8, "views": VIEWS} | changes, "test")
     arguments = (Store.open(folder), TrainingRows(ids[::-1], labels), chosen)
     if kind == "host":
-        return TrainingLoader(*arguments, mean=MEAN, std=STD, seed=5, share=share or Share())
+        loader = TrainingLoader(*arguments, mean=MEAN, std=STD, seed=5)
+        loader._batches.dataset.share = share
+        return loader
     views = DeviceViews(chosen.views, 9, mean=MEAN, std=STD, device=CPU)
-    feed = DeviceFeed(*arguments, views, 5, share)
+    feed = DeviceFeed(*arguments, views, 5)
+    feed.share = share
     if kind == "resident":
         store = arguments[0]
         feed.crops = ResidentCrops(store.pixels.view(np.ndarray), store.rows(ids[::-1]), CPU)

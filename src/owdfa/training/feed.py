@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from owdfa.distributed import Share
+from owdfa.distributed import Share, own_share
 from owdfa.errors import UserError
 from owdfa.images.device_views import DeviceViews, send
 from owdfa.images.store import Store
@@ -47,14 +47,15 @@ class Crops(Protocol):
 class DeviceFeed:
     """Batches of two views, made on the device; takes the place of a ``TrainingLoader``.
 
+    In several processes, the views are those of the process's own share of a batch; labels and rows
+    are those of the whole batch.
+
     Args:
         store: Where the crops are.
         rows: The images to train on, and the labels that may be seen.
         settings: Batches.
         views: Makes the views, on the device.
         seed: Decides order and augmentation.
-        share: Which images of a batch the views are made of, where there are several processes;
-            labels and rows are always those of the whole batch. None: all.
 
     Raises:
         UserError: An image is not in the store, there are fewer than two, or the settings ask for
@@ -68,7 +69,6 @@ class DeviceFeed:
         settings: LoaderSettings,
         views: DeviceViews,
         seed: int,
-        share: Share | None = None,
     ) -> None:
         if len(rows.ids) < 2:
             raise UserError(
@@ -81,7 +81,7 @@ class DeviceFeed:
         self.settings = settings
         self.views = views
         self.seed = seed
-        self.share = share or Share()
+        self.share = own_share()
         self.device = device = views.device
         self.labels = np.asarray(rows.labels, dtype=np.int64)
         self.num_images = settings.images_per_epoch or len(rows.ids)
