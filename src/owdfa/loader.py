@@ -18,10 +18,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from owdfa.config import Settings
+from owdfa.distributed import Share, own_share
 from owdfa.errors import UserError
 from owdfa.images.faces import Crop, check_faces, crop_files
 from owdfa.images.store import Store
-from owdfa.images.views import Colour, PlainView, Share, TrainingViews, ViewSettings
+from owdfa.images.views import Colour, PlainView, TrainingViews, ViewSettings
 from owdfa.images.workers import num_processes, ordered_map
 from owdfa.records.split import TrainingRows
 from owdfa.records.training import UNLABELLED, Batch
@@ -39,7 +40,7 @@ class LoaderSettings(Settings):
     images_per_epoch: int | None = Field(default=None, ge=2)  # None: as many as there are
     sampling: Sampling = "balanced"  # see ``epoch_order``
     views_on: Literal["host", "device"] = "host"  # where views are made; the same bits on both
-    device_share: Share = 0.5  # of a GPU's free memory that crops may take; else they are streamed
+    device_share: float = Field(default=0.5, ge=0, le=1)  # of a GPU's free memory, for crops there
     views: ViewSettings = ViewSettings()
 
 
@@ -91,7 +92,8 @@ class TrainingLoader:
     """Batches of two views of the images of a store.
 
     The last batch of an epoch may be smaller; one of a single image is left out, since batch
-    normalisation cannot use it.
+    normalisation cannot use it. Where several processes train, the views are made of this one's
+    share of a batch; labels and rows are those of the whole batch.
 
     Args:
         store: Where the crops are.
@@ -124,7 +126,7 @@ class TrainingLoader:
         self._steps = _Steps(self.num_steps)
         views = TrainingViews(settings.views, mean, std, seed)
         self._batches = DataLoader(
-            _Batches(store, rows, settings, views, self.num_images),
+            _Batches(store, rows, settings, views, self.num_images, own_share()),
             batch_size=None,  # an item is a batch already
             sampler=self._steps,
             num_workers=settings.workers,
@@ -168,6 +170,7 @@ class _Batches(Dataset[Batch]):
         settings: LoaderSettings,
         views: TrainingViews,
         num_images: int,
+        share: Share,
     ) -> None:
         self.store = store
         self.labels = np.asarray(rows.labels, dtype=np.int64)
@@ -175,6 +178,7 @@ class _Batches(Dataset[Batch]):
         self.settings = settings
         self.views = views
         self.num_images = num_images
+        self.share = share
         self.order: tuple[int, np.ndarray] = (-1, self.places[:0])  # of the epoch last asked for
 
     def __getitem__(self, name: tuple[int, int]) -> Batch:
@@ -185,7 +189,9 @@ class _Batches(Dataset[Batch]):
             self.order = (epoch, drawn)
         first = step * self.settings.batch_size
         rows = self.order[1][first : first + self.settings.batch_size]
-        views = self.views(_pixels(self.store, self.places[rows]), epoch, first)
+        own = self.share.rows(len(rows))
+        pixels = _pixels(self.store, self.places[rows[own]])
+        views = self.views(pixels, epoch, first + own.start)
         return Batch(views, torch.from_numpy(self.labels[rows]), torch.from_numpy(rows.copy()))
 
 

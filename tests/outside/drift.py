@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from owdfa.config import Settings
+from owdfa.distributed import joined
 from owdfa.methods.base import Method
 from owdfa.records.training import UNLABELLED, EpochEnd, Losses, Outputs, RowMove
 
@@ -45,7 +46,7 @@ class Drift(Method):
         return Outputs(feature @ self.rows.T, feature)
 
     def losses(self, batch, progress):
-        weak, strong = (self(view).logits for view in batch.views)
+        weak, strong = (joined(self(view).logits) for view in batch.views)
         with torch.no_grad():
             self.usage += torch.bincount(weak.argmax(dim=1), minlength=self.width)
         chosen = batch.labels != UNLABELLED

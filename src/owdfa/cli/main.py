@@ -1,6 +1,7 @@
 """The command ``owdfa``: collects the groups, and turns the user's mistakes into one line."""
 
 import errno
+import os
 import sys
 
 import typer
@@ -14,6 +15,7 @@ are, and how sure that is.
 In order: data scan, data prepare, split, train, predict, score, report; or all at once: run.
 """
 
+_INTERRUPTED = 130
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
@@ -37,8 +39,10 @@ def main() -> None:
         app()
     except UserError as error:
         sys.exit(_fail(str(error), 2))
-    except KeyboardInterrupt:
-        sys.exit(_fail("stopped; the same command with --resume goes on", 130))
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:  # typer's way of saying Ctrl-C
+            _fail("stopped; where the command has --resume, that goes on", _INTERRUPTED)
+        raise
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
@@ -50,6 +54,15 @@ def main() -> None:
 
 
 def _fail(reason: str, status: int) -> int:
+    if "TORCHELASTIC_RUN_ID" in os.environ and not _first_to_fail():
+        return status
     line = " ".join(reason.split())
     print(f"owdfa: {line}", file=sys.stderr)
     return status
+
+
+def _first_to_fail() -> bool:
+    """Whether no other of torchrun's processes has failed before this one, and said why."""
+    from owdfa.distributed import first_to_fail
+
+    return first_to_fail()

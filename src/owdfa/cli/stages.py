@@ -1,5 +1,7 @@
 """The stages as commands, in the order in which data goes through them."""
 
+import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -135,13 +137,19 @@ def train(
     config: Config = None,
     settings: Set = None,
     weights: Weights = None,
+    devices: Annotated[
+        int | None, typer.Option(help="Processes that train together: a GPU or some cores each.")
+    ] = None,
     resume: Resume = False,
 ) -> None:
     """Train a method; the run folder holds everything that it rests on."""
+    from owdfa.runs.run import Run
     from owdfa.stages.train import train as stage
 
-    chosen = _settings(recipe, config, settings, method, classes, seed, weights)
-    with bar("train") as tell:
+    chosen = _settings(recipe, config, settings, method, classes, seed, weights, devices)
+    speaks = os.environ.get("RANK", "0") == "0"  # torchrun starts this command several times
+    done = resume and Run.exists(output) and Run.open(output).facts.complete
+    with bar("train") if speaks else nullcontext(_unheard) as tell:
         run = stage(
             split,
             output,
@@ -149,7 +157,9 @@ def train(
             resume=resume,
             on_progress=lambda state: tell(state.done, state.total, state.summary()),
         )
-    typer.echo(f"{output}: {run.num_live} live classes, {len(run.known)} of them known")
+    if speaks:
+        classes_ = f"{run.num_live} live classes, {len(run.known)} of them known"
+        typer.echo(f"{output}: {'complete already; ' if done else ''}{classes_}")
 
 
 def predict(
@@ -206,6 +216,7 @@ def _settings(
     classes: str | None,
     seed: int | None,
     weights: str | None,
+    devices: int | None = None,
 ) -> "RunSettings":
     from owdfa.runs.settings import load_settings
 
@@ -218,7 +229,13 @@ def _settings(
         chosen["classes"] = int(classes) if classes.isdigit() else classes
     if seed is not None:
         chosen["seed"] = seed
+    if devices is not None:
+        chosen["devices"] = devices
     return load_settings(recipe, config, overrides or [], chosen)
+
+
+def _unheard(done: int, total: int, note: str) -> None:
+    """Show nobody."""
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

@@ -24,6 +24,9 @@ class Method(nn.Module, ABC):
     Subclasses are final: share code by calling functions, not by inheriting from a method.
     Anything that changes training and outlives a step is a buffer, so a checkpoint holds it whole.
     Parameters and buffers keep their shape from first to last; a count of live rows is a buffer.
+    In several processes the views of a batch are those of this one's images, the labels those of
+    the whole batch: pass logits through ``owdfa.distributed.joined`` before anything is computed
+    over images.
 
     Args of every subclass:
         backbone: Gives feature maps, see ``owdfa.backbones.base``.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from owdfa.backbones.base import Backbone
 from owdfa.config import Settings
+from owdfa.distributed import joined
 from owdfa.layers import Neck
 from owdfa.losses import labelled_cross_entropy
 from owdfa.methods.base import Method
@@ -59,7 +60,7 @@ class Supervised(Method):
 
     def losses(self, batch: Batch, progress: Progress) -> Losses:  # noqa: ARG002
         """Compute the cross-entropy of the labelled images."""
-        logits = [self(view).logits for view in batch.views]
+        logits = [joined(self(view).logits) for view in batch.views]
         labels = batch.labels.repeat(len(batch.views))
         ce = labelled_cross_entropy(torch.cat(logits), labels)
         return Losses(ce, {"ce": ce}, logits[0].detach())

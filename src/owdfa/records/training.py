@@ -54,7 +54,7 @@ class Losses(NamedTuple):
 
     total: "Tensor"
     terms: dict[str, "Tensor"]  # detached or not; logged by name
-    logits: "Tensor"  # (B, C) of the first view, of the whole batch, detached: the loop logs accuracy from it
+    logits: "Tensor"  # (B, C) of the first view, whole batch, detached: accuracy is logged from it
 
 
 class RowMove(NamedTuple):

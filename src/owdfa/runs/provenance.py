@@ -26,11 +26,14 @@ def environment(device: str) -> dict[str, str]:
     """
     import torch
 
+    from owdfa.distributed import own_share
+
     name = torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor()
     return {
         "python": platform.python_version(),
         **{part: version(part) for part in _PARTS},
         "device": f"{device} {name}".strip(),
+        "processes": str(own_share().num),
         "threads": str(torch.get_num_threads()),
         "platform": platform.platform(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

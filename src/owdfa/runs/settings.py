@@ -63,6 +63,8 @@ class RunSettings(Settings):
         classes: Number of classes, known and novel; "auto" when it is not known.
         selection: Which checkpoint predicts: the ``last``, the best by ``validation`` on known
             classes, or the best by test labels (``oracle``: for comparison with published numbers).
+        devices: Number of processes; each takes a GPU, or its part of the cores. Their batch is
+            one: results differ by rounding alone.
         log_every: Steps between two lines of the log.
     """
 
@@ -77,6 +79,7 @@ class RunSettings(Settings):
     selection: Selection = "last"
     precision: Precision = "32-true"
     device: Device = "auto"
+    devices: int = Field(default=1, ge=1)
     log_every: int = Field(default=10, ge=1)
 
     def with_method(self, name: str) -> "RunSettings":

@@ -1,6 +1,7 @@
 """Devices, precision and determinism: the one place that speaks to Lightning Fabric."""
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,25 +10,50 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+from lightning.fabric.strategies import DDPStrategy
 
 from owdfa.errors import UserError
 from owdfa.runs.settings import Device, Precision
 
 
-def start(device: Device, precision: Precision) -> Fabric:
+def start(device: Device, precision: Precision, *, together: bool = False) -> Fabric:
     """Get hold of one device.
 
+    Args:
+        device: Its kind.
+        precision: What to compute in.
+        together: This is one of several processes, as the environment says: meet the others, and
+            take the device of this one's number.
+
     Raises:
-        UserError: It is ``"cuda"`` and there is none.
+        UserError: It is ``"cuda"`` and there is none, or fewer than processes.
     """
-    cuda = torch.cuda.is_available()
+    cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "cuda" and not cuda:
         raise UserError("device cuda: this machine has none that torch can use; take device=cpu")
     accelerator = "cuda" if device != "cpu" and cuda else "cpu"
-    # One process, whatever a cluster's environment suggests.
-    plain = LightningEnvironment()
-    return Fabric(accelerator=accelerator, devices=1, precision=precision, plugins=plain)
+    if not together:
+        # One process, whatever a cluster's environment suggests.
+        plain = LightningEnvironment()
+        return Fabric(accelerator=accelerator, devices=1, precision=precision, plugins=plain)
+    here, everywhere = (int(os.environ[name]) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
+    if accelerator == "cuda" and here > cuda:
+        raise UserError(
+            f"{here} processes: this machine has {cuda} GPUs; take device=cpu, or fewer"
+        )
+    for name in ("lightning.fabric", "lightning.pytorch"):  # a banner of four lines
+        logging.getLogger(name).setLevel(logging.WARNING)
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=here,
+        num_nodes=everywhere // here,
+        precision=precision,
+        strategy=DDPStrategy(),
+        plugins=TorchElasticEnvironment(),
+    )
+    fabric.launch()
+    return fabric
 
 
 @contextmanager

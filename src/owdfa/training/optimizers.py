@@ -1,10 +1,27 @@
-"""Optimiser state that follows rows of a parameter when they change place."""
+"""Which optimiser, at which rate; and how its state follows rows that change place."""
 
 import torch
-from torch import Tensor
-from torch.optim import Optimizer
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from owdfa.records.training import RowMove
+from owdfa.runs.settings import OptimiserSettings
+
+
+def build_optimizer(method: nn.Module, settings: OptimiserSettings) -> Optimizer:
+    """The optimiser of all parameters that are trained."""
+    parameters = [each for each in method.parameters() if each.requires_grad]
+    lr, decay = settings.lr, settings.weight_decay
+    if settings.name == "sgd":
+        return SGD(parameters, lr, momentum=settings.momentum, weight_decay=decay)
+    kind = AdamW if settings.name == "adamw" else Adam
+    return kind(parameters, lr, weight_decay=decay)
+
+
+def set_learning_rate(optimizer: Optimizer, settings: OptimiserSettings, epoch: int) -> None:
+    """Set the rate of ``epoch``, counted from 0: it drops every ``lr_step`` epochs."""
+    for group in optimizer.param_groups:
+        group["lr"] = settings.lr * settings.lr_gamma ** (epoch // settings.lr_step)
 
 
 @torch.no_grad()

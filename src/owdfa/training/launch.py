@@ -1,0 +1,162 @@
+"""Several processes on this machine: start them, hear from them, and end them together.
+
+Each finds in its environment what torchrun would have put there, so that both ways of starting are
+one from then on. None outlives the others, nor this process, even if that is killed.
+"""
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import connection, get_context, parent_process
+from typing import Any
+
+from owdfa.distributed import LostProcessError
+from owdfa.errors import UserError
+from owdfa.images.workers import num_processes
+
+# Torch and the rest are imported once, by a server that holds no threads and no GPU; the processes
+# are its forks.
+_processes = get_context("forkserver")
+_PRELOAD = ["owdfa.stages.train", "owdfa.backbones.tiny", "owdfa.backbones.timm"]
+_PLACE = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_PATIENCE = 5.0  # seconds that a process has to end when it is told to
+
+Tell = Callable[[Any], None]
+
+
+def launched() -> bool:
+    """Whether this process is one of several: torchrun's, or those of ``launch``."""
+    return all(name in os.environ for name in _PLACE) and int(os.environ["WORLD_SIZE"]) > 1
+
+
+def launch(task: Callable[[Tell], object], num: int, hear: Tell) -> None:
+    """Run ``task`` in ``num`` processes and wait for them.
+
+    Args:
+        task: Can be pickled; takes a function that passes messages on.
+        num: How many.
+        hear: Is given what the first process passes on.
+
+    Raises:
+        UserError: One of them raised it, or was killed; the others have been stopped.
+    """
+    port = _free_port()
+    workers: list[_Worker] = []
+    try:
+        _processes.set_forkserver_preload(_PRELOAD)
+        with _deaf_children():
+            workers.extend(_Worker(task, rank, num, port) for rank in range(num))
+        _wait(workers, hear)
+    finally:
+        for worker in workers:
+            worker.process.terminate()
+        for worker in workers:
+            worker.end()
+
+
+class _Worker:
+    """One process, as the one that started it sees it."""
+
+    def __init__(self, task: Callable[[Tell], object], rank: int, num: int, port: int) -> None:
+        self.name = f"process {rank + 1} of {num}"
+        self.error: UserError | None = None
+        self.pipe, theirs = _processes.Pipe(duplex=False)
+        place = dict(zip(_PLACE, (rank, rank, num, num, "127.0.0.1", port), strict=True))
+        self.process = _processes.Process(target=_work, args=(task, place, theirs), name=self.name)
+        self.process.start()
+        theirs.close()  # so that the pipe ends with the process
+
+    def receive(self, hear: Tell) -> None:
+        """Take in all that it has said."""
+        try:
+            while self.pipe.poll():
+                message = self.pipe.recv()
+                if isinstance(message, UserError):
+                    self.error = message
+                else:
+                    hear(message)
+        except EOFError:
+            self.process.join()
+
+    def failure(self) -> Exception | None:
+        """Why it ended; None while it runs, when it did its work, or when another was lost."""
+        code = self.process.exitcode
+        if not code or isinstance(self.error, LostProcessError):
+            return None
+        if self.error is not None:
+            return self.error
+        if code > 0:
+            return RuntimeError(f"{self.name} failed; its traceback stands above")
+        return UserError(
+            f"{self.name} was killed by signal {-code}; the others were stopped;"
+            " the same command with --resume goes on"
+        )
+
+    def end(self) -> None:
+        """Wait for it to end, but not for long."""
+        self.process.join(_PATIENCE)
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+def _wait(workers: list[_Worker], hear: Tell) -> None:
+    """Hear from the workers until all have ended, or one of them has failed."""
+    while running := [each for each in workers if each.process.exitcode is None]:
+        connection.wait([each.pipe for each in running])
+        for worker in workers:
+            worker.receive(hear)
+        for failure in filter(None, (each.failure() for each in workers)):
+            raise failure
+    for lost in filter(None, (each.error for each in workers)):
+        raise lost
+
+
+def _work(task: Callable[[Tell], object], place: dict[str, Any], pipe: Any) -> None:
+    """What a process does, from its first moment."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ.update({name: str(value) for name, value in place.items()})
+    if "OMP_NUM_THREADS" not in os.environ:
+        import torch
+
+        torch.set_num_threads(max(1, num_processes(0) // place["LOCAL_WORLD_SIZE"]))
+    try:
+        task(pipe.send if place["RANK"] == 0 else _say_nothing)
+    except UserError as error:
+        pipe.send(error)
+        sys.exit(2)
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    connection.wait([parent.sentinel])
+    os._exit(1)
+
+
+def _say_nothing(message: Any) -> None:
+    """Only the first process reports."""
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Let processes that are started here ignore Ctrl-C: it is for this one, which ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _free_port() -> int:
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        port: int = place.getsockname()[1]
+        return port
