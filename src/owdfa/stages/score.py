@@ -13,6 +13,7 @@ from owdfa.metrics.calibration import calibration
 from owdfa.metrics.clustering import contingency, matched_images
 from owdfa.metrics.conventions import Convention, Conventions, score_conventions
 from owdfa.records.predictions import PredictionBasis, Predictions
+from owdfa.records.rows import places
 from owdfa.records.scores import (
     Agreement,
     Bin,
@@ -27,6 +28,7 @@ from owdfa.records.scores import (
 from owdfa.records.split import Split
 
 _COLUMNS = ("id", "index", "confidence")
+_TRUTH = ("id", "role", "class")
 
 
 class _Joined(NamedTuple):
@@ -65,7 +67,7 @@ def score(predictions: Path, split: Path, output: Path | None = None) -> Scores:
     if output is not None and output.exists():
         Scores.read(output)
     made = Predictions.read(predictions, _COLUMNS)
-    truth = Split.read(split)
+    truth = Split.read(split, _TRUTH)
     digest = truth.digest()
     _check_split(predictions, made.basis, split, truth, digest)
     joined = _join(predictions, made, truth)
@@ -99,7 +101,7 @@ def _join(predictions: Path, made: Predictions, truth: Split) -> _Joined:
     rows = truth.with_role(role)
     names = pa.array(truth.known + truth.novel, pa.string())
     classes = _integers(pc.fill_null(pc.index_in(rows["class"], names), -1))
-    place = _places(made.table["id"], rows["id"])
+    place = places(made.table["id"], rows["id"])
     seen = np.bincount(place[place >= 0], minlength=len(rows))
     if (seen > 1).any():
         twice = str(rows["id"][int(np.argmax(seen))])
@@ -118,13 +120,6 @@ def _join(predictions: Path, made: Predictions, truth: Split) -> _Joined:
         without_truth=int((~kept).sum()),
         not_predicted=int(((seen == 0) & (classes >= 0)).sum()),
     )
-
-
-def _places(ids: pa.ChunkedArray, among: pa.ChunkedArray) -> np.ndarray:
-    """Where each id stands in ``among``; -1 for nowhere."""
-    if ids.equals(among):  # as a rule: both are in order of id
-        return np.arange(len(ids))
-    return _integers(pc.fill_null(pc.index_in(ids, among.combine_chunks()), -1))
 
 
 def _check_values(predictions: Path, made: Predictions) -> None:
