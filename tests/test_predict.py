@@ -9,12 +9,12 @@ from owdfa.errors import UserError
 from owdfa.images.store import Store
 from owdfa.images.views import PlainView
 from owdfa.loader import plain_batches
-from owdfa.records.predictions import Predictions
+from owdfa.records.predictions import Predictions, class_names
 from owdfa.records.split import Split
 from owdfa.runs import checkpoint
 from owdfa.runs.run import Run, create_imported
 from owdfa.runs.settings import load_settings
-from owdfa.stages.predict import class_names, predict
+from owdfa.stages.predict import predict
 from owdfa.stages.train import train
 from tiny_data import DRIFT, SIDE, TINY, make_data
 
@@ -60,7 +60,11 @@ def test_predictions_are_what_the_network_says(data, run, tmp_path):
     with torch.no_grad():
         outputs = run.method()(batch.images)
     expected = outputs.logits.softmax(dim=1).numpy()
-    rows = made.table.to_pylist()
+    assert (
+        made.table.column_names
+        == [*Predictions.read(tmp_path / "p.parquet").table.column_names][:-1]
+    )
+    rows = Predictions.read(tmp_path / "p.parquet").table.to_pylist()
     assert [row["id"] for row in rows] == ids == sorted(ids)
     for row, probability, embedding in zip(rows, expected, outputs.embedding, strict=True):
         order = sorted(range(7), key=lambda k: -probability[k])
@@ -86,6 +90,8 @@ def test_predictions_say_what_they_rest_on(data, run, tmp_path):
 def test_files_are_predicted_as_the_same_images_of_the_split(run, photos, tmp_path):
     split = predict(run.folder, "split:test", tmp_path / "split.parquet")
     folder = predict(run.folder, photos, tmp_path / "folder.parquet")
+    read = [Predictions.read(tmp_path / name).table for name in ("folder.parquet", "split.parquet")]
+    assert read[0] == read[1]
     assert folder.table == split.table
     files = sorted(photos.rglob("*.png"))[:2]
     some = predict(run.folder, files, tmp_path / "files.parquet")

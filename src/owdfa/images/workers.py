@@ -1,10 +1,10 @@
-"""Work on many images in several processes: in order, in bounded memory, leaving nothing behind."""
+"""Work on many images in several processes or threads: in order, in bounded memory."""
 
 import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, get_context, parent_process
 from threading import Thread
@@ -52,6 +52,27 @@ def ordered_map(
             "a worker process died: it ran out of memory, or a script calls owdfa outside of "
             "'if __name__ == \"__main__\":'; try jobs=1"
         ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def threaded_map(
+    function: Callable[[Item], Result], items: Iterable[Item], jobs: int
+) -> Iterator[Result]:
+    """Apply ``function`` to every item in ``jobs`` threads; results come in order.
+
+    For work that leaves the interpreter to the others most of the time. At most two items a thread
+    are under way.
+    """
+    pending: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) == 2 * jobs:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +38,12 @@ class PredictionBasis(NamedTuple):
     weights_digest: str  # SHA-256 of the weights file
     seed: int
     commit: str
+
+
+def class_names(known: Sequence[str], num_live: int) -> list[str]:
+    """Names by index: the known classes, then "novel-01" and so on, save names that are taken."""
+    free = (name for i in count(1) if (name := f"novel-{i:02d}") not in known)
+    return [*known, *islice(free, num_live - len(known))]
 
 
 @dataclass(frozen=True)

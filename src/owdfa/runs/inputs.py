@@ -1,0 +1,136 @@
+"""Which images a command means: a folder, files, or a role of a split; and their crops."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from owdfa.catalog import nearest
+from owdfa.datasets.folder import files_below
+from owdfa.errors import UserError
+from owdfa.images.decode import SUFFIXES, BadImageError
+from owdfa.images.faces import check_faces, crop_pixels
+from owdfa.records.split import ROLES, Split
+from owdfa.runs.predictor import Predictor
+
+_PREFIX = "split:"
+
+
+class Crops(NamedTuple):
+    """What a network is given of some images."""
+
+    pixels: np.ndarray  # (B, S, S, 3) uint8, of those that can be used
+    positions: np.ndarray  # (B,) int64: which of the images that were asked for
+    errors: dict[int, str]  # position -> why it cannot be used
+
+
+class Inputs(NamedTuple):
+    """Images to predict."""
+
+    name: str  # for the record
+    ids: list[str]  # sorted
+    read: Callable[[range], Crops]  # crops of the images at these positions; from any thread
+    split_digest: str | None
+
+
+def find_images(
+    predictor: Predictor, images: str | Path | Sequence[Path], split: Path | None
+) -> Inputs:
+    """Find images, and say how their crops are made.
+
+    Args:
+        predictor: What they are for.
+        images: ``"split:test"`` or another role of a split, a folder of images, or files.
+        split: Folder of the split for ``"split:..."``; None for the one it was trained on.
+
+    Raises:
+        UserError: There are none, or they do not belong to the run.
+    """
+    if isinstance(images, str) and images.startswith(_PREFIX):
+        return _split_images(predictor, images.removeprefix(_PREFIX), split)
+    if isinstance(images, str | Path):
+        place = Path(images)
+        name = str(images)
+        files = _files_in(place) if place.is_dir() else {_written(place): place}
+    else:
+        name = f"{len(images)} files"
+        files = {_written(path): path for path in images}
+        if len(files) < len(images):
+            raise UserError(f"{name}: one of them is named twice; name each once")
+    ids = sorted(files)
+    if not ids:
+        raise UserError(f"{name}: no images there; name a folder that holds some")
+    check_faces(predictor.faces)
+    paths = [files[id_] for id_ in ids]
+
+    def read(positions: range) -> Crops:
+        return _read_files(paths, positions, predictor.faces, predictor.store_size)
+
+    return Inputs(name, ids, read, predictor.basis.split_digest)
+
+
+def _read_files(paths: Sequence[Path], positions: range, faces: str, size: int) -> Crops:
+    """Decode and crop files as ``prepare`` would: the numbers agree."""
+    good, made, errors = [], [], {}
+    for position in positions:
+        try:
+            made.append(crop_pixels(paths[position], faces, size))
+            good.append(position)
+        except BadImageError as error:
+            errors[position] = error.reason
+    pixels = np.stack(made) if made else np.zeros((0, size, size, 3), np.uint8)
+    return Crops(pixels, np.array(good, dtype=np.int64), errors)
+
+
+def _split_images(predictor: Predictor, role: str, folder: Path | None) -> Inputs:
+    """The images of one role of a split."""
+    if role not in ROLES:
+        raise UserError(f"{_PREFIX}{role}: no such role{nearest(role, list(ROLES))}")
+    place = folder or predictor.split
+    if place is None:
+        raise UserError(
+            f"{predictor.place}: does not say where its split is; name one with --split"
+        )
+    split = Split.read(place)
+    digest = split.digest()
+    if predictor.basis.split_digest not in (None, digest):
+        raise UserError(
+            f"{place}: is not the split that {predictor.place} was trained on; its test images may"
+            " be among those it learned from; train on this split, or name the other with --split"
+        )
+    ids = split.with_role(role)["id"].to_pylist()
+    if not ids:
+        raise UserError(f"{place}: holds no {role} images; split again")
+    from owdfa.runs.run import open_store  # imports torch, which files do not need
+
+    store = open_store(place, split, predictor.store)
+    if (store.basis.faces, store.size) != (predictor.faces, predictor.store_size):
+        raise UserError(
+            f"{store.folder}: was prepared with faces {store.basis.faces} and size {store.size};"
+            f" {predictor.place} takes {predictor.faces} and {predictor.store_size},"
+            " prepare the images so"
+        )
+    rows = store.rows(ids)
+    pixels = store.pixels.view(np.ndarray)
+
+    def read(positions: range) -> Crops:
+        chosen = rows[positions.start : positions.stop]
+        return Crops(pixels[chosen], np.arange(positions.start, positions.stop), {})
+
+    return Inputs(f"{_PREFIX}{role}", ids, read, digest)
+
+
+def _files_in(folder: Path) -> dict[str, Path]:
+    """Files below ``folder`` that are named like images, by their path below it."""
+    return {
+        _written(path.relative_to(folder)): path
+        for path in files_below(folder)
+        if path.suffix.lower() in SUFFIXES
+    }
+
+
+def _written(path: Path) -> str:
+    """A path as an id: bytes that are not UTF-8 are written out in hexadecimal."""
+    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")

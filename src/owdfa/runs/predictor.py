@@ -1,0 +1,38 @@
+"""What predicts: a trained network and all that has to be known of it, whatever computes it."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from owdfa.records.predictions import PredictionBasis
+
+Network = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Crops (B, S, S, 3) uint8 -> probabilities (B, C), embedding (B, D), float32; from any thread."""
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A network that is ready to predict.
+
+    Attributes:
+        place: The run folder, or the file that was exported from one.
+        basis: What predictions will rest on; ``images`` is still empty.
+        faces: Face detector that images go through.
+        store_size: Side S of the crops that the network is given.
+        split: Folder of the split that it was trained on; None where that is not known.
+        store: Folder of the crops of that split; None for the one that the split names.
+        batch_size: Most crops to give at a time.
+        network: Starts the network; it may be called until the block ends.
+    """
+
+    place: Path
+    basis: PredictionBasis
+    faces: str
+    store_size: int
+    split: Path | None
+    store: Path | None
+    batch_size: int
+    network: Callable[[], AbstractContextManager[Network]]
