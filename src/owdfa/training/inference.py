@@ -87,18 +87,14 @@ def predictor_of(run: Run) -> Predictor:
         store_size=facts.store_size,
         split=None if facts.split is None else Path(facts.split),
         store=None if facts.store is None else Path(facts.store),
-        batch_size=min(run.settings.data.batch_size, _FEW)
-        if on_cpu
-        else run.settings.data.batch_size,
-        network=lambda: _network(
-            method, PlainView(facts.image_size, facts.mean, facts.std), fabric
-        ),
+        batch_size=min(batch_size, _FEW) if on_cpu else batch_size,
+        network=lambda: _network(method, view, fabric),
     )
 
 
 @contextmanager
 def _network(method: Method, view: PlainView, fabric: Fabric) -> Iterator[Network]:
-    """``method`` as a function of crops: one thread a call on a CPU, one call at a time on a GPU."""
+    """``method`` as a function of crops: a thread a call on a CPU, one call at a time on a GPU."""
     method = fabric.to_device(method).eval()
     turn = nullcontext() if fabric.device.type == "cpu" else Lock()
 
