@@ -68,8 +68,9 @@ def write(
     try:
         settle(folder)
         part.mkdir(parents=True)
-        # Copies: of tied weights each is kept, which safetensors refuses otherwise.
-        whole = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+        # Copies, one element after the other: safetensors refuses tied weights, and other orders.
+        plain = torch.contiguous_format
+        whole = {name: t.detach().cpu().clone(memory_format=plain) for name, t in weights.items()}
         note = note._replace(weights=_write_bytes(part / _WEIGHTS, save_tensors(whole)))
         if state is not None:
             stream = io.BytesIO()

@@ -65,6 +65,9 @@ class RunSettings(Settings):
             classes, or the best by test labels (``oracle``: for comparison with published numbers).
         devices: Number of processes; each takes a GPU, or its part of the cores. Their batch is
             one: results differ by rounding alone.
+        deterministic: Take algorithms that give the same bits every time. Without them a GPU is
+            faster, and a run that was stopped and resumed agrees up to rounding alone.
+        compile: Compile the backbone before the first step; for a GPU, where it pays.
         log_every: Steps between two lines of the log.
     """
 
@@ -80,6 +83,8 @@ class RunSettings(Settings):
     precision: Precision = "32-true"
     device: Device = "auto"
     devices: int = Field(default=1, ge=1)
+    deterministic: bool = True
+    compile: bool = False
     log_every: int = Field(default=10, ge=1)
 
     def with_method(self, name: str) -> "RunSettings":

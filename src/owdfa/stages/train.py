@@ -16,7 +16,9 @@ from owdfa.records.split import Split
 from owdfa.records.training import Progress
 from owdfa.runs.run import Images, Run, describe, open_store
 from owdfa.runs.settings import RunSettings, load_settings
-from owdfa.training.devices import deterministic, seed_step, start
+from owdfa.training.devices import seed_step, start
+from owdfa.training.fast import algorithms, make_fast
+from owdfa.training.feed import DeviceFeed, build_loader
 from owdfa.training.first_weights import build_method
 from owdfa.training.keeper import Keeper, begun
 from owdfa.training.launch import Tell, launch, launched
@@ -70,7 +72,7 @@ def train(
         work = partial(_one_of_several, split, output, table, resume=resume, store=store)
         launch(work, settings.devices, on_progress or look_away)
         return Run.open(output)
-    with naming_a_lost_process(), deterministic():
+    with naming_a_lost_process(), algorithms(same_bits=settings.deterministic):
         fabric = start(settings.device, settings.precision, together=launched())
         told = on_progress if on_progress and own_share().rank == 0 else look_away
         warm = _warm_start(split, output, settings, resume=resume, store=store, on_progress=told)
@@ -80,13 +82,12 @@ def train(
         view = PlainView(facts.image_size, facts.mean, facts.std)
         judge = judge_for(settings.selection, data, crops, view, settings.data.batch_size)
         rows = data.training_rows()
-        loader = TrainingLoader(
+        loader = build_loader(
             crops,
             rows if method.uses_unlabelled else rows.only_labelled(),
-            settings.data,
-            mean=facts.mean,
-            std=facts.std,
-            seed=settings.seed,
+            settings,
+            method.backbone,
+            fabric.device,
         )
         fabric.barrier()  # every process has seen that there is no run before the first makes it
         if run is None:
@@ -136,7 +137,7 @@ def _warm_start(
 def _fit(
     run: Run,
     method: Method,
-    loader: TrainingLoader,
+    loader: TrainingLoader | DeviceFeed,
     fabric: Fabric,
     judge: Judge | None,
     on_progress: OnProgress,
@@ -144,6 +145,7 @@ def _fit(
     """The training loop, whole."""
     settings, num_steps = run.settings, len(loader)
     fabric.to_device(method)
+    make_fast(method, settings, fabric.device)
     optimizer = build_optimizer(method, settings.optimiser)
     with Keeper(run, method, optimizer, fabric) as keeper:
         for epoch in range(keeper.epochs, settings.epochs):

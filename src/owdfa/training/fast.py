@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from owdfa.distributed import own_share
 from owdfa.errors import UserError
 from owdfa.methods.base import Method
+from owdfa.runs.settings import RunSettings
 from owdfa.training.devices import deterministic
 
 
@@ -32,6 +33,18 @@ def algorithms(*, same_bits: bool) -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.benchmark = before
+
+
+def make_fast(method: Method, settings: RunSettings, device: torch.device) -> None:
+    """Prepare ``method``, which is on ``device``, as ``settings`` ask for.
+
+    Raises:
+        UserError: They ask to compile, and there are several processes.
+    """
+    if device.type == "cuda":
+        arrange(method)
+    if settings.compile:
+        compile_backbone(method, settings.data.batch_size)
 
 
 def arrange(method: nn.Module) -> None:

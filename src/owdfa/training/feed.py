@@ -17,13 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from owdfa.backbones.base import Backbone
 from owdfa.distributed import Share, own_share
 from owdfa.errors import UserError
 from owdfa.images.device_views import DeviceViews, send
 from owdfa.images.store import Store
-from owdfa.loader import LoaderSettings, epoch_order
+from owdfa.loader import LoaderSettings, TrainingLoader, epoch_order
 from owdfa.records.split import TrainingRows
 from owdfa.records.training import Batch
+from owdfa.runs.settings import RunSettings
 
 _DEPTH = 3  # batches that are gathered ahead
 _CHUNK = 512  # crops that go to the device at once, before the first epoch
@@ -41,6 +43,32 @@ class Crops(Protocol):
             spans: Which of them make up each batch.
         """
         ...
+
+
+def build_loader(
+    store: Store,
+    rows: TrainingRows,
+    settings: RunSettings,
+    backbone: Backbone,
+    device: torch.device,
+) -> "TrainingLoader | DeviceFeed":
+    """The batches of a training, from where ``data.views_on`` says.
+
+    Args:
+        store: Where the crops are.
+        rows: The images to train on, and the labels that may be seen.
+        settings: Of the run.
+        backbone: Says how its images are normalised.
+        device: That of the training.
+
+    Raises:
+        UserError: As the two classes.
+    """
+    data, mean, std = settings.data, backbone.mean, backbone.std
+    if data.views_on == "host":
+        return TrainingLoader(store, rows, data, mean=mean, std=std, seed=settings.seed)
+    views = DeviceViews(data.views, store.size, mean=mean, std=std, device=device)
+    return DeviceFeed(store, rows, data, views, settings.seed)
 
 
 @final
