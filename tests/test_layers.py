@@ -8,15 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.fft import dctn, idctn
 
-from owdfa.layers import (
-    FrequencyEnhancement,
-    Neck,
-    Prototypes,
-    dct_2d,
-    dct_matrix,
-    inverse_dct_2d,
-    pool_cells,
-)
+from owdfa.frequency import FrequencyMask, dct_2d, dct_matrix, inverse_dct_2d
+from owdfa.layers import FrequencyEnhancement, Neck, Prototypes, pool_cells
 
 sides = st.integers(1, 33)
 
@@ -94,6 +87,47 @@ def test_attention_is_resized_to_the_map(size):
     enhanced = ffe(torch.randn(2, 3, 32, 32), torch.ones(2, 5, *size))
     assert enhanced.shape == (2, 5, *size)
     assert (enhanced[:, :1] == enhanced).all()  # all channels alike
+
+
+@pytest.mark.parametrize(
+    "places", [1, 50, 200, 10_000]
+)  # a row, some rows, an image, all at a time
+def test_mask_is_that_of_two_convolutions(monkeypatch, places):
+    monkeypatch.setattr("owdfa.frequency._PLACES", places)
+    mask = FrequencyMask().double()
+    spectrum, weights = torch.randn(2, 3, 3, 11, 9, dtype=torch.float64), list(mask.parameters())
+    found = mask(spectrum[0])
+    expected = torch.nn.Sequential(*mask)(spectrum[0])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    pull = spectrum[1, :, :1]
+    gradients = torch.autograd.grad(found, weights, pull)
+    for gradient, by_library in zip(
+        gradients, torch.autograd.grad(expected, weights, pull), strict=True
+    ):
+        torch.testing.assert_close(gradient, by_library, rtol=0, atol=1e-10)
+
+
+def test_mask_without_training_and_of_a_spectrum_that_learns():
+    mask = FrequencyMask()
+    spectrum = torch.randn(2, 3, 11, 9)
+    with torch.no_grad():
+        torch.testing.assert_close(mask(spectrum), torch.nn.Sequential(*mask)(spectrum))
+    learning = spectrum.clone().requires_grad_()
+    torch.testing.assert_close(mask(learning), mask(spectrum))
+    mask(learning).sum().backward()
+    assert learning.grad.any()
+
+
+def test_a_mask_far_below_zero_is_no_denormal_number():
+    ffe, images = FrequencyEnhancement(), torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        ffe.mask[2].bias.fill_(-95.0)  # whose sigmoid float32 holds with few digits, and slowly
+        ffe.mask[2].weight.zero_()
+    attention = ffe.attention(images)
+    torch.testing.assert_close(attention, torch.full_like(attention, 0.5))
+    attention.sum().backward()
+    smallest = torch.finfo(torch.float32).tiny
+    assert all(((p.grad == 0) | (p.grad.abs() >= smallest)).all() for p in ffe.parameters())
 
 
 def test_frequencies_keep_their_precision_under_autocast():
