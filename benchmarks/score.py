@@ -1,101 +1,162 @@
-"""Time of scoring a million predictions of a thousand classes, files read included.
+"""Scores of a million predictions of a thousand classes.
 
-    python benchmarks/score.py [--images 1000000] [--classes 1000]
+    python -m benchmarks.score [--images 10000 100000 1000000] [--classes 1000] [--rounds 3]
 
-Elapsed time, and in brackets processor time, which other work on the machine disturbs less.
-Set beside it: the accuracy matching, NMI and ARI tables filled by a plain Python loop over
-samples, as the releases do, on a share of the images; its time is extrapolated in proportion.
+From arrays: truth, predicted index and confidence in memory, to both conventions, calibration,
+numbers by class and the confusion table. The plain way computes less: one convention, no
+calibration, no confusion. From files: predictions (with an embedding each) and split on disk, to
+``scores.json``. 80 % of the predictions are right; in the rows with classes merged, three novel
+classes share an index, so that a Hungarian match is needed.
 """
 
 import argparse
 import tempfile
-import time
-from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.baseline import metrics as plain
+from benchmarks.harness import RESULTS, Comparison, Report, pairs
+from benchmarks.machine import copy_bandwidth
 from owdfa.records.predictions import SCHEMA as PREDICTIONS
 from owdfa.records.predictions import PredictionBasis, Predictions
 from owdfa.records.split import SCHEMA as ROLES
 from owdfa.records.split import Basis, Split
-from owdfa.stages.score import score
+from owdfa.stages.score import Joined, score, scores_of
 
 EMBEDDING = 64
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--images", type=int, default=1_000_000)
-    options.add_argument("--classes", type=int, default=1000)
-    options.add_argument("--share", type=float, default=0.05, help="for the loop")
-    chosen = options.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        true, predicted = write_files(Path(folder), chosen.images, chosen.classes)
-        files = Path(folder, "predictions.parquet"), Path(folder, "split")
-        took = min(timed(lambda: score(*files)) for _ in range(5))
-        written = timed(lambda: score(*files, Path(folder, "scores.json")))
-    part = int(chosen.images * chosen.share)
-    loop, _ = timed(lambda: count_by_loop(true[:part], predicted[:part], chosen.classes))
-    print("| images | classes | score, s (best of 5) | with -o, s | loop over samples, s |")
-    print("|---|---|---|---|---|")
-    print(
-        f"| {chosen.images} | {chosen.classes} | {took[0]:.2f} ({took[1]:.2f}) | "
-        f"{written[0]:.2f} ({written[1]:.2f}) | "
-        f"{loop:.2f} on {part} images, so about {loop / chosen.share:.1f} |"
+class Drawn(NamedTuple):
+    """Predictions and their truth."""
+
+    true: np.ndarray  # (images,) int64
+    predicted: np.ndarray  # (images,) int64
+    confidence: np.ndarray  # (images,) float32
+    num_classes: int
+
+    @property
+    def num_known(self) -> int:
+        """The first half of the classes."""
+        return self.num_classes // 2
+
+
+def main(arguments: list[str] | None = None, results: Path = RESULTS) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--classes", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args(arguments)
+    report = Report("score", __doc__)
+    bandwidth = copy_bandwidth()
+    for num_images in options.images:
+        add_arrays(report, draw(num_images, options.classes), options.rounds, bandwidth)
+    largest = draw(max(options.images), options.classes)
+    add_arrays(report, merged(largest), options.rounds, bandwidth, ", novel classes merged")
+    add_files(report, largest, options.rounds)
+    report.note(
+        "The limit of the first rows is one reading of the arrays and one writing and reading of "
+        "the table at the speed of a copy. What is between: a table is filled by increments at "
+        "random places, which wait for one another; the logarithms of NMI; the confusion table "
+        "as a list of Python numbers; where classes are merged, the Hungarian algorithm."
     )
+    report.write(results)
 
 
-def write_files(folder: Path, num_images: int, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Write predictions, 80 % of them right, and their split; embeddings are there, as in life."""
+def add_arrays(
+    report: Report, drawn: Drawn, rounds: int, bandwidth: float, special: str = ""
+) -> None:
+    """Compare the two ways in memory."""
+    ours = partial(scores_of, *ready(drawn))
+    old, new = pairs(lambda: plain.scores(*drawn[:2], drawn.num_known), ours, rounds)
+    moved = sum(array.nbytes for array in drawn[:3]) + 2 * 8 * drawn.num_classes**2
+    what = f"scores of {len(drawn.true):,} predictions, {drawn.num_classes:,} classes{special}"
+    at = {} if special else {"images": len(drawn.true)}
+    large = len(drawn.true) >= 1_000_000 and not special
+    row = Comparison(what, "ms", milliseconds(old), milliseconds(new), at=at)
+    limit, why = 1e3 * moved / bandwidth, f"{moved / 1e6:.0f} MB at {bandwidth / 1e9:.1f} GB/s"
+    report.add(replace(row, goal=50 if large else None, limit=limit, limit_is=why))
+
+
+def add_files(report: Report, drawn: Drawn, rounds: int) -> None:
+    """Compare the two ways from files to a file."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_files(folder, drawn)
+        files = folder / "predictions.parquet", folder / "split"
+        old, new = pairs(
+            lambda: plain.score_files(*files, folder / "plain.json"),
+            lambda: score(*files, folder / "scores.json"),
+            rounds,
+        )
+    what = f"the same from files to scores.json, {len(drawn.true):,} predictions"
+    report.add(Comparison(what, "ms, files", milliseconds(old), milliseconds(new)))
+
+
+def milliseconds(seconds: list[float]) -> list[float]:
+    return [1e3 * each for each in seconds]
+
+
+def draw(num_images: int, num_classes: int) -> Drawn:
+    """Draw predictions, 80 % of them right."""
     generator = np.random.default_rng(0)
-    names = [f"class-{i:04d}" for i in range(num_classes)]
     true = generator.integers(0, num_classes, num_images)
     right = generator.random(num_images) < 0.8
     predicted = np.where(right, true, generator.integers(0, num_classes, num_images))
+    return Drawn(true, predicted, generator.random(num_images, dtype=np.float32), num_classes)
+
+
+def merged(drawn: Drawn) -> Drawn:
+    """The same with three novel classes at a time under one index."""
+    known, index = drawn.num_known, drawn.predicted
+    return drawn._replace(predicted=np.where(index < known, index, known + (index - known) // 3))
+
+
+def ready(drawn: Drawn) -> tuple[Joined, PredictionBasis, Split, str]:
+    """What ``scores_of`` takes."""
+    names = tuple(f"class-{i:04d}" for i in range(drawn.num_classes))
+    known = drawn.num_known
+    made = Split(ROLES.empty_table(), names[:known], names[known:], BASIS)
+    note = PredictionBasis("run", "split:test", "cal", list(names), known, "", "last", "", 0, "")
+    return Joined(*drawn[:3], without_truth=0, not_predicted=0), note, made, ""
+
+
+BASIS = Basis("images.parquet", "", None, "group", 0, 0.75, 0.2, 0.0)
+
+
+def write_files(folder: Path, drawn: Drawn) -> None:
+    """Write predictions and their split; embeddings are there, as in life."""
+    num_images, num_classes = len(drawn.true), drawn.num_classes
+    _, note, empty, _ = ready(drawn)
+    names = pa.array(note.classes)
     ids = pa.array([f"folder-{i // 1000:05d}/image-{i:08d}.jpg" for i in range(num_images)])
-    classes = pa.array(names).take(pa.array(true))
+    classes = names.take(pa.array(drawn.true))
     table = pa.table([ids, pa.repeat("test", num_images), classes, ids], schema=ROLES)
-    known = num_classes // 2
-    basis = Basis("images.parquet", "", None, "group", 0, 0.75, 0.2, 0.0)
-    made = Split(table, tuple(names[:known]), tuple(names[known:]), basis)
+    made = replace(empty, table=table)
     made.write(folder / "split")
-    columns = {
+    generator = np.random.default_rng(1)
+    columns: dict[str, Any] = {
         "id": ids,
-        "prediction": pa.array(names).take(pa.array(predicted)),
-        "index": pa.array(predicted, pa.int32()),
-        "confidence": pa.array(generator.random(num_images), pa.float32()),
-        "novel": pa.array(predicted >= known),
+        "prediction": names.take(pa.array(drawn.predicted)),
+        "index": pa.array(drawn.predicted, pa.int32()),
+        "confidence": drawn.confidence,
+        "novel": drawn.predicted >= drawn.num_known,
         "top_index": lists(generator.integers(0, num_classes, (num_images, 5)).astype(np.int32)),
         "top_probability": lists(generator.random((num_images, 5), dtype=np.float32)),
         "embedding": lists(generator.random((num_images, EMBEDDING), dtype=np.float32)),
     }
-    note = PredictionBasis(
-        "run", "split:test", "cal", names, known, made.digest(), "last", "", 0, ""
-    )
+    note = note._replace(split_digest=made.digest())
     Predictions(pa.table(columns, schema=PREDICTIONS), note).write(folder / "predictions.parquet")
-    return true, predicted
 
 
 def lists(rows: np.ndarray) -> pa.Array:
+    """A matrix as one list a row."""
     offsets = pa.array(np.arange(len(rows) + 1, dtype=np.int32) * rows.shape[1])
     return pa.ListArray.from_arrays(offsets, pa.array(rows.ravel()))
-
-
-def count_by_loop(true: np.ndarray, predicted: np.ndarray, num_classes: int) -> None:
-    """The three tables (everything, known, novel), an image at a time."""
-    tables = np.zeros((3, num_classes, num_classes), dtype=np.int64)
-    for i in range(len(true)):
-        tables[0, predicted[i], true[i]] += 1
-        tables[1 if true[i] < num_classes // 2 else 2, predicted[i], true[i]] += 1
-
-
-def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Elapsed and processor seconds."""
-    started = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - started[0], time.process_time() - started[1]
 
 
 if __name__ == "__main__":

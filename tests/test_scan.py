@@ -96,6 +96,18 @@ def test_rows_beyond_one_chunk(
     assert calls == [(done, 6) for done in range(1, 7)]
 
 
+def test_processes_find_what_threads_find(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "b" / "bad.png").touch()
+    scan(str(photos), tmp_path / "1.parquet", options=LENIENT)
+    monkeypatch.setattr(stage, "_MANY", 2)
+    monkeypatch.setattr(stage, "_BLOCK", 2)
+    options = ScanOptions(jobs=2, max_bad=LENIENT.max_bad)
+    scan(str(photos), tmp_path / "2.parquet", options=options)
+    assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "2.parquet").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("options", "group"),
     [
@@ -289,7 +301,8 @@ def test_a_file_listed_twice_below_a_link_to_its_folder(photos: Path, tmp_path: 
 def test_places_with_equal_hashes_are_told_apart(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("owdfa.stages.scan.hash", lambda _: 7, raising=False)
+    for module in ("owdfa.stages.scan", "owdfa.images.examine"):
+        monkeypatch.setattr(f"{module}.hash", lambda _: 7, raising=False)
     assert scan(str(photos), tmp_path / "images.parquet").table.num_rows == 6
     (photos / "b" / "again.png").symlink_to(photos / "a/v1/1.png")
     with pytest.raises(UserError, match=r"a/v1/1\.png and .*b/again\.png: are the same file"):

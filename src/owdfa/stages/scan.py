@@ -7,9 +7,7 @@ import os
 import re
 from array import array
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -23,12 +21,14 @@ from owdfa.config import Settings
 from owdfa.datasets.base import Listing
 from owdfa.errors import UserError
 from owdfa.images.bad import check_bad
-from owdfa.images.decode import BadImageError, header_of, read
+from owdfa.images.examine import Examined, examine
+from owdfa.images.workers import num_processes, ordered_map, threaded_map
 from owdfa.records.manifest import SCHEMA, Manifest, manifest_writer
 from owdfa.records.rows import first_twice, in_order, repeated
 
 _CHUNK = 8192  # rows that are held as Python objects at once
-_BLOCK = 64  # files that a thread takes at once
+_BLOCK = 128  # files that a worker takes at once
+_MANY = 20_000  # files; of fewer, starting processes takes longer than threads wait for each other
 _LISTED = pa.schema([SCHEMA.field(i) for i in range(6)] + [SCHEMA.field("error")])
 
 
@@ -46,7 +46,7 @@ class ScanOptions(Settings):
     max_bad: float = Field(default=0.01, ge=0)
     """Bad files to tolerate: a share of all when below 1, else a count."""
     jobs: int = Field(default=0, ge=0)
-    """Threads; 0 is one a core."""
+    """Processes, or threads for a few files; 0 is one a core."""
 
 
 class Source(NamedTuple):
@@ -110,7 +110,7 @@ def scan(
     if not listed.num_rows:
         raise UserError(f"{address}: no images there; name a place that holds some")
     with manifest_writer(output, str(address)) as write:
-        jobs = options.jobs or os.cpu_count() or 1
+        jobs = num_processes(options.jobs)
         bad, places = _examine_all(listed, jobs, on_progress or _look_away, write)
         _check_same_file(listed, places)
         check_bad(bad, listed.num_rows, output, options.max_bad, noun="files")
@@ -195,18 +195,6 @@ def _listed_row(listing: Listing, group: str) -> tuple[str | None, ...]:
     return (*row, None)
 
 
-class _Examined(NamedTuple):
-    """What one file holds; zero and None where that cannot be told."""
-
-    width: int | None
-    height: int | None
-    format: str | None
-    bytes: int | None
-    sha256: str | None
-    error: str | None
-    place: int = 0  # a hash of device and inode
-
-
 def _examine_all(
     listed: pa.Table,
     jobs: int,
@@ -220,24 +208,25 @@ def _examine_all(
     """
     bad: list[tuple[str, str]] = []
     places = np.zeros(listed.num_rows, dtype=np.int64)
+    batches = listed.to_batches(max_chunksize=_BLOCK)
+    work = map(_files, batches)
+    several = ordered_map if listed.num_rows >= _MANY else threaded_map
     done = 0
-    with ThreadPoolExecutor(jobs) as pool:
-        for batch in listed.to_batches(max_chunksize=_CHUNK):
-            files = list(zip(batch["path"].to_pylist(), batch["error"].to_pylist(), strict=True))
-            blocks = [files[start : start + _BLOCK] for start in range(0, len(files), _BLOCK)]
-            rows: list[_Examined] = []
-            for block in pool.map(_examine_block, blocks):
-                places[done : done + len(block)] = [row.place for row in block]
-                rows += block
-                done += len(block)
-                watch(done, listed.num_rows)
-            errors = [row.error for row in rows]
-            bad += [(file[0], e) for file, e in zip(files, errors, strict=True) if e is not None]
-            write(_joined(batch, rows))
+    for batch, rows in zip(batches, several(examine, work, jobs), strict=True):
+        write(_joined(batch, rows))
+        bad += [(str(batch["path"][i]), row.error) for i, row in enumerate(rows) if row.error]
+        places[done : done + len(rows)] = [row.place for row in rows]
+        done += len(rows)
+        watch(done, listed.num_rows)
     return bad, places
 
 
-def _joined(batch: pa.RecordBatch, rows: list[_Examined]) -> pa.RecordBatch:
+def _files(batch: pa.RecordBatch) -> list[tuple[str, str | None]]:
+    """Path of each file, and what its listing says against it."""
+    return list(zip(batch["path"].to_pylist(), batch["error"].to_pylist(), strict=True))
+
+
+def _joined(batch: pa.RecordBatch, rows: list[Examined]) -> pa.RecordBatch:
     """Rows of the manifest: what was listed and what was found; ``prepare`` fills the rest."""
     columns = {name: batch[name] for name in _LISTED.names}
     for name in ("width", "height", "format", "bytes", "sha256", "error"):
@@ -245,26 +234,6 @@ def _joined(batch: pa.RecordBatch, rows: list[_Examined]) -> pa.RecordBatch:
     empty = {name: pa.nulls(len(rows), SCHEMA.field(name).type) for name in ("phash", "face")}
     columns |= empty
     return pa.record_batch([columns[name] for name in SCHEMA.names], schema=SCHEMA)
-
-
-def _examine_block(files: list[tuple[str, str | None]]) -> list[_Examined]:
-    return [_examine(Path(path), error) for path, error in files]
-
-
-def _examine(path: Path, error: str | None) -> _Examined:
-    """Read one file, unless its listing has an ``error`` already."""
-    if error is not None:
-        return _Examined(None, None, None, None, None, error)
-    size, digest, place = None, None, 0
-    try:
-        data = read(path)
-        size, digest = len(data), sha256(data).hexdigest()
-        found = path.stat()
-        place = hash((found.st_dev, found.st_ino))
-        width, height, kind = header_of(data, path)
-    except BadImageError as bad:
-        return _Examined(None, None, None, size, digest, bad.reason, place)
-    return _Examined(width, height, kind, size, digest, None, place)
 
 
 def _check_same_file(listed: pa.Table, places: np.ndarray) -> None:

@@ -31,7 +31,7 @@ _COLUMNS = ("id", "index", "confidence")
 _TRUTH = ("id", "role", "class")
 
 
-class _Joined(NamedTuple):
+class Joined(NamedTuple):
     """Predictions beside the truth; the known classes come first in both."""
 
     true: np.ndarray  # (images,) int64, place among the split's known and novel classes
@@ -71,7 +71,7 @@ def score(predictions: Path, split: Path, output: Path | None = None) -> Scores:
     digest = truth.digest()
     _check_split(predictions, made.basis, split, truth, digest)
     joined = _join(predictions, made, truth)
-    scores = _scores(joined, made.basis, truth, digest)
+    scores = scores_of(joined, made.basis, truth, digest)
     if output is not None:
         scores.write(output)
     return scores
@@ -93,7 +93,7 @@ def _check_split(
         )
 
 
-def _join(predictions: Path, made: Predictions, truth: Split) -> _Joined:
+def _join(predictions: Path, made: Predictions, truth: Split) -> Joined:
     """Find the truth of each prediction."""
     _check_values(predictions, made)
     kind, _, role = made.basis.images.partition(":")
@@ -113,7 +113,7 @@ def _join(predictions: Path, made: Predictions, truth: Split) -> _Joined:
             f"{predictions}: none of its {len(place)} images is a {role} image of the split that "
             "has a class; predict split:test"
         )
-    return _Joined(
+    return Joined(
         true[kept],
         _integers(made.table["index"])[kept],
         np.asarray(made.table["confidence"])[kept],
@@ -132,7 +132,8 @@ def _check_values(predictions: Path, made: Predictions) -> None:
         raise UserError(f"{predictions}: a confidence is not between 0 and 1; predict again")
 
 
-def _scores(joined: _Joined, basis: PredictionBasis, truth: Split, digest: str) -> Scores:
+def scores_of(joined: Joined, basis: PredictionBasis, truth: Split, digest: str) -> Scores:
+    """Count under both conventions; ``digest`` is the split's."""
     num_known = len(truth.known)
     names = truth.known + truth.novel
     table = contingency(joined.true, joined.predicted, (len(names), len(basis.classes)))
@@ -227,10 +228,11 @@ def _per_class(
 
 def _confusion(table: np.ndarray, names: tuple[str, ...], predicted: list[str]) -> Confusion:
     rows, columns = np.flatnonzero(table.any(axis=1)), np.flatnonzero(table.any(axis=0))
+    part = table if table.shape == (len(rows), len(columns)) else table[np.ix_(rows, columns)]
     return Confusion(
         rows=[names[i] for i in rows],
         columns=[predicted[i] for i in columns],
-        counts=table[np.ix_(rows, columns)].tolist(),
+        counts=part.tolist(),
     )
 
 
