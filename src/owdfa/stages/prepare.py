@@ -26,6 +26,7 @@ from owdfa.images.journal import Journal
 from owdfa.images.store import IDS, Store, StoreBasis, check_basis, write_notes
 from owdfa.images.workers import num_processes, ordered_map
 from owdfa.records.manifest import FACE, SCHEMA, Manifest
+from owdfa.records.rows import in_order, places
 
 Watch = Callable[[int, int], None]
 
@@ -100,7 +101,7 @@ def _make(
     watch: Watch | None,
 ) -> Store:
     """Crop all images in a hidden folder, as far as that is not done, and rename it."""
-    rows = images.usable().table.sort_by("id")
+    rows = in_order(images.usable().table)
     if not rows.num_rows:
         raise UserError(f"{output}: the manifest has no usable image; scan a place that has some")
     folder = output.with_name(f".{output.name}.part")
@@ -147,10 +148,8 @@ def _claimed(folder: Path, basis: StoreBasis) -> Iterator[None]:
 def _crop_missing(
     journal: Journal, rows: pa.Table, basis: StoreBasis, jobs: int, watch: Watch | None
 ) -> None:
-    paths, digests = rows["path"].to_pylist(), rows["sha256"].to_pylist()
-    files = [File(path, sha256) for path, sha256 in zip(paths, digests, strict=True)]
     chunks = journal.missing()
-    work = ([files[row] for row in journal.rows(chunk)] for chunk in chunks)
+    work = (_files(rows, journal.rows(chunk)) for chunk in chunks)
     crop = partial(crop_chunk, faces=basis.faces, size=basis.size)
     done = journal.num_done
     jobs = max(1, min(num_processes(jobs), len(chunks)))
@@ -158,15 +157,24 @@ def _crop_missing(
         journal.add(chunk, cropped)
         done += len(cropped.error)
         if watch is not None:
-            watch(done, len(files))
+            watch(done, rows.num_rows)
+
+
+def _files(rows: pa.Table, chunk: range) -> list[File]:
+    part = rows.slice(chunk.start, len(chunk))
+    paths, digests = part["path"].to_pylist(), part["sha256"].to_pylist()
+    return [File(path, sha256) for path, sha256 in zip(paths, digests, strict=True)]
 
 
 def _failures(
     output: Path, rows: pa.Table, errors: list[str | None], max_bad: float
 ) -> dict[str, str]:
     """Why images are bad, by id; listed beside ``output``, and too many of them refused."""
-    named = zip(rows["id"].to_pylist(), rows["path"].to_pylist(), errors, strict=True)
-    bad = [(name, path, error) for name, path, error in named if error is not None]
+    bad = [
+        (str(rows["id"][row]), str(rows["path"][row]), error)
+        for row, error in enumerate(errors)
+        if error is not None
+    ]
     check_bad([row[1:] for row in bad], len(errors), output, max_bad, noun="images")
     return {name: error for name, _, error in bad}
 
@@ -185,16 +193,19 @@ def _table(rows: pa.Table, journal: Journal) -> pa.Table:
 
 def _with_errors(table: pa.Table, failures: dict[str, str]) -> pa.Table:
     """Note in the manifest why images are bad."""
-    pairs = zip(table["id"].to_pylist(), table["error"].to_pylist(), strict=True)
-    errors = pa.array([failures.get(name, error) for name, error in pairs], pa.string())
+    if not failures:
+        return table
+    found = pc.index_in(table["id"], pa.array(failures.keys(), pa.string()))
+    errors = pc.coalesce(pa.array(failures.values(), pa.string()).take(found), table["error"])
     return table.set_column(SCHEMA.get_field_index("error"), SCHEMA.field("error"), errors)
 
 
 def _filled(images: Manifest, store: Store) -> Manifest:
     """The manifest with what the store knows of each image."""
     table = _with_errors(images.table, store.failures)
-    found = pc.index_in(table["id"], store.table["id"].combine_chunks())
+    found = places(table["id"], store.table["id"])
+    kept = pa.array(found, mask=found < 0)
     for name in ("phash", "face"):
-        column = store.table[name].take(found)
+        column = store.table[name].take(kept)
         table = table.set_column(SCHEMA.get_field_index(name), SCHEMA.field(name), column)
     return replace(images, table=table, store=store.folder)
