@@ -1,0 +1,164 @@
+"""Delivery of training batches: from a prepared store, or from files at every read.
+
+    python -m benchmarks.delivery [--rounds 5] [--sides 512 768 1024] [--folder DIR] [--quick]
+
+The plain way opens each JPEG file, decodes it, searches it for a face, crops, and makes both views
+by torchvision, at every read of every epoch. Ours reads the crops that ``prepare`` made once, and
+makes the same two views. Both use torch's loader and the same number of cores. ``--folder`` takes
+your own photographs in place of drawn ones, at the size that they have.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from benchmarks.baseline.reading import MEAN, STD, batches
+from benchmarks.harness import RESULTS, Comparison, Report, pairs
+from benchmarks.machine import copy_bandwidth
+from benchmarks.photos import photographs
+from owdfa.images.decode import decode
+from owdfa.images.store import Store
+from owdfa.images.views import ViewSettings
+from owdfa.loader import LoaderSettings, TrainingLoader
+from owdfa.records.split import TrainingRows
+from owdfa.stages.prepare import prepare
+from owdfa.stages.scan import scan
+
+
+class Case(NamedTuple):
+    """A row of the table."""
+
+    side: int  # of the files, in pixels
+    store: int  # side of the crops
+    size: int  # side of the views
+    cores: int
+
+
+def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> None:
+    options = parsed(arguments)
+    cores = len(os.sched_getaffinity(0))
+    report = Report("delivery", __doc__)
+    with tempfile.TemporaryDirectory() as name:
+        rows = cases(options.sides, options.sizes, cores)
+        for case in rows:
+            report.add(compared(case, options, Path(name)))
+        paths = photographs(Path(name, f"files-{rows[0].side}"), rows[0].side, options.files)
+        store = prepared(paths, Path(name), rows[0].store)
+        report.table(*reads(store, paths, 100 if options.quick else 2000))
+    report.note(
+        "A file is read once in an epoch, by either way; what ours spends before the first epoch is"
+        " measured by first_pass."
+    )
+    report.note(
+        "The limit counts the bytes of the crop read and of both views written once. Resizing,"
+        " which moves each pixel through the processor's registers, the kernel's clearing of fresh"
+        " memory, and the three passes over each view (levels to float, times, plus: each rounded"
+        " as a network saw it so far) are what lies between."
+    )
+    report.write(results)
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--sides", type=int, nargs="+", default=[512, 768, 1024])
+    parser.add_argument("--files", type=int, default=32, help="that the plain way reads a round")
+    parser.add_argument("--images", type=int, default=512, help="that ours delivers a round")
+    parser.add_argument("--folder", type=Path, help="own photographs")
+    parser.add_argument("--quick", action="store_true", help="toy sizes, to see that it runs")
+    options = parser.parse_args(arguments)
+    options.sizes = (64, 256)
+    if options.quick:
+        options.rounds, options.sides, options.files, options.images = 1, [96], 4, 8
+        options.sizes = (16, 32)
+    return options
+
+
+def cases(sides: Sequence[int], sizes: tuple[int, int], cores: int) -> list[Case]:
+    """What is measured: the paper's sizes for every file size, then others for the smallest."""
+    small, paper = sizes
+    kept = round(paper * 292 / 256)
+    others = [Case(sides[0], kept, paper, 1)] if cores > 1 else []
+    others += [Case(sides[0], paper, paper, cores), Case(sides[0], small, small, cores)]
+    return [Case(side, kept, paper, cores) for side in sides] + others
+
+
+def compared(case: Case, options: argparse.Namespace, folder: Path) -> Comparison:
+    """Measure a row."""
+    paths = photographs(folder / f"files-{case.side}", case.side, options.files, options.folder)
+    store = prepared(paths, folder, case.store)
+    torch.set_num_threads(case.cores)
+    workers = case.cores if case.cores > 1 else 0
+    plain = batches(paths, case.size, batch_size=8, workers=workers)
+    settings = LoaderSettings(
+        batch_size=min(64, options.images),
+        images_per_epoch=options.images,
+        sampling="shuffled",
+        views=ViewSettings(size=case.size),
+    )
+    rows = TrainingRows(store.ids, np.zeros(len(store.ids), np.int64))
+    loader = TrainingLoader(store, rows, settings, mean=MEAN, std=STD, seed=0)
+    epochs = iter(range(options.rounds + 1))
+    times = pairs(
+        lambda: sum(len(weak) for weak, _ in plain),
+        lambda: sum(len(batch.labels) for batch in loader.epoch(next(epochs))),
+        options.rounds,
+    )
+    num_bytes = 3 * (case.store**2 + 2 * 4 * case.size**2)
+    paper = case.cores > 1 and case.store > case.size
+    source = "own photographs" if options.folder else f"{case.side} px files"
+    return Comparison(
+        what=f"two views of {case.size} px from {source}, ours through crops of {case.store} px,"
+        f" {case.cores} core{'s' * (case.cores > 1)}",
+        unit="ms an image",
+        baseline=[1e3 * seconds / options.files for seconds in times[0]],
+        ours=[1e3 * seconds / options.images for seconds in times[1]],
+        goal=30,
+        limit=1e3 * num_bytes / copy_bandwidth(),
+        limit_is="bytes of crop and views at the speed of a copy",
+        at={"side of the file, px": case.side} if paper and not options.folder else {},
+    )
+
+
+def prepared(paths: Sequence[Path], folder: Path, size: int) -> Store:
+    """The store of these files, of crops of ``size`` pixels."""
+    place = folder / f"{paths[0].parent.name}-{size}"
+    if place.exists():
+        return Store.open(place)
+    manifest = folder / f"{place.name}.parquet"
+    scan(f"folder:{paths[0].parent}", manifest)
+    return prepare(manifest, place, faces="dlib", size=size)
+
+
+def reads(
+    store: Store, paths: Sequence[Path], rounds: int
+) -> tuple[str, list[str], list[list[object]]]:
+    """A table: time to read a crop, and to decode the file that it came from."""
+    order = np.random.default_rng(0).permutation(rounds) % len(paths)
+    copies = microseconds(lambda i: store.pixels[i].copy(), order)
+    decodes = microseconds(lambda i: decode(paths[i]), order[: max(1, rounds // 20)])
+    head = ["what", "median, us", "99 %, us"]
+    first = [f"a crop of {store.size} px from the store", *copies]
+    return "One read, in random order", head, [first, ["decoding its JPEG file", *decodes]]
+
+
+def microseconds(function: Callable[[int], object], order: np.ndarray) -> tuple[float, float]:
+    """Median and 99th percentile of the time of a call."""
+    times = []
+    for i in order:
+        start = time.perf_counter()
+        function(int(i))
+        times.append(1e6 * (time.perf_counter() - start))
+    return statistics.median(times), float(np.quantile(times, 0.99))
+
+
+if __name__ == "__main__":
+    main()
