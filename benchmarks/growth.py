@@ -1,42 +1,35 @@
 """Scan, split and score of ten million images: time and peak memory.
 
-    python -m benchmarks.growth [--images 10000000] [--cap 24] [--folder DIR] [--keep]
+    python -m benchmarks.growth [--images 10000000] [--cap 24] [--folder DIR] [--keep] [--no-files]
 
 The files are names of 500 small PNGs (hard links: one file, many names), a class and a video in
 each path, 63 characters below the root. Each stage is a process of its own with a limit of ``cap``
 GiB. Every image is a group of its own, and half of the classes are known. The predictions to score
-are drawn: 80 % of the test images right. Ten million take an hour and some 8 GB of disk; nothing of
-this is part of ``make bench``.
+are drawn: 80 % of the test images right. Ten million take an hour on two busy cores and some 8 GB
+of disk; ``--no-files`` draws the manifest instead of scanning, a matter of minutes. Nothing of this
+is part of ``make bench``.
 """
 
 import argparse
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from PIL import Image
 
+from benchmarks.drawn import FRAMES, draw_manifest, draw_predictions, names_of
 from benchmarks.harness import RESULTS, Report
 from benchmarks.peak import cost
-from owdfa.files import table_writer
-from owdfa.records.predictions import SCHEMA, PredictionBasis
-from owdfa.records.split import Split
 from owdfa.stages.scan import scan
 from owdfa.stages.score import score
 from owdfa.stages.split import SplitOptions, split
 
 ORIGINALS = 500  # a file may have 65,000 names on ext4
-FRAMES = 100  # of a video
 CLASSES = 100
-EMBEDDING = 16
-BLOCK = 1 << 16
 
 
 def main(arguments: list[str] | None = None, results: Path = RESULTS) -> None:
@@ -54,11 +47,12 @@ def main(arguments: list[str] | None = None, results: Path = RESULTS) -> None:
         )
 
     try:
-        if not (folder / "images").exists():
-            start = time.perf_counter()
-            draw_files(folder, options.images)
-            print(f"files: {time.perf_counter() - start:.0f} s", flush=True)
-        measure("scan", scanned)
+        if options.no_files:
+            cost(draw_manifest, folder, options.images, CLASSES)
+        else:
+            if not (folder / "images").exists():
+                cost(draw_files, folder, options.images)
+            measure("scan", scanned)
         measure("split", splitted)
         cost(draw_predictions, folder)
         measure("score", scored)
@@ -80,6 +74,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=10_000_000)
     parser.add_argument("--cap", type=float, default=24, help="GiB of address space")
     parser.add_argument("--folder", type=Path, help="where to work; files there are used again")
+    parser.add_argument("--no-files", action="store_true", help="draw the manifest: no scan")
     parser.add_argument("--keep", action="store_true", help="leave the files where they are")
     return parser.parse_args(arguments)
 
@@ -93,13 +88,11 @@ def draw_files(folder: Path, num_images: int) -> None:
     for source in sources:
         coarse = Image.fromarray(generator.integers(0, 256, (8, 8, 3), dtype=np.uint8))
         coarse.resize((16, 16)).save(source)
-    for first in range(0, num_images, FRAMES):
-        video = first // FRAMES
-        name = f"text-to-image-model-{video % CLASSES:03d}/portraits-video-{video:06d}"
-        place = str(folder / "images" / name)
-        Path(place).mkdir(parents=True)
-        for image in range(first, min(first + FRAMES, num_images)):
-            os.link(sources[image % ORIGINALS], f"{place}/frame-{image - first:06d}.png")
+    for image, name in enumerate(names_of(num_images, CLASSES)):
+        path = f"{folder}/images/{name}"
+        if image % FRAMES == 0:
+            Path(path).parent.mkdir(parents=True)
+        os.link(sources[image % ORIGINALS], path)
 
 
 def scanned(folder: Path) -> int:
@@ -109,39 +102,6 @@ def scanned(folder: Path) -> int:
 def splitted(folder: Path) -> int:
     options = SplitOptions(known=("*-0[0-4]?",))
     return split(folder / "images.parquet", folder / "split", options=options).table.num_rows
-
-
-def draw_predictions(folder: Path) -> None:
-    """Predict the test images, 80 % of them right."""
-    made = Split.read(folder / "split", ("id", "role", "class"))
-    names = [*made.known, *made.novel]
-    known = len(made.known)
-    note = PredictionBasis(
-        "run", "split:test", "cal", names, known, made.digest(), "last", "", 0, ""
-    )
-    generator = np.random.default_rng(0)
-    with table_writer(folder / "predictions.parquet", SCHEMA, note._asdict()) as write:
-        for batch in made.with_role("test").to_batches(max_chunksize=BLOCK):
-            true = np.asarray(pc.index_in(batch["class"], pa.array(names)))
-            other = generator.integers(0, len(names), len(true))
-            index = np.where(generator.random(len(true)) < 0.8, true, other).astype(np.int32)
-            columns = {
-                "id": batch["id"],
-                "prediction": pa.array(names).take(pa.array(index)),
-                "index": index,
-                "confidence": generator.random(len(true), dtype=np.float32),
-                "novel": index >= known,
-                "top_index": lists(index[:, None]),
-                "top_probability": lists(generator.random((len(true), 1), dtype=np.float32)),
-                "embedding": lists(generator.random((len(true), EMBEDDING), dtype=np.float32)),
-            }
-            write(pa.record_batch(columns, schema=SCHEMA))
-
-
-def lists(rows: np.ndarray) -> pa.Array:
-    """A matrix as one list a row."""
-    offsets = pa.array(np.arange(len(rows) + 1, dtype=np.int32) * rows.shape[1])
-    return pa.ListArray.from_arrays(offsets, pa.array(rows.ravel()))
 
 
 def scored(folder: Path) -> int:
