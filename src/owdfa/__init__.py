@@ -11,7 +11,7 @@ two stages is a file.
 from importlib import import_module
 from typing import Any
 
-_STAGES = ("scan", "prepare", "split", "train", "predict", "score", "report")
+_STAGES = ("scan", "prepare", "split", "train", "predict", "export", "score", "report")
 __all__ = ["UserError", *_STAGES]  # noqa: PLE0604
 
 

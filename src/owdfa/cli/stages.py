@@ -38,7 +38,7 @@ def add_stages(app: typer.Typer) -> None:
     """Add the stages to ``app``."""
     app.command()(split)
     app.command(short_help="Train a method.")(train)
-    for command in (predict, score, report):
+    for command in (predict, export, score, report):
         app.command()(command)
 
 
@@ -163,9 +163,12 @@ def train(
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path, typer.Argument(help="A run folder, or what owdfa export made of one.")],
     images: Annotated[list[str], typer.Argument(help="A folder, files, or split:test.")],
     output: Output,
+    split: Annotated[
+        Path | None, typer.Option(help="The split for split:test, where it has moved.")
+    ] = None,
     max_bad: Annotated[
         float, typer.Option(help="Bad images to tolerate: a count, or a share below 1.")
     ] = 0.01,
@@ -174,13 +177,36 @@ def predict(
     from owdfa.cli.tables import print_bad, print_types
     from owdfa.stages.predict import predict as stage
 
-    what = images[0] if len(images) == 1 else [Path(image) for image in images]
     with counter("predict") as report:
-        made = stage(run, what, output, max_bad=max_bad, on_progress=report)
+        made = stage(run, _images(images), output, split=split, max_bad=max_bad, on_progress=report)
     novel = sum(made.table["novel"].to_pylist())
     typer.echo(f"{output}: {made.table.num_rows} images, {novel} given to novel types")
     print_types(made)
     print_bad(output)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    output: Output,
+    check: Annotated[
+        list[str] | None,
+        typer.Option(help="Images to compare on: a folder, files; else the split's own."),
+    ] = None,
+    split: Annotated[Path | None, typer.Option(help="The split, where it has moved.")] = None,
+) -> None:
+    """Write the network as one ONNX file that needs no torch, and says the same."""
+    from owdfa.stages.export import export as stage
+
+    note = stage(run, output, check=_images(check) if check else None, split=split)
+    parity = note.parity
+    typer.echo(
+        f"{output}: {len(note.classes)} classes, {note.num_known} of them known;"
+        f" {output.stat().st_size / 1e6:.1f} MB"
+    )
+    typer.echo(
+        f"largest difference on {parity.num_images} images of {parity.images}:"
+        f" {parity.probabilities:.1e} in a probability, {parity.embedding:.1e} in an embedding"
+    )
 
 
 def score(
@@ -236,6 +262,11 @@ def _settings(
 
 def _unheard(done: int, total: int, note: str) -> None:
     """Show nobody."""
+
+
+def _images(named: list[str]) -> str | list[Path]:
+    """One name may be a folder or a role of a split; several are files."""
+    return named[0] if len(named) == 1 else [Path(name) for name in named]
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

@@ -4,13 +4,24 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from owdfa.records.predictions import PredictionBasis
 
-Network = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Crops (B, S, S, 3) uint8 -> probabilities (B, C), embedding (B, D), float32; from any thread."""
+
+class Network(NamedTuple):
+    """A network that was started.
+
+    Attributes:
+        answer: Crops (B, S, S, 3) uint8 -> probabilities (B, C) and embedding (B, D), both
+            float32; may be called from several threads.
+        batch_size: Crops to give it at a time.
+    """
+
+    answer: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+    batch_size: int
 
 
 @dataclass(frozen=True)
@@ -24,8 +35,7 @@ class Predictor:
         store_size: Side S of the crops that the network is given.
         split: Folder of the split that it was trained on; None where that is not known.
         store: Folder of the crops of that split; None for the one that the split names.
-        batch_size: Most crops to give at a time.
-        network: Starts the network; it may be called until the block ends.
+        network: Starts the network, which answers until the block ends.
     """
 
     place: Path
@@ -34,5 +44,4 @@ class Predictor:
     store_size: int
     split: Path | None
     store: Path | None
-    batch_size: int
     network: Callable[[], AbstractContextManager[Network]]

@@ -11,6 +11,7 @@ from owdfa.files import table_writer
 from owdfa.images.bad import check_bad
 from owdfa.images.workers import num_processes, threaded_map
 from owdfa.records.predictions import SCHEMA, PredictionBasis, Predictions
+from owdfa.runs.bundle import open_bundle
 from owdfa.runs.inputs import Inputs, find_images
 from owdfa.runs.predictor import Network, Predictor
 
@@ -69,6 +70,8 @@ def predict(
 
 def _predictor(place: Path) -> Predictor:
     """What is at ``place``: torch is imported for a run folder alone."""
+    if place.is_file() or place.suffix == ".onnx":
+        return open_bundle(place)
     from owdfa.runs.run import Run
     from owdfa.training.inference import predictor_of
 
@@ -84,13 +87,14 @@ def _write(
     watch: Watch,
 ) -> None:
     """Predict batch by batch, and write the rows of each."""
-    total, step = len(inputs.ids), predictor.batch_size
-    ranges = (range(first, min(first + step, total)) for first in range(0, total, step))
+    total = len(inputs.ids)
     bad: dict[int, str] = {}
     with (
         table_writer(output, SCHEMA, basis._asdict()) as write,
         predictor.network() as network,
     ):
+        step = network.batch_size
+        ranges = (range(first, min(first + step, total)) for first in range(0, total, step))
         for answers in threaded_map(_answering(network, inputs), ranges, num_processes(0)):
             if len(answers.positions):
                 write(_rows(answers, inputs.ids, basis))
@@ -107,7 +111,7 @@ def _answering(network: Network, inputs: Inputs) -> Callable[[range], _Answers]:
         crops = inputs.read(positions)
         if not len(crops.positions):
             return _Answers(crops.positions, np.empty(0), np.empty(0), crops.errors)
-        return _Answers(crops.positions, *network(crops.pixels), crops.errors)
+        return _Answers(crops.positions, *network.answer(crops.pixels), crops.errors)
 
     return answer
 

@@ -58,28 +58,21 @@ def predictor_of(run: Run) -> Predictor:
     """What predicts by the checkpoint that ``run`` selected.
 
     Raises:
-        UserError: The checkpoint is damaged, or the run's device is not here.
+        UserError: There is no such checkpoint.
     """
-    facts = run.facts
-    fabric = start(run.settings.device, run.settings.precision)
-    method = run.method()
-    on_cpu = fabric.device.type == "cpu"
-    if on_cpu and run.settings.precision == "32-true":  # in less, it would be more than rounding
-        method.backbone.network = folded(method.backbone.network)
+    facts, note = run.facts, checkpoint.read_note(run.checkpoint)
     basis = PredictionBasis(
         run=str(run.folder),
         images="",
         method=facts.method,
-        classes=class_names(facts.known, method.num_live),
+        classes=class_names(facts.known, note.num_live),
         num_known=facts.num_known,
         split_digest=facts.split_digest,
         selection=facts.selection,
-        weights_digest=checkpoint.read_note(run.checkpoint).weights,
+        weights_digest=note.weights,
         seed=facts.seed,
         commit=facts.commit,
     )
-    batch_size = run.settings.data.batch_size
-    view = PlainView(facts.image_size, facts.mean, facts.std)
     return Predictor(
         place=run.folder,
         basis=basis,
@@ -87,19 +80,29 @@ def predictor_of(run: Run) -> Predictor:
         store_size=facts.store_size,
         split=None if facts.split is None else Path(facts.split),
         store=None if facts.store is None else Path(facts.store),
-        batch_size=min(batch_size, _FEW) if on_cpu else batch_size,
-        network=lambda: _network(method, view, fabric),
+        network=lambda: _network(run),
     )
 
 
 @contextmanager
-def _network(method: Method, view: PlainView, fabric: Fabric) -> Iterator[Network]:
-    """``method`` as a function of crops: a thread a call on a CPU, one call at a time on a GPU."""
-    method = fabric.to_device(method).eval()
-    turn = nullcontext() if fabric.device.type == "cpu" else Lock()
+def _network(run: Run) -> Iterator[Network]:
+    """The run's network: a thread a call on a CPU, one call at a time on a GPU.
+
+    Raises:
+        UserError: The checkpoint is damaged, or the run's device is not here.
+    """
+    facts, settings = run.facts, run.settings
+    fabric = start(settings.device, settings.precision)
+    on_cpu = fabric.device.type == "cpu"
+    method = run.method()
+    if on_cpu and settings.precision == "32-true":  # in less, it would be more than rounding
+        method.backbone.network = folded(method.backbone.network)
+    method = fabric.to_device(method)
+    view = PlainView(facts.image_size, facts.mean, facts.std)
+    turn = nullcontext() if on_cpu else Lock()
 
     @torch.inference_mode()
-    def network(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def answer_one(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         torch.set_num_threads(1)  # of this thread, whatever others have
         images = view(crops)
         with turn:
@@ -109,9 +112,10 @@ def _network(method: Method, view: PlainView, fabric: Fabric) -> Iterator[Networ
     # Several calls with a thread each beat one call with several: none waits for another.
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    batch_size = settings.data.batch_size
     try:
         with deterministic():
-            yield network
+            yield Network(answer_one, min(batch_size, _FEW) if on_cpu else batch_size)
     finally:
         torch.set_num_threads(num_threads)
 
