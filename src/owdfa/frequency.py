@@ -151,7 +151,8 @@ class _Parts:
     def __init__(self, maps: Float[Tensor, "batch channels h w"]) -> None:
         batch, _, h, w = maps.shape
         num_images, num_rows = (max(1, _PLACES // count) for count in (h * w, w))
-        num_images, num_rows = min(batch, num_images), min(h, num_rows)
+        # A process's share of a small batch may be empty.
+        num_images, num_rows = min(max(1, batch), num_images), min(h, num_rows)
         self.slices = [
             (slice(image, image + num_images), slice(row, min(row + num_rows, h) + 2))
             for image in range(0, batch, num_images)
