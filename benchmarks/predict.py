@@ -1,0 +1,206 @@
+"""Prediction on a folder of JPEG files: ours and its exported form against a plain loop.
+
+    python -m benchmarks.predict [--rounds 3] [--side 768] [--files 160] [--quick]
+
+Every way loads its network, decodes, crops, scores and keeps what it says of each image; ours also
+writes the file of predictions. The networks are CAL with random weights: the numbers that they
+say do not matter, how long it takes does. The export is timed against our own path in PyTorch.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.baseline import predicting as plain
+from benchmarks.baseline.reading import frontal_faces
+from benchmarks.harness import RESULTS, Comparison, Report, pairs, seconds
+from benchmarks.machine import conv_rate
+from benchmarks.photos import photographs
+from owdfa.images.faces import crop_pixels
+from owdfa.images.views import PlainView
+from owdfa.images.workers import threaded_map
+from owdfa.runs.assembly import empty_method
+from owdfa.runs.bundle import open_bundle
+from owdfa.runs.run import Run, create_imported
+from owdfa.runs.settings import load_settings
+from owdfa.stages.export import export
+from owdfa.stages.predict import predict
+from owdfa.training.inference import predictor_of
+
+_NUM_KNOWN = 20
+
+
+class Case(NamedTuple):
+    """A network on some files."""
+
+    backbone: str
+    size: int  # of what it is shown, and of the crops
+    faces: str
+    share: float  # of the files: slow ways get fewer
+    exported: bool
+
+
+CASES = (
+    Case("tiny/trace8w16", 64, "none", 1.0, exported=True),
+    Case("tiny/trace8w16", 64, "dlib", 0.2, exported=False),
+    Case("torchvision/resnet50", 256, "none", 0.2, exported=True),
+)
+TOYS = (Case("tiny/trace8w16", 64, "none", 1.0, exported=True),)
+
+
+def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> None:
+    options = parsed(arguments)
+    report = Report("predict", __doc__)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for number, case in enumerate(TOYS if options.quick else CASES):
+            measure(report, case, folder / str(number), options)
+    report.note(
+        "The plain loop decodes on one core and computes on all; ours does both on every core. A"
+        " limit is the time of decoding, face and resize divided by the cores, and the network's"
+        " FLOP at the rate of its best convolution."
+    )
+    report.write(results)
+
+
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--side", type=int, default=768)
+    parser.add_argument("--files", type=int, default=160)
+    parser.add_argument("--quick", action="store_true", help="toy sizes, to see that it runs")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.rounds, options.side, options.files = 1, 96, 8
+    return options
+
+
+def measure(report: Report, case: Case, folder: Path, options: argparse.Namespace) -> None:
+    """Add the rows of a case."""
+    count = max(8, int(case.share * options.files))
+    paths = photographs(folder / "files", options.side, count)
+    run = random_run(folder / "run", case)
+    name = f"{case.backbone}, {case.size} px"
+    what = f"predict {count} files of {options.side} px, {name}, faces {case.faces}"
+    ways = [
+        partial(plainly, paths, run, case),
+        partial(predict, run.folder, paths, folder / "ours.parquet"),
+        partial(predict, folder / "model.onnx", paths, folder / "exported.parquet"),
+    ]
+    limit, limit_is = least(paths, run, case)
+
+    def row(what: str, times: tuple[list[float], list[float]], goal: float | None) -> None:
+        baseline, ours = ([1e3 * each / count for each in one] for one in times)
+        report.add(Comparison(what, "ms an image", baseline, ours, goal, limit, limit_is))
+
+    row(what, pairs(ways[0], ways[1], options.rounds), 2)
+    if case.exported:
+        export(run.folder, folder / "model.onnx", check=paths[:8])
+        row(f"exported against our PyTorch: {what}", pairs(ways[1], ways[2], options.rounds), 1.3)
+        network_alone(report, run, folder / "model.onnx", options.rounds)
+        start_to_end(report, run, folder, options.rounds, name)
+
+
+def random_run(folder: Path, case: Case) -> Run:
+    """A run of CAL whose weights are random."""
+    settings = load_settings(
+        None,
+        None,
+        [
+            "method.name=cal",
+            f"backbone.name={case.backbone}",
+            f"data.views.size={case.size}",
+            "device=cpu",
+        ],
+    )
+    torch.manual_seed(0)
+    known = tuple(f"type-{i}" for i in range(_NUM_KNOWN))
+    weights = empty_method(settings, _NUM_KNOWN).state_dict()
+    return create_imported(folder, settings, known, weights, faces=case.faces, store_size=case.size)
+
+
+def plainly(paths: Sequence[Path], run: Run, case: Case) -> list[plain.Row]:
+    """The plain loop, its loading of the network included."""
+    detector = None if case.faces == "none" else frontal_faces()
+    method = plain.plain_cal(run.method())
+    return plain.predict(paths, method, size=case.size, detector=detector)
+
+
+def least(paths: Sequence[Path], run: Run, case: Case) -> tuple[float, str]:
+    """Milliseconds an image that this machine needs at least, and what they are."""
+    some = paths[:8]
+    crop_pixels(some[0], case.faces, case.size)
+    reading = [
+        min(seconds(lambda path=path: crop_pixels(path, case.faces, case.size)) for _ in range(3))
+        for path in some
+    ]
+    method = run.method()
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        method(torch.zeros(1, 3, case.size, case.size))
+    flop, rate = counter.get_total_flops(), conv_rate()
+    cores = len(os.sched_getaffinity(0))
+    found = 1e3 * (float(np.mean(reading)) / cores + flop / rate)
+    faces = "" if case.faces == "none" else ", face"
+    return found, (
+        f"decode{faces} and resize on {cores} cores, {flop / 1e9:.2f} GFLOP at"
+        f" {rate / 1e9:.0f} GFLOP/s"
+    )
+
+
+def network_alone(report: Report, run: Run, model: Path, rounds: int) -> None:
+    """Crops that are in memory: the plain network, ours, the exported one, in turn."""
+    facts = run.facts
+    side = facts.store_size
+    crops = np.random.default_rng(0).integers(0, 256, (16, side, side, 3), dtype=np.uint8)
+    images = PlainView(facts.image_size, facts.mean, facts.std)(crops)
+    method = plain.plain_cal(run.method())
+    cores = len(os.sched_getaffinity(0))
+
+    def plainly() -> None:
+        torch.set_num_threads(cores)  # ours has changed that
+        with torch.no_grad():
+            method(images)
+
+    what = f"network alone, {facts.backbone}, {facts.image_size} px"
+    halves = [crops[first : first + 8] for first in range(0, len(crops), 8)]
+    with predictor_of(run).network() as ours:
+        times = pairs(
+            plainly, lambda: list(threaded_map(ours.answer, halves, cores)), max(3, rounds)
+        )
+        with open_bundle(model).network() as exported:
+            again = pairs(
+                lambda: list(threaded_map(ours.answer, halves, cores)),
+                lambda: list(threaded_map(exported.answer, halves, cores)),
+                max(3, rounds),
+            )
+    for title, pair in ((what, times), (f"exported against our PyTorch: {what}", again)):
+        baseline, own = ([1e3 * each / len(crops) for each in one] for one in pair)
+        report.add(Comparison(title, "ms an image", baseline, own))
+
+
+def start_to_end(report: Report, run: Run, folder: Path, rounds: int, name: str) -> None:
+    """The command from start to end on eight files: what is imported counts."""
+
+    def command(place: Path) -> None:
+        owdfa = [sys.executable, "-m", "owdfa", "predict", place, folder / "few"]
+        subprocess.run([*owdfa, "-o", folder / "few.parquet"], check=True, capture_output=True)
+
+    photographs(folder / "few", 96, 8)
+    times = pairs(lambda: command(run.folder), lambda: command(folder / "model.onnx"), rounds)
+    what = f"exported against our PyTorch: the command on 8 small files, {name}"
+    report.add(Comparison(what, "s", *times))
+
+
+if __name__ == "__main__":
+    main()
