@@ -7,9 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from owdfa.config import fill
+from owdfa.distributed import Share
 from owdfa.errors import UserError
 from owdfa.images.store import Store
 from owdfa.images.views import PlainView
@@ -18,7 +18,6 @@ from owdfa.loader import (
     LoaderSettings,
     TrainingLoader,
     epoch_order,
-    file_batches,
     plain_batches,
 )
 from owdfa.records.split import TrainingRows
@@ -103,6 +102,23 @@ def test_the_last_batch_is_kept_unless_it_is_one_image(tmp_path, num, sizes):
     assert len(loader) == loader.num_steps == len(sizes)
 
 
+@pytest.mark.parametrize("num", [2, 5])
+def test_processes_see_their_part_of_the_same_views(tmp_path, num):
+    views = {"size": 8, "crop": 0.5, "jitter": 0.5}
+    whole = list(make_loader(tmp_path / "s", images_per_epoch=19, views=views).epoch(1))
+    assert [len(batch.rows) for batch in whole] == [8, 8, 3]  # of 5 processes, two get none
+    parts = []
+    for rank in range(num):
+        loader = make_loader(tmp_path / "s", images_per_epoch=19, views=views)
+        loader._batches.dataset.share = Share(rank, num)
+        parts.append(list(loader.epoch(1)))
+    for batch, shares in zip(whole, zip(*parts, strict=True), strict=True):
+        for view, pieces in zip(batch.views, zip(*[s.views for s in shares]), strict=True):
+            assert torch.equal(torch.cat(pieces), view)
+        assert all(torch.equal(share.labels, batch.labels) for share in shares)
+        assert all(torch.equal(share.rows, batch.rows) for share in shares)
+
+
 def test_one_image_cannot_be_trained_on(tmp_path):
     with pytest.raises(UserError, match="1 images to train on"):
         make_loader(tmp_path / "s", count=1)
@@ -151,31 +167,6 @@ def test_plain_batches_follow_the_ids(tmp_path):
     assert [batch.positions.tolist() for batch in batches] == [[0, 1], [2, 3], [4]]
     images = torch.cat([batch.images for batch in batches])
     assert torch.equal(images, PLAIN(pixels[[4, 2, 0, 3, 1]]))
-
-
-def test_bad_files_are_named_by_their_position(tmp_path):
-    paths = [tmp_path / f"{i}.png" for i in range(5)]
-    for i, path in enumerate(paths):
-        Image.new("RGB", (12, 10), (i * 50, 0, 9)).save(path)
-    paths[1].write_bytes(b"no image")
-    paths[2].unlink()
-    found = list(file_batches(paths, PLAIN, faces="none", store_size=9, batch_size=2))
-    assert [batch.positions.tolist() for batch in found] == [[0], [3], [4]]
-    assert [sorted(batch.errors) for batch in found] == [[1], [2], []]
-    assert "not an image" in found[0].errors[1]
-    flat = np.zeros((1, 9, 9, 3), np.uint8) + np.array([150, 0, 9], np.uint8)
-    assert torch.equal(found[1].images, PLAIN(flat))
-
-
-def test_files_that_are_all_bad_give_no_images(tmp_path):
-    batches = list(file_batches([tmp_path / "no.png"], PLAIN, faces="none", store_size=9))
-    assert batches[0].images.shape == (0, 3, 8, 8)
-    assert list(file_batches([], PLAIN, faces="none", store_size=9)) == []
-
-
-def test_an_unknown_detector_is_refused(tmp_path):
-    with pytest.raises(UserError, match="no face detector 'dlob'; did you mean 'dlib'"):
-        next(file_batches([], PLAIN, faces="dlob", store_size=9))
 
 
 def test_work_in_processes_keeps_its_order_and_leaves_none_behind():

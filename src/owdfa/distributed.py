@@ -29,7 +29,7 @@ from torch.autograd import Function
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from owdfa.errors import UserError
+from owdfa.errors import LostProcessError
 
 _whole: ContextVar[int] = ContextVar("whole")  # rows of the batch under way
 
@@ -99,10 +99,6 @@ def average_gradients(module: nn.Module) -> None:
     parts = flat.split([each.numel() for each in gradients])
     for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view_as(gradient))
-
-
-class LostProcessError(UserError):
-    """Another process of this training ended before its time."""
 
 
 @contextmanager
@@ -181,7 +177,7 @@ def _bounds(size: int, num: int) -> list[tuple[int, int]]:
 
 
 def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:  # noqa: A002
-    """``functional.dropout``: drawn for all rows, so every process draws alike, and used here."""
+    """``functional.dropout``: drawn for all rows, the same everywhere; the own ones are used."""
     if not training or p == 0:
         return functional.dropout(input, p, training, inplace)
     size = _whole.get()

@@ -8,3 +8,7 @@ class UserError(Exception):
     prints it after ``owdfa:`` and exits with status 2; any other exception is a bug and keeps its
     traceback.
     """
+
+
+class LostProcessError(UserError):
+    """Another process of this training ended before its time: it knows why, not this one."""

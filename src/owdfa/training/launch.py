@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from multiprocessing import connection, get_context, parent_process
 from typing import Any
 
-from owdfa.distributed import LostProcessError
-from owdfa.errors import UserError
+from owdfa.errors import LostProcessError, UserError
 from owdfa.images.workers import num_processes
 
 # Torch and the rest are imported once, by a server that holds no threads and no GPU; the processes
