@@ -72,6 +72,18 @@ def test_crops_and_views_apart_share_no_memory():
     assert torch.equal(pixels, before)
 
 
+def test_they_do_not_rest_on_products_of_less_than_float32():
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        host, device = both(ViewSettings(size=24, **MANY), 27)
+        views = DeviceViews(ViewSettings(size=24), 27, mean=MEAN, std=STD, device=CPU)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert views._weak.weights.dtype == torch.float64
+    assert all(torch.equal(a, b) for a, b in zip(host, device, strict=True))
+
+
 def test_autocast_around_the_views_changes_nothing():
     settings = ViewSettings(size=24, **MANY)
     views = DeviceViews(settings, 27, mean=MEAN, std=STD, device=CPU)

@@ -15,6 +15,7 @@ from owdfa.layers import FrequencyEnhancement
 from owdfa.training.fast import algorithms
 
 _KINDS = {  # by what a kernel's name holds, the first that fits
+    "compiled (norms, rectifiers, sums)": ("triton_",),
     "memory set and copied": ("memcpy", "memset"),
     "optimiser": ("multi_tensor_apply", "fusedadam", "fused_adam"),
     "convolutions and matrix products": (
@@ -22,7 +23,6 @@ _KINDS = {  # by what a kernel's name holds, the first that fits
         *("sm80_", "sm90_", "implicit", "winograd"),
     ),
     "batch norm of torch": ("batch_norm", "bn_fw", "bn_bw", "batchnorm"),
-    "compiled (norms, rectifiers, sums)": ("triton_",),
     "gathering of crops": ("indexselect", "index_select", "gather", "scatter"),
     "other element by element": ("elementwise", "reduce", "softmax", "copy"),
 }

@@ -8,9 +8,8 @@ are other columns and rows of the same matrices::
 torch resizes uint8 on the host with weights that are multiples of 2^-p, and rounds to whole levels
 after each direction. The same weights are used here: every product and every sum is a whole
 multiple of 2^-p below 2^24 of them, hence exact in float32 in whatever order it is taken. (Where an
-image shrinks so much that this does not hold, float64 is taken.) The jitter is arithmetic that
-rounds each element by itself. No GPU may take TF32 for these products, which would lose bits; torch
-takes it only when told to.
+image shrinks so much that this does not hold, or torch was told to take TF32 for float32, float64
+is taken.) The jitter is arithmetic that rounds each element by itself.
 
 Nothing here makes the device wait: random choices are drawn on the host, for a whole epoch at once.
 """
@@ -179,6 +178,7 @@ def _taps(lengths: range, side: int, device: torch.device) -> _Taps:
     first = np.stack([first for first, _, _ in rows])
     weights = np.stack([np.pad(w, ((0, 0), (0, most - w.shape[1]))) for _, w, _ in rows])
     exact = max(precision for _, _, precision in rows) * _LEVELS <= _EXACT
+    exact &= torch.get_float32_matmul_precision() == "highest"
     dtype = torch.float32 if exact else torch.float64
     return _Taps(torch.from_numpy(first).to(device), torch.from_numpy(weights).to(device, dtype))
 
