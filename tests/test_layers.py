@@ -148,6 +148,14 @@ def test_neck_by_hand():
     assert [name for name, p in neck.named_parameters() if p.requires_grad] == ["norm.weight"]
 
 
+def test_neck_weighs_places():
+    neck, maps, weights = Neck(4).eval(), torch.randn(6, 4, 3, 5), torch.rand(6, 1, 3, 5)
+    expected = neck(maps * weights)
+    torch.testing.assert_close(neck(maps, weights), expected)
+    last = maps.contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(neck(last, weights), expected)
+
+
 def test_prototypes_are_drawn_with_their_scale():
     vectors = Prototypes(200, 300, 0.001).vectors
     assert vectors.std().item() == pytest.approx(0.001, rel=0.02)

@@ -53,12 +53,18 @@ class FrequencyEnhancement(nn.Module):
         self, images: Float[Tensor, "batch 3 h w"], maps: Float[Tensor, "batch channels y x"]
     ) -> Float[Tensor, "batch channels y x"]:
         """Multiply feature maps by the attention that their images ask for."""
+        return maps * self.weights(images, maps)
+
+    def weights(
+        self, images: Float[Tensor, "batch 3 h w"], maps: Float[Tensor, "batch channels y x"]
+    ) -> Float[Tensor, "batch 1 y x"]:
+        """Compute the attention at the places of feature maps, in their precision."""
         attention = self.attention(images)
         if attention.shape[-2:] != maps.shape[-2:]:
             attention = interpolate(
                 attention, size=maps.shape[-2:], mode="bilinear", align_corners=False
             )
-        return maps * attention.to(maps.dtype)
+        return attention.to(maps.dtype)
 
     def attention(
         self, images: Float[Tensor, "batch 3 h w"]
@@ -86,10 +92,24 @@ class Neck(nn.Module):
         self.norm = nn.BatchNorm1d(channels)
         self.norm.bias.requires_grad_(False)
 
-    def forward(self, maps: Float[Tensor, "batch dim y x"]) -> Float[Tensor, "batch dim"]:
-        """Give one feature vector an image."""
-        features: Tensor = self.norm(maps.mean(dim=(2, 3)))
+    def forward(
+        self,
+        maps: Float[Tensor, "batch dim y x"],
+        weights: Float[Tensor, "batch 1 y x"] | None = None,
+    ) -> Float[Tensor, "batch dim"]:
+        """Give one feature vector an image, from ``maps * weights`` where there are weights."""
+        features: Tensor = self.norm(
+            maps.mean(dim=(2, 3)) if weights is None else _mean(maps, weights)
+        )
         return features
+
+
+def _mean(
+    maps: Float[Tensor, "batch dim y x"], weights: Float[Tensor, "batch 1 y x"]
+) -> Float[Tensor, "batch dim"]:
+    """``(maps * weights).mean(dim=(2, 3))`` as one product, which never holds the weighed maps."""
+    places = maps.permute(0, 2, 3, 1).flatten(1, 2)  # (batch, y x, dim): channels last as they are
+    return (weights.flatten(2) @ places)[:, 0] / places.shape[1]
 
 
 @final

@@ -69,16 +69,20 @@ class Residuals(nn.Module):
         super().__init__()
         second = torch.tensor(_SECOND) / 2
         square, laplace = torch.tensor(_SQUARE) / 4, torch.tensor(_LAPLACE) / 4
-        bank = torch.stack([second, second.T, square, laplace])[:, None]
+        bank = torch.stack([second, second.T, square, laplace])
         self.filters: Tensor
-        self.register_buffer("filters", bank.repeat(3, 1, 1, 1))
+        self.register_buffer("filters", bank[:, None].repeat(3, 1, 1, 1))
+        # Mostly zeros, yet one full convolution is faster than three grouped ones.
+        full = torch.einsum("cd,kyx->ckdyx", torch.eye(3), _GAIN * bank).flatten(0, 1)
+        self.full: Tensor
+        self.register_buffer("full", full, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Turn normalised images (B, 3, H, W) into (B, 15, H, W)."""
-        residuals = conv2d(pad(images, (1, 1, 1, 1), mode="reflect"), self.filters, groups=3)
-        shown = torch.cat([images, (_GAIN * residuals).clamp(-_CUT, _CUT)], dim=1)
         # All that follows keeps this order of memory: twice as fast on a CPU for few channels.
-        return shown.contiguous(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last)
+        residuals = conv2d(pad(images, (1, 1, 1, 1), mode="reflect"), self.full)
+        return torch.cat([images, residuals.clamp(-_CUT, _CUT)], dim=1)
 
 
 @final
@@ -99,10 +103,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Turn a map (B, before, h, w) into one (B, after, h / stride, w / stride)."""
-        summed: Tensor = self.residual(x) + self.shortcut(x)
-        return summed.relu()
+        summed: Tensor = self.residual(x)
+        return summed.add_(self.shortcut(x)).relu_()
 
 
 def _convolution(before: int, after: int, *, size: int = 3, stride: int = 1) -> nn.Sequential:
     convolution = nn.Conv2d(before, after, size, stride, padding=size // 2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ReLU())
+    return nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True))

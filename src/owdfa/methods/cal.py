@@ -115,9 +115,8 @@ class CAL(Method):
     def forward(self, images: Float[Tensor, "batch 3 h w"]) -> Outputs:
         """Score normalised images against every prototype that lives."""
         maps = self.backbone(images)
-        if self.ffe is not None:
-            maps = self.ffe(images, maps)
-        embedding = self.dropout(self.neck(maps))
+        weights = None if self.ffe is None else self.ffe.weights(images, maps)
+        embedding = self.dropout(self.neck(maps, weights))
         return Outputs(self.prototypes(embedding), embedding)
 
     def losses(self, batch: Batch, progress: Progress) -> Losses:
