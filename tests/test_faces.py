@@ -16,7 +16,6 @@ from owdfa.images.faces import (
     NoDetector,
     check_faces,
     crop_face,
-    crop_files,
     crop_image,
     crop_or_reason,
     crop_pixels,
@@ -134,7 +133,7 @@ def test_threads_crop_at_the_same_time_and_bad_files_stay_bad(tmp_path):
 def test_bad_files_give_their_reason(tmp_path):
     (tmp_path / "bad.png").write_bytes(b"")
     Image.fromarray(picture()).save(tmp_path / "good.png")
-    bad, good = crop_files([tmp_path / "bad.png", tmp_path / "good.png"], "none", 8)
+    bad, good = (crop_or_reason(tmp_path / name, "none", 8) for name in ("bad.png", "good.png"))
     assert bad == "is empty"
     assert isinstance(good, Crop)
 

@@ -113,7 +113,9 @@ def test_processes_see_their_part_of_the_same_views(tmp_path, num):
         loader._batches.dataset.share = Share(rank, num)
         parts.append(list(loader.epoch(1)))
     for batch, shares in zip(whole, zip(*parts, strict=True), strict=True):
-        for view, pieces in zip(batch.views, zip(*[s.views for s in shares]), strict=True):
+        for view, pieces in zip(
+            batch.views, zip(*[s.views for s in shares], strict=True), strict=True
+        ):
             assert torch.equal(torch.cat(pieces), view)
         assert all(torch.equal(share.labels, batch.labels) for share in shares)
         assert all(torch.equal(share.rows, batch.rows) for share in shares)

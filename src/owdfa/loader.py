@@ -6,9 +6,7 @@ the same bits. Memory holds one integer an image and the batches under way; pixe
 the disk.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple, final
 
 import numpy as np
@@ -20,10 +18,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from owdfa.config import Settings
 from owdfa.distributed import Share, own_share
 from owdfa.errors import UserError
-from owdfa.images.faces import Crop, check_faces, crop_files
 from owdfa.images.store import Store
 from owdfa.images.views import Colour, PlainView, TrainingViews, ViewSettings
-from owdfa.images.workers import num_processes, ordered_map
 from owdfa.records.split import TrainingRows
 from owdfa.records.training import UNLABELLED, Batch
 
@@ -49,7 +45,6 @@ class PlainBatch(NamedTuple):
 
     images: Tensor  # (B, 3, size, size) float32, normalised
     positions: np.ndarray  # (B,) int64: which of the images that were asked for
-    errors: Mapping[int, str] = {}  # position -> why it cannot be read; such are not in ``images``
 
 
 def epoch_order(
@@ -207,42 +202,6 @@ def plain_batches(
     for first in range(0, len(places), batch_size):
         rows = places[first : first + batch_size]
         yield PlainBatch(view(_pixels(store, rows)), np.arange(first, first + len(rows)))
-
-
-def file_batches(
-    paths: Sequence[Path],
-    view: PlainView,
-    *,
-    faces: str,
-    store_size: int,
-    batch_size: int = 128,
-    jobs: int = 1,
-) -> Iterator[PlainBatch]:
-    """Go through image files in order, cropped as ``prepare`` would: the numbers agree.
-
-    Args:
-        paths: The files.
-        view: What the network is shown.
-        faces: Name of the face detector, as in the store that the network was trained on.
-        store_size: Side of the crops, likewise.
-        batch_size: Files a batch; bad ones among them make it smaller.
-        jobs: Number of processes; 0 is one a core.
-
-    Raises:
-        UserError: There is no such face detector, or a process died.
-    """
-    check_faces(faces)
-    chunks = [paths[first : first + batch_size] for first in range(0, len(paths), batch_size)]
-    crop = partial(crop_files, faces=faces, size=store_size)
-    first = 0
-    for crops in ordered_map(crop, chunks, max(1, min(num_processes(jobs), len(chunks)))):
-        good = [i for i, made in enumerate(crops) if isinstance(made, Crop)]
-        errors = {first + i: made for i, made in enumerate(crops) if isinstance(made, str)}
-        pixels = np.zeros((len(good), store_size, store_size, 3), np.uint8)
-        for place, made in enumerate(made for made in crops if isinstance(made, Crop)):
-            pixels[place] = made.pixels
-        yield PlainBatch(view(pixels), first + np.array(good, dtype=np.int64), errors)
-        first += len(crops)
 
 
 def _pixels(store: Store, rows: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ regard to its proportions.
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol, final
 
@@ -122,11 +122,6 @@ def crop_pixels(path: Path, faces: str, size: int) -> np.ndarray:
         face = next(iter(detector(faces).detect(np.asarray(image))), None)
         image = crop_face(image, face)
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
-
-
-def crop_files(paths: Iterable[Path], faces: str, size: int) -> list[Crop | str]:
-    """Crop files with the detector called ``faces``; in place of a bad one, why it is bad."""
-    return [crop_or_reason(path, faces, size) for path in paths]
 
 
 def crop_or_reason(path: Path, faces: str, size: int) -> Crop | str:

@@ -39,15 +39,13 @@ def answer(method: Method, batches: Iterable[PlainBatch], fabric: Fabric) -> Ite
 
     Args:
         method: On ``fabric``'s device.
-        batches: Images, and those that cannot be read; a batch may hold none.
+        batches: The images.
         fabric: Gives device and precision.
     """
     was_training = method.training
     method.eval()
     try:
         for batch in batches:
-            if len(batch.positions) == 0:
-                continue
             outputs = _forward(method, batch.images, fabric)
             yield Answers(batch.positions, outputs.logits.softmax(dim=1), outputs.embedding)
     finally:
