@@ -15,7 +15,7 @@ from PIL import Image
 
 from owdfa.catalog import nearest
 from owdfa.errors import UserError
-from owdfa.images.decode import BadImageError, decode_image
+from owdfa.images.decode import decode_image
 from owdfa.images.phash import thumb
 
 ENLARGE = 1.2
@@ -122,14 +122,6 @@ def crop_pixels(path: Path, faces: str, size: int) -> np.ndarray:
         face = next(iter(detector(faces).detect(np.asarray(image))), None)
         image = crop_face(image, face)
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
-
-
-def crop_or_reason(path: Path, faces: str, size: int) -> Crop | str:
-    """Crop a file with the detector called ``faces``, or say why it cannot be used."""
-    try:
-        return crop_image(decode_image(path), detector(faces), size)
-    except BadImageError as error:
-        return error.reason
 
 
 def detector(name: str) -> FaceDetector:
