@@ -1,25 +1,39 @@
 """How fast ``scan`` reads and hashes image files, against ``sha256sum`` on the same files.
 
-    python benchmarks/scan.py [--files 10000] [--rounds 5] [--folder /tmp/owdfa-scan]
+    python -m benchmarks.scan [--files 10000] [--rounds 3] [--folder DIR] [--quick]
 
-Both read every file once, from the page cache, in turn, so that a busy machine slows both. Images
-are JPEG and PNG of noise, 50 to 200 kB. Prints one row of a table.
+Both read every file once, from the page cache, in turn. Images are JPEG and PNG of noise, 50 to
+200 kB. ``--folder`` says where the files are, or are to be drawn; they stay there.
 """
 
 import argparse
-import statistics
 import subprocess
 import tempfile
-import time
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from benchmarks.harness import RESULTS, Comparison, Report, pairs
 from owdfa.stages.scan import scan
 
 _DIFFERENT = 40  # different images; the rest are copies of them
+
+
+def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "owdfa-scan")
+    parser.add_argument("--quick", action="store_true", help="toy sizes, to see that it runs")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as scratch:
+        if options.quick:
+            options.files, options.rounds, options.folder = 40, 1, Path(scratch, "files")
+        draw(options.folder, options.files)
+        measure(options.folder, Path(scratch), options.rounds).write(results)
 
 
 def draw(folder: Path, files: int) -> None:
@@ -45,36 +59,26 @@ def draw(folder: Path, files: int) -> None:
             path.write_bytes(content)
 
 
-def measure(folder: Path, rounds: int) -> list[tuple[float, float]]:
-    """Seconds of sha256sum and of scan, pair by pair."""
+def measure(folder: Path, scratch: Path, rounds: int) -> Report:
+    """Time both on all files of ``folder``."""
     paths = sorted(str(path) for path in folder.rglob("*.*"))
-    pairs = []
-    with tempfile.TemporaryDirectory() as scratch:
-        for _ in range(rounds + 1):
-            start = time.perf_counter()
-            subprocess.run(["sha256sum", *paths], stdout=subprocess.DEVNULL, check=True)
-            middle = time.perf_counter()
-            scan(f"folder:{folder}", Path(scratch) / "images.parquet")
-            pairs.append((middle - start, time.perf_counter() - middle))
-    return pairs[1:]  # the first round filled the page cache
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--files", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "owdfa-scan")
-    options = parser.parse_args()
-    draw(options.folder, options.files)
-    pairs = measure(options.folder, options.rounds)
-    total = sum(path.stat().st_size for path in options.folder.rglob("*.*")) / 1e6
-    theirs, ours = (statistics.median(column) for column in zip(*pairs, strict=True))
-    ratios = sorted(theirs / ours for theirs, ours in pairs)
-    spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
-    print("| files | MB | sha256sum, s | scan, s | speed of scan / sha256sum | range |")
-    print("|---|---|---|---|---|---|")
-    ratio = statistics.median(ratios)
-    print(f"| {options.files} | {total:.0f} | {theirs:.2f} | {ours:.2f} | {ratio:.2f} | {spread} |")
+    megabytes = sum(Path(path).stat().st_size for path in paths) / 1e6
+    times = pairs(
+        lambda: subprocess.run(["sha256sum", *paths], stdout=subprocess.DEVNULL, check=True),
+        lambda: scan(f"folder:{folder}", scratch / "images.parquet"),
+        rounds,
+    )
+    report = Report("scan", __doc__)
+    report.add(
+        Comparison(
+            what=f"scan {len(paths):,} files, {megabytes:,.0f} MB; plain: sha256sum, on one core",
+            unit="s",
+            baseline=times[0],
+            ours=times[1],
+            goal=0.5,
+        )
+    )
+    return report
 
 
 if __name__ == "__main__":
