@@ -24,9 +24,6 @@ from PIL import Image
 from benchmarks.drawn import FRAMES, draw_manifest, draw_predictions, names_of
 from benchmarks.harness import RESULTS, Report
 from benchmarks.peak import cost
-from owdfa.stages.scan import scan
-from owdfa.stages.score import score
-from owdfa.stages.split import SplitOptions, split
 
 ORIGINALS = 500  # a file may have 65,000 names on ext4
 CLASSES = 100
@@ -96,15 +93,21 @@ def draw_files(folder: Path, num_images: int) -> None:
 
 
 def scanned(folder: Path) -> int:
+    from owdfa.stages.scan import scan  # here: a process should import no more than it needs
+
     return scan(f"folder:{folder / 'images'}", folder / "images.parquet").table.num_rows
 
 
 def splitted(folder: Path) -> int:
+    from owdfa.stages.split import SplitOptions, split
+
     options = SplitOptions(known=("*-0[0-4]?",))
     return split(folder / "images.parquet", folder / "split", options=options).table.num_rows
 
 
 def scored(folder: Path) -> int:
+    from owdfa.stages.score import score
+
     found = score(folder / "predictions.parquet", folder / "split", folder / "scores.json")
     return found.num_images["all"]
 
