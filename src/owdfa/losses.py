@@ -27,7 +27,6 @@ def chosen_cross_entropy(
     chosen: Bool[Tensor, "batch"],
 ) -> Float[Tensor, ""]:
     """Mean cross-entropy over the chosen rows; 0 without any."""
-    # Not ``where`` with a number: that copies it from the host, and the device waits.
     return labelled_cross_entropy(logits, labels.masked_fill(~chosen, UNLABELLED))
 
 
