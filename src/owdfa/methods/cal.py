@@ -181,7 +181,7 @@ class CAL(Method):
     ) -> None:
         """Add a batch to this epoch's sums and counts."""
         self.agreed += agreed_confidence(weak, strong, self.num_known)
-        guess = weak.argmax(dim=1)
+        guess = weak.max(dim=1).indices  # argmax takes more than twice as long
         self.usage.index_add_(0, guess, torch.ones_like(guess))
 
     def _prune(self) -> tuple[RowMove, ...]:
@@ -255,8 +255,9 @@ def agreed_confidence(
     Rows: guessed to be of a known class, of a novel one. Columns: sum of the weak view's largest
     probability, at temperature 1; number of images. Labelled images count as well.
     """
-    confidence, guess = weak.softmax(dim=1).max(dim=1)
-    agree, known = guess == strong.argmax(dim=1), guess < num_known
+    best, guess = weak.max(dim=1)
+    confidence = (best - weak.logsumexp(dim=1)).exp()
+    agree, known = guess == strong.max(dim=1).indices, guess < num_known
     chosen = torch.stack([agree & known, agree & ~known]).to(confidence)
     # Not a product: autocast would take that in half precision.
     return torch.stack([(chosen * confidence).sum(dim=1), chosen.sum(dim=1)], dim=1)

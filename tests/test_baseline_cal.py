@@ -1,0 +1,92 @@
+"""What the benchmarks of CAL compare with must compute the same."""
+
+import copy
+
+import pytest
+import torch
+
+from benchmarks.baseline.cal import PlainTraining
+from benchmarks.baseline.epoch import novel_threshold, prune
+from benchmarks.baseline.network import like
+from owdfa import dpp
+from owdfa.backbones.base import build
+from owdfa.methods.cal import CAL, CALSettings, agreed_confidence, next_novel_threshold
+from owdfa.records.training import Batch, Progress
+
+LABELS = torch.tensor([0, 1, 2, -1, -1, -1, -1, 1])
+
+
+def cal(model="tiny/trace8w16"):
+    torch.manual_seed(0)
+    return CAL(build(model), 3, None, CALSettings(dropout=0.0, prototype_scale=0.05)).double()
+
+
+def images(size=32):
+    views = (torch.randn(8, 3, size, size, dtype=torch.float64) for _ in range(2))
+    return Batch(tuple(views), LABELS, torch.arange(8))
+
+
+def plain_training(ours):
+    network = like(ours).double()
+    optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], 1e-3)
+    return PlainTraining(network, optimizer, 3, 10)
+
+
+@pytest.mark.parametrize("model", ["tiny/trace8w16", "torchvision/resnet18"])
+@pytest.mark.parametrize("epoch", [0, 6])
+def test_a_step_gives_the_same_logits_losses_and_gradients(model, epoch):
+    ours, batch = cal(model), images()
+    plain = plain_training(ours)
+    found = ours.losses(batch, Progress(epoch, 10))
+    found.total.backward()
+    plain.step(*batch.views, LABELS, epoch)
+    torch.testing.assert_close(plain.logits[0], found.logits, rtol=1e-7, atol=1e-9)
+    told = plain.log[0]
+    assert told["loss"] == pytest.approx(found.total.item(), rel=1e-7)
+    assert told == pytest.approx(
+        {name: term.item() for name, term in found.terms.items()}
+        | {k: told[k] for k in ("loss", "labelled_accuracy")},
+        rel=1e-7,
+        abs=1e-9,
+    )
+    theirs = [p.grad for p in plain.network.parameters() if p.grad is not None]
+    own = [p.grad for p in ours.parameters() if p.grad is not None]
+    assert len(own) == len(theirs) > 10
+    assert sorted(g.norm().item() for g in own) == pytest.approx(
+        sorted(g.norm().item() for g in theirs), rel=1e-5, abs=1e-9
+    )
+
+
+def test_the_end_of_an_epoch():
+    torch.manual_seed(1)
+    favour = torch.linspace(3, 0, 30, dtype=torch.float64) ** 2
+    weak = 2 * torch.randn(400, 30, dtype=torch.float64) + favour
+    strong = weak + 0.5 * torch.randn(400, 30, dtype=torch.float64)
+    prototypes = torch.randn(30, 8, dtype=torch.float64)
+    expected = next_novel_threshold(torch.tensor(0.3), agreed_confidence(weak, strong, 3), 0.9)
+    assert novel_threshold(weak, strong.argmax(dim=1), 3, 0.3) == pytest.approx(
+        expected.item(), rel=1e-6
+    )
+    usage = weak.argmax(dim=1).bincount(minlength=30)
+    left = dpp.prune(prototypes, usage, 3, 0.9544).prototypes
+    assert len(left) < 30
+    torch.testing.assert_close(prune(prototypes, weak, 3), left)
+    nothing_known = strong.argmax(dim=1).clamp(min=3)
+    nothing_known[weak.argmax(dim=1) < 3] = 29
+    assert novel_threshold(weak, nothing_known, 3, 0.3) == 0.3
+
+
+def test_several_steps_lead_to_the_same_place():
+    ours = cal()
+    plain, batch = plain_training(ours), images()
+    optimizer = torch.optim.Adam([p for p in ours.parameters() if p.requires_grad], 1e-3)
+    start = copy.deepcopy(ours.prototypes.vectors.detach())
+    for epoch in range(3):
+        optimizer.zero_grad()
+        ours.losses(batch, Progress(epoch, 10)).total.backward()
+        optimizer.step()
+        plain.step(*batch.views, LABELS, epoch)
+    vectors = ours.prototypes.vectors.detach()
+    assert not torch.allclose(vectors, start, atol=1e-4)
+    torch.testing.assert_close(plain.network.prototypes.weight.detach(), vectors, atol=1e-5, rtol=0)
+    assert torch.equal(torch.cat(plain.logits).argmax(1).bincount(minlength=30), ours.usage)
