@@ -98,6 +98,7 @@ class Bench:
             torch.set_num_threads(1)  # toys are slowed by threads
         self._pace = 60 * minutes / _PLANNED
         self._until = time.perf_counter()
+        self._end = self._until + 60 * minutes
 
     @property
     def batch(self) -> int:
@@ -111,6 +112,10 @@ class Bench:
     def left(self) -> float:
         """Seconds that the part under way still has."""
         return self._until - time.perf_counter()
+
+    def left_of_all(self) -> float:
+        """Seconds that all parts together still have."""
+        return self._end - time.perf_counter()
 
     def _room_for_workers(self) -> int:
         """How many processes may have four batches each in the memory that processes share."""
