@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,6 +73,10 @@ class Split:
 
     def digest(self) -> str:
         """SHA-256 over the sorted ids and roles and the known classes."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         rows = in_order(self.table.select(["id", "role"]))
         digest = hashlib.sha256(repr(self.known).encode())
         for batch in filter(len, rows.to_batches(max_chunksize=65536)):
