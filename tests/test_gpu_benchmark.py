@@ -2,7 +2,6 @@
 
 import json
 
-import pytest
 import torch
 from torch import nn
 
@@ -10,11 +9,12 @@ from benchmarks import gpu
 from benchmarks.on_gpu import parts, roofline
 from benchmarks.on_gpu.bench import TOY, Bench
 from benchmarks.on_gpu.board import PENDING, ROWS, Board
-from benchmarks.on_gpu.plain import plain_terms
+from benchmarks.on_gpu.data import NUM_KNOWN
+from benchmarks.on_gpu.plain import plain_network
 from benchmarks.on_gpu.rates import Rates
-from owdfa.methods.cal import CAL, CALSettings
-from owdfa.records.training import Progress
-from small_networks import backbone
+from owdfa.backbones.base import build
+from owdfa.runs.assembly import assemble
+from owdfa.runs.settings import load_settings
 
 RATES = Rates(copy=1e9, link=1e9, bfloat16=1e12, float32=1e10)
 
@@ -86,16 +86,12 @@ def test_the_least_time_is_bytes_over_bandwidth_and_flop_over_rate():
     assert (moving, computing) == (2.0, 3.0 + 4.0)
 
 
-@pytest.mark.parametrize("labels", [[0, 1, -1, -1, 2, -1], [-1] * 6, [0, 1, 2, 0, 1, 2]])
-def test_the_plain_objective_is_ours(labels):
-    method = CAL(backbone(), 3, None, CALSettings())
-    method.novel_threshold.fill_(0.9)
-    weak, strong = 3 * torch.randn(2, 6, 30, generator=torch.Generator().manual_seed(1))
-    weak[3, 17] = weak[5, 1] = 12.0  # sure of a novel class, and of a known one
-    ours = method.objective(weak, strong, torch.tensor(labels), Progress(8, 10))
-    theirs = plain_terms(weak, strong, torch.tensor(labels))
-    for name, value in theirs.items():
-        torch.testing.assert_close(ours.terms[name], value)
+def test_the_plain_network_is_as_large_as_ours():
+    settings = load_settings("gpu")
+    ours = assemble(settings, NUM_KNOWN, build(settings.backbone.name))
+    theirs = plain_network(settings)
+    counts = [sum(each.numel() for each in m.parameters()) for m in (ours, theirs)]
+    assert counts[0] == counts[1]
 
 
 def test_the_parts_fill_their_rows(tmp_path):
@@ -105,12 +101,12 @@ def test_the_parts_fill_their_rows(tmp_path):
     try:
         for part in (parts.device, parts.images, parts.feeding, parts.ours, parts.phases):
             part(bench, board)
+        parts.plain(bench, board)
         parts.others(bench, board)
     finally:
         torch.set_num_threads(threads)
-    # Crops are not resident without a GPU; the plain implementation and accuracy take longer.
-    plain = {"plain", "plain_epoch", "ratio", "accuracy_fp32", "accuracy_bf16"}
-    assert set(board.missing()) == plain | {"resident", "memory"}
+    # Crops are not resident without a GPU; trainings to the end take longer.
+    assert set(board.missing()) == {"resident", "memory", "accuracy_fp32", "accuracy_bf16"}
     _, head, rows = board.tables[0]
     assert "least, ms" in head
     assert [row[0] for row in rows] == ["data", "forward", "backward", "optimiser"]

@@ -5,50 +5,23 @@ the frequency enhancement by an FFT; every statistic fetched at once by ``.item(
 an epoch kept. torch's defaults stand, TF32 in convolutions among them.
 """
 
-import math
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-import timm
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, log_softmax, softmax
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.baseline.frequency import PlainEnhancement
+from benchmarks.baseline.cal import PlainTraining
+from benchmarks.baseline.network import PlainNetwork
+from benchmarks.baseline.reading import Images as Files
 from benchmarks.on_gpu.data import NUM_KNOWN, Images
 from benchmarks.on_gpu.ours import finish
 from owdfa.backbones.base import build
-from owdfa.records.training import UNLABELLED
 from owdfa.runs.settings import RunSettings
-
-
-class PlainNetwork(nn.Module):
-    """Backbone, frequency enhancement, pooling, BNNeck, dropout, prototypes."""
-
-    def __init__(self, backbone: str, num_classes: int) -> None:
-        super().__init__()
-        library, _, model = backbone.partition("/")
-        if library == "timm":
-            self.backbone: nn.Module = timm.create_model(model, num_classes=0, global_pool="")
-            channels = self.backbone.num_features
-        else:  # at toy size
-            self.backbone = build(backbone, None)
-            channels = self.backbone.channels
-        self.ffe = PlainEnhancement()
-        self.norm = nn.BatchNorm1d(channels)
-        self.norm.bias.requires_grad_(False)
-        self.dropout = nn.Dropout(0.2)
-        self.head = nn.Linear(channels, num_classes, bias=False)
-        nn.init.normal_(self.head.weight, std=0.001)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits of (B, 3, H, W)."""
-        maps = self.ffe(images, self.backbone(images))
-        return self.head(self.dropout(self.norm(maps.mean(dim=(2, 3)))))
 
 
 class Labelled(Dataset[tuple[Tensor, Tensor, int]]):
@@ -84,8 +57,6 @@ class Plain:
     def __init__(
         self, images: Images, settings: RunSettings, device: torch.device, workers: int
     ) -> None:
-        from benchmarks.baseline.reading import Images as Files
-
         self.device, self.size = device, settings.data.batch_size
         self.detects = find_spec("dlib") is not None
         options = {} if self.detects else {"detector": nobody}
@@ -100,10 +71,11 @@ class Plain:
             persistent_workers=workers > 0,
         )
         torch.manual_seed(0)
-        self.network = PlainNetwork(settings.backbone.name, 10 * NUM_KNOWN).to(device)
+        network = plain_network(settings).to(device)
         rates = {"lr": settings.optimiser.lr, "weight_decay": settings.optimiser.weight_decay}
-        self.optimizer = torch.optim.Adam(self.network.parameters(), **rates)
-        self.kept: list[Tensor] = []
+        optimizer = torch.optim.Adam(network.parameters(), **rates)
+        self.training = PlainTraining(network, optimizer, NUM_KNOWN, settings.epochs, 0.9)
+        self.training.network.train()
         self._batches = self._forever()
 
     def _forever(self) -> Iterator[list[Tensor]]:
@@ -128,39 +100,15 @@ class Plain:
         finish(self.device)
         started = time.perf_counter()
         for _ in range(num):
-            self.step(*batch)
+            self.training.step(*batch, self.training.epochs - 2)
         finish(self.device)
         return time.perf_counter() - started
 
-    def step(self, weak: Tensor, strong: Tensor, labels: Tensor) -> dict[str, float]:
-        """One step; the statistics of it."""
-        self.network.train()
-        z_weak, z_strong = self.network(weak), self.network(strong)
-        terms = plain_terms(z_weak, z_strong, labels)
-        loss = terms["ce"] + terms["r"] + terms["acr"] + 0.2 * terms["ccr"]
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        self.kept.append(z_weak.detach().cpu())
-        return {name: term.item() for name, term in (*terms.items(), ("loss", loss))}
 
-
-def plain_terms(
-    weak: Tensor, strong: Tensor, labels: Tensor, progress: float = 0.9, bar: float = 0.9
-) -> dict[str, Tensor]:
-    """The four terms of CAL, for a bar that is the same for known and novel classes."""
-    labelled = labels != UNLABELLED
-    both, num_classes = torch.cat([weak, strong]), weak.shape[1]
-    ce = weak.sum() * 0
-    if labelled.any():
-        ce = cross_entropy(both[labelled.repeat(2)], labels[labelled].repeat(2))
-    mean = softmax(both, dim=1).mean(dim=0)
-    r = (math.log(num_classes) + (mean * mean.log()).sum()) / 2
-    target = softmax(weak.detach() / 0.1, dim=1)
-    sure = target.max(dim=1).values
-    weight = (1 - progress) * sure + progress * (1 - sure)
-    ccr = (weight * -(target * log_softmax(strong, dim=1)).sum(dim=1)).mean()
-    confidence, guess = softmax(weak.detach(), dim=1).max(dim=1)
-    kept = ~labelled & (confidence >= bar)
-    acr = cross_entropy(weak[kept], guess[kept]) if kept.any() else weak.sum() * 0
-    return {"ce": ce, "r": r, "acr": acr, "ccr": ccr}
+def plain_network(settings: RunSettings) -> PlainNetwork:
+    """Of the same backbone as ours; of timm's ResNet-50 torchvision has the same layers."""
+    name = settings.backbone.name
+    channels, model = build(name, None).channels, name
+    if name.startswith("timm/"):
+        model = "torchvision/" + name.removeprefix("timm/").partition(".")[0]
+    return PlainNetwork(model, channels, 10 * NUM_KNOWN, 0.2)
