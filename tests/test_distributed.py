@@ -129,7 +129,7 @@ def test_a_run_is_the_same_and_seen_from_here(data, tmp_path):
 
 
 def test_a_killed_process_ends_the_run_and_resuming_goes_on_to_the_bit(data, tmp_path):
-    chosen = settings("devices=2", method="outside.drift")
+    chosen = settings("devices=2", "data.workers=1", method="outside.drift")
 
     def kill(state):
         if state.done == 7:  # in the second epoch

@@ -106,7 +106,9 @@ class _Worker:
 def _wait(workers: list[_Worker], hear: Tell) -> None:
     """Hear from the workers until all have ended, or one of them has failed."""
     while running := [each for each in workers if each.process.exitcode is None]:
-        connection.wait([each.pipe for each in running])
+        # Not its pipe alone: a loader's worker may hold that open for a while.
+        signs = [(each.pipe, each.process.sentinel) for each in running]
+        connection.wait([sign for pair in signs for sign in pair])
         for worker in workers:
             worker.receive(hear)
         for failure in filter(None, (each.failure() for each in workers)):
