@@ -129,7 +129,7 @@ def _parity(
     # NumPy's, since Python's max passes over what is not a number.
     probability, feature, scale = np.max(differences, axis=0).tolist()
     parity = Parity(
-        images=name,
+        images=name if name.startswith("split:") else Path(name).name,  # no paths of this machine
         num_images=len(crops),
         probabilities=probability,
         embedding=feature / max(scale, _TINY),
