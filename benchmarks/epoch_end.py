@@ -130,13 +130,13 @@ def compare_memory(report: Report, size: Size) -> None:
         plain_mib.append(cost(hold_plain, size, images).mib)
         our_mib.append(cost(hold_ours, size, images).mib)
         rows.append((f"{images:,}", plain_mib[-1], our_mib[-1]))
-    a_row = slope(size.held, plain_mib), slope(size.held, our_mib)
+    a_row = [max(0.0, slope(size.held, mib)) for mib in (plain_mib, our_mib)]
     more = (_MILLION - size.held[-1]) / 2**20
     rows.append(
         (
             f"{_MILLION:,} (extrapolated)",
             plain_mib[-1] + a_row[0] * more,
-            our_mib[-1] + max(a_row[1], 0.0) * more,
+            our_mib[-1] + a_row[1] * more,
         )
     )
     rows.append(("bytes for each further image", *a_row))
