@@ -190,7 +190,7 @@ def test_a_view_of_an_image_does_not_depend_on_its_batch():
 
 
 def test_views_do_not_depend_on_the_number_of_threads():
-    pixels = crops(5, 146)
+    pixels = crops(20, 146)
     views = TrainingViews(ViewSettings(size=128, crop=0.5, jitter=0.5), MEAN, STD, seed=3)
     before = torch.get_num_threads()
     try:

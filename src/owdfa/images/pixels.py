@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 
 _ALIGNMENT = 64  # bytes
 _WORTH_A_THREAD = 128  # side of an image in pixels
+_PART = 8  # images
 
 
 def resize(images: np.ndarray, side: int) -> np.ndarray:
@@ -67,16 +68,16 @@ def unfilled(count: int, side: int) -> np.ndarray:
 def in_threads(function: Callable[[range], None], count: int, side: int) -> None:
     """Call ``function`` with parts of range(count), in as many threads as torch would take.
 
-    None of torch's operations in there starts threads of its own. Small images stay in this thread:
-    the interpreter, of which there is one, would be in the way more than they gain.
+    A part is small enough to stay in a processor's cache from one operation to the next. None of
+    torch's operations in there starts threads of its own. Small images are one part, in this
+    thread: the interpreter, of which there is one, would be in the way more than they gain.
     """
-    jobs = min(torch.get_num_threads(), count) if side >= _WORTH_A_THREAD else 1
-    if jobs < 2:
+    if side < _WORTH_A_THREAD:
         function(range(count))
         return
-    edges = [count * job // jobs for job in range(jobs + 1)]
-    with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(function, map(range, edges[:-1], edges[1:])))
+    parts = [range(i, min(i + _PART, count)) for i in range(0, count, _PART)]
+    with ThreadPoolExecutor(max(1, min(torch.get_num_threads(), len(parts)))) as pool:
+        list(pool.map(function, parts))
 
 
 def _contrast(image: np.ndarray, factor: np.float32) -> np.ndarray:
