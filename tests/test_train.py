@@ -54,7 +54,7 @@ def by_hand(data, chosen):
     rows = split.training_rows()
     loader = TrainingLoader(store, rows, chosen.data, mean=MEAN, std=STD, seed=chosen.seed)
     rate, decay = chosen.optimiser.lr, chosen.optimiser.weight_decay
-    optimizer = torch.optim.Adam(model.parameters(), rate, weight_decay=decay)
+    optimizer = torch.optim.Adam(model.parameters(), rate, weight_decay=decay, fused=True)
     for epoch in range(chosen.epochs):
         optimizer.param_groups[0]["lr"] = rate * 0.5 ** (epoch // 2)
         for step, batch in enumerate(loader.epoch(epoch)):

@@ -9,9 +9,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from multiprocessing import connection, get_context, parent_process
+from collections.abc import Callable
+from multiprocessing import connection, forkserver, get_context, parent_process
 from typing import Any
 
 from owdfa.errors import LostProcessError, UserError
@@ -46,9 +45,8 @@ def launch(task: Callable[[Tell], object], num: int, hear: Tell) -> None:
     port = _free_port()
     workers: list[_Worker] = []
     try:
-        _processes.set_forkserver_preload(_PRELOAD)
-        with _deaf_children():
-            workers.extend(_Worker(task, rank, num, port) for rank in range(num))
+        _start_server()
+        workers.extend(_Worker(task, rank, num, port) for rank in range(num))
         _wait(workers, hear)
     finally:
         for worker in workers:
@@ -119,6 +117,7 @@ def _wait(workers: list[_Worker], hear: Tell) -> None:
 
 def _work(task: Callable[[Tell], object], place: dict[str, Any], pipe: Any) -> None:
     """What a process does, from its first moment."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that started it
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update({name: str(value) for name, value in place.items()})
     if "OMP_NUM_THREADS" not in os.environ:
@@ -143,15 +142,15 @@ def _say_nothing(message: Any) -> None:
     """Only the first process reports."""
 
 
-@contextmanager
-def _deaf_children() -> Iterator[None]:
-    """Let processes that are started here ignore Ctrl-C: it is for this one, which ends them."""
+def _start_server() -> None:
+    """Start the server unless it runs, deaf to Ctrl-C, which would cut its imports short."""
+    _processes.set_forkserver_preload(_PRELOAD)
     if threading.current_thread() is not threading.main_thread():
-        yield
+        forkserver.ensure_running()
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        yield
+        forkserver.ensure_running()
     finally:
         signal.signal(signal.SIGINT, before)
 
