@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 NUM_BINS = 15
-_BLOCK = 1 << 16  # images at once: what is computed of them stays in the processor's cache
+_BLOCK = 1 << 14  # images at once: what is computed of them stays in the processor's cache
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Everything here costs time and memory in the size of the table, not in the numbe
 import numpy as np
 from jaxtyping import Int
 
-_BLOCK = 1 << 15  # cells of a table at once: what is computed of them stays in the cache
+_BLOCK = 1 << 14  # cells of a table at once: what is computed of them stays in the cache
 _ROUNDING = 1e-13  # share of a sum of logarithms that may be left of nothing
 
 

@@ -93,7 +93,7 @@ def _split_images(predictor: Predictor, role: str, folder: Path | None) -> Input
         raise UserError(
             f"{predictor.place}: does not say where its split is; name one with --split"
         )
-    split = Split.read(place)
+    split = Split.read(place, ("id", "role"))
     digest = split.digest()
     if predictor.basis.split_digest not in (None, digest):
         raise UserError(

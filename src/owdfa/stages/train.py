@@ -61,7 +61,7 @@ def train(
         UserError: The inputs do not belong together, ``output`` holds a run and ``resume`` is not
             set, the loss is not finite, or a process was killed.
     """
-    data = Split.read(split)
+    data = Split.read(split, ("id", "role", "class"))
     run = begun(output, data, settings, resume=resume)
     if run is not None and run.facts.complete:
         return run
