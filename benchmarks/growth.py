@@ -32,7 +32,8 @@ CLASSES = 100
 def main(arguments: list[str] | None = None, results: Path = RESULTS) -> None:
     options = parsed(arguments)
     folder = options.folder or Path(tempfile.mkdtemp(prefix="owdfa-growth-"))
-    report = Report("growth", __doc__)
+    command = "python -m benchmarks.growth" + " --no-files" * options.no_files
+    report = Report("growth", __doc__, f"{command} --images {options.images} --cap {options.cap:g}")
     rows: list[list[Any]] = []
 
     def measure(what: str, work: Callable[[Path], int]) -> None:

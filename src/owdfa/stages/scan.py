@@ -114,6 +114,7 @@ def scan(
         bad, places = _examine_all(listed, jobs, on_progress or _look_away, write)
         _check_same_file(listed, places)
         check_bad(bad, listed.num_rows, output, options.max_bad, noun="files")
+    del listed  # the manifest takes as much again
     return Manifest.read(output)
 
 
