@@ -10,7 +10,14 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from multiprocessing import connection, forkserver, get_context, parent_process
+from multiprocessing import (
+    connection,
+    forkserver,
+    get_context,
+    get_start_method,
+    parent_process,
+    set_start_method,
+)
 from typing import Any
 
 from owdfa.errors import LostProcessError, UserError
@@ -63,7 +70,8 @@ class _Worker:
         self.error: UserError | None = None
         self.pipe, theirs = _processes.Pipe(duplex=False)
         place = dict(zip(_PLACE, (rank, rank, num, num, "127.0.0.1", port), strict=True))
-        self.process = _processes.Process(target=_work, args=(task, place, theirs), name=self.name)
+        work = (task, place, get_start_method(), theirs)
+        self.process = _processes.Process(target=_work, args=work, name=self.name)
         self.process.start()
         theirs.close()  # so that the pipe ends with the process
 
@@ -115,8 +123,9 @@ def _wait(workers: list[_Worker], hear: Tell) -> None:
         raise lost
 
 
-def _work(task: Callable[[Tell], object], place: dict[str, Any], pipe: Any) -> None:
+def _work(task: Callable[[Tell], object], place: dict[str, Any], method: str, pipe: Any) -> None:
     """What a process does, from its first moment."""
+    set_start_method(method, force=True)  # of its loader's workers: as where there is one process
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that started it
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update({name: str(value) for name, value in place.items()})
