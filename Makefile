@@ -29,7 +29,7 @@ setup: $(READY)
 $(READY): pyproject.toml constraints.txt
 	@command -v $(UV) >/dev/null || { $(PYTHON) -m venv .uv && .uv/bin/pip install -q --disable-pip-version-check uv; }
 	$(UV) venv -q --allow-existing --python $(PYTHON) $(VENV)
-	$(UV) pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	$(UV) pip install -q --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]'
 	@touch $@
 
 format: $(READY)
