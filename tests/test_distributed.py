@@ -194,8 +194,10 @@ def test_torchrun_starts_the_processes(data, tmp_path):
 
 
 ORPHANS = """
-import os, time
+import os, signal, time
 from owdfa.training import launch
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in background
 
 
 def wait_for_ever(tell):
@@ -223,7 +225,7 @@ def test_no_process_is_left_when_the_first_is_stopped(tmp_path, number):
     processes = [child for parent in children(program.pid) for child in children(parent)]
     assert first in processes
     os.killpg(program.pid, number) if number == signal.SIGINT else program.kill()
-    _, said = program.communicate()
+    _, said = program.communicate(timeout=60)
     assert said.count("Traceback") == (number == signal.SIGINT)  # that of the script
     while any(alive(pid) for pid in processes):
         time.sleep(0.05)
