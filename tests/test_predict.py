@@ -14,7 +14,7 @@ from owdfa.records.split import Split
 from owdfa.runs import checkpoint
 from owdfa.runs.run import Run, create_imported
 from owdfa.runs.settings import load_settings
-from owdfa.stages.predict import predict
+from owdfa.stages.predict import _parts, predict
 from owdfa.stages.train import train
 from tiny_data import DRIFT, SIDE, TINY, make_data
 
@@ -104,7 +104,9 @@ def test_files_are_predicted_as_the_same_images_of_the_split(run, photos, tmp_pa
 def test_progress_counts_images(run, tmp_path):
     seen = []
     predict(run.folder, "split:test", tmp_path / "p", on_progress=lambda *state: seen.append(state))
-    assert seen == [(8, 12), (12, 12)]
+    assert [total for _, total in seen] == [12] * len(seen)
+    assert sorted({done for done, _ in seen}) == [done for done, _ in seen]
+    assert seen[-1] == (12, 12)
 
 
 def test_bad_images_are_counted_listed_and_left_out(run, photos, tmp_path):
@@ -223,3 +225,13 @@ def test_novel_classes_are_numbered_past_names_that_are_taken():
         "real", "novel-01", "swap", "novel-02", "novel-03"
     ]  # fmt: skip
     assert class_names(["real"], 1) == ["real"]
+
+
+@pytest.mark.parametrize(
+    ("total", "most", "threads", "sizes"),
+    [(24, 8, 2, [6, 6, 6, 6]), (5, 8, 2, [3, 2]), (1, 8, 4, [1]), (33, 8, 2, [6] * 5 + [3])],
+)
+def test_every_thread_gets_as_many_parts(total, most, threads, sizes):
+    parts = list(_parts(total, most, threads))
+    assert [len(part) for part in parts] == sizes
+    assert [i for part in parts for i in part] == list(range(total))

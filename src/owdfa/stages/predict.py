@@ -1,6 +1,6 @@
 """Predict: say of each image which class made it, and how sure that is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,15 +93,22 @@ def _write(
         table_writer(output, SCHEMA, basis._asdict()) as write,
         predictor.network() as network,
     ):
-        step = network.batch_size
-        ranges = (range(first, min(first + step, total)) for first in range(0, total, step))
-        for answers in threaded_map(_answering(network, inputs), ranges, num_processes(0)):
+        threads = num_processes(0)
+        ranges = _parts(total, network.batch_size, threads)
+        for answers in threaded_map(_answering(network, inputs), ranges, threads):
             if len(answers.positions):
                 write(_rows(answers, inputs.ids, basis))
             bad.update(answers.errors)
             watch(int(max([*answers.positions, *answers.errors])) + 1, total)
         named = [(inputs.ids[i], bad[i]) for i in sorted(bad)]
         check_bad(named, total, output, max_bad, noun="images")
+
+
+def _parts(total: int, most: int, threads: int) -> Iterator[range]:
+    """Cut ``range(total)`` into parts of ``most`` or fewer, as many for each thread."""
+    rounds = -(-total // (most * threads))
+    size = -(-total // (rounds * threads))
+    return (range(first, min(first + size, total)) for first in range(0, total, size))
 
 
 def _answering(network: Network, inputs: Inputs) -> Callable[[range], _Answers]:
