@@ -115,7 +115,6 @@ def compared(case: Case, options: argparse.Namespace, folder: Path) -> Compariso
         options.rounds,
     )
     num_bytes = 3 * (case.store**2 + 2 * 4 * case.size**2)
-    paper = case.cores > 1 and case.store > case.size
     source = "own photographs" if options.folder else f"{case.side} px files"
     return Comparison(
         what=f"two views of {case.size} px from {source}, ours through crops of {case.store} px,"
@@ -126,8 +125,16 @@ def compared(case: Case, options: argparse.Namespace, folder: Path) -> Compariso
         goal=30,
         limit=1e3 * num_bytes / copy_bandwidth(),
         limit_is="bytes of crop and views at the speed of a copy",
-        at={"side of the file, px": case.side} if paper and not options.folder else {},
+        at={} if options.folder else sizes_of(case, options.sides[0]),
     )
+
+
+def sizes_of(case: Case, first: int) -> dict[str, float]:
+    """What the paper's views are plotted against: files of each size, and cores for the first."""
+    if case.store == case.size:
+        return {}
+    side = {"side of the file, px": case.side} if case.cores > 1 else {}
+    return side | ({"cores": case.cores} if case.side == first else {})
 
 
 def prepared(paths: Sequence[Path], folder: Path, size: int) -> Store:

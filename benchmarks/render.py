@@ -4,6 +4,7 @@ import json
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from benchmarks.harness import HEAD, RESULTS
@@ -14,6 +15,7 @@ ORDER = (
     *("delivery", "first_pass", "scan", "ffe", "step", "epoch_end", "score", "predict", "start"),
     *("processes", "memory", "growth", "gpu"),
 )
+_TITLE = 44  # characters a line
 OPENING = """# What things cost
 
 Written by `make bench` (`python -m benchmarks --render` writes it again without measuring); do not edit.
@@ -76,6 +78,9 @@ def _draw(results: Sequence[Mapping[str, Any]], path: Path) -> None:
         for (label, points), colour in zip(curves.items(), ("#a33", "#256", "#999"), strict=False):
             place.plot(*zip(*points, strict=True), "o-", label=label, color=colour)
         place.set(title=title, xlabel=size, ylabel=unit, xscale="log", yscale="log")
+        sizes = sorted({x for points in curves.values() for x, _ in points})
+        place.set_xticks(sizes, [f"{x:,.0f}" for x in sizes])
+        place.minorticks_off()
         place.grid(visible=True, which="both", color="#eee")
         place.legend(frameon=False)
     for place in list(axes.flat)[len(panels) :]:
@@ -104,7 +109,8 @@ def _panels(result: Mapping[str, Any]) -> Iterator[Panel]:
         limits = [(row["at"][size], row["limit"]) for row in rows if row["limit"]]
         if len(limits) == len(rows):
             curves["limit"] = limits
-        yield result["title"], size, unit, curves
+        title = result["title"].partition(":")[0].partition(",")[0]
+        yield fill(title, _TITLE), size, unit, curves
 
 
 if __name__ == "__main__":

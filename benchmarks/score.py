@@ -1,6 +1,6 @@
 """Scores of a million predictions of a thousand classes.
 
-    python -m benchmarks.score [--images 10000 100000 1000000] [--classes 1000] [--rounds 3]
+    python -m benchmarks.score [--images 10000 100000 1000000] [--classes 10 100 1000] [--rounds 3]
 
 From arrays: truth, predicted index and confidence in memory, to both conventions, calibration,
 numbers by class and the confusion table. The plain way computes less: one convention, no
@@ -11,6 +11,7 @@ classes share an index, so that a Hungarian match is needed.
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -48,14 +49,19 @@ class Drawn(NamedTuple):
 def main(arguments: list[str] | None = None, results: Path = RESULTS) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--classes", type=int, default=1000)
+    parser.add_argument("--classes", type=int, nargs="+", default=[10, 100, 1000])
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args(arguments)
     report = Report("score", __doc__)
     bandwidth = copy_bandwidth()
-    for num_images in options.images:
-        add_arrays(report, draw(num_images, options.classes), options.rounds, bandwidth)
-    largest = draw(max(options.images), options.classes)
+    largest = draw(max(options.images), max(options.classes))
+    for num_images in options.images[:-1]:
+        drawn = draw(num_images, largest.num_classes)
+        add_arrays(report, drawn, options.rounds, bandwidth, at=("images",))
+    for num_classes in options.classes[:-1]:
+        drawn = draw(len(largest.true), num_classes)
+        add_arrays(report, drawn, options.rounds, bandwidth, at=("classes",))
+    add_arrays(report, largest, options.rounds, bandwidth, at=("images", "classes"))
     add_arrays(report, merged(largest), options.rounds, bandwidth, ", novel classes merged")
     add_files(report, largest, options.rounds)
     report.note(
@@ -68,16 +74,22 @@ def main(arguments: list[str] | None = None, results: Path = RESULTS) -> None:
 
 
 def add_arrays(
-    report: Report, drawn: Drawn, rounds: int, bandwidth: float, special: str = ""
+    report: Report,
+    drawn: Drawn,
+    rounds: int,
+    bandwidth: float,
+    special: str = "",
+    at: Sequence[str] = (),
 ) -> None:
-    """Compare the two ways in memory."""
+    """Compare the two ways in memory; ``at`` names the sizes that it is plotted against."""
     ours = partial(scores_of, *ready(drawn))
     old, new = pairs(lambda: plain.scores(*drawn[:2], drawn.num_known), ours, rounds)
     moved = sum(array.nbytes for array in drawn[:3]) + 2 * 8 * drawn.num_classes**2
     what = f"scores of {len(drawn.true):,} predictions, {drawn.num_classes:,} classes{special}"
-    at = {} if special else {"images": len(drawn.true)}
-    large = len(drawn.true) >= 1_000_000 and not special
-    row = Comparison(what, "ms", milliseconds(old), milliseconds(new), at=at)
+    sizes = {"images": len(drawn.true), "classes": drawn.num_classes}
+    large = len(drawn.true) >= 1_000_000 and drawn.num_classes >= 1000 and not special
+    plotted = {name: sizes[name] for name in at}
+    row = Comparison(what, "ms", milliseconds(old), milliseconds(new), at=plotted)
     limit, why = 1e3 * moved / bandwidth, f"{moved / 1e6:.0f} MB at {bandwidth / 1e9:.1f} GB/s"
     report.add(replace(row, goal=50 if large else None, limit=limit, limit_is=why))
 
