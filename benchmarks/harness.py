@@ -7,9 +7,12 @@ pairs, one right after the other, and what counts is the median of the ratios wi
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +89,41 @@ def seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
+
+
+@contextmanager
+def elsewhere(
+    make: Callable[..., Callable[[], object]], *arguments: object
+) -> Iterator[Callable[[], None]]:
+    """What ``make(*arguments)`` returns, to be called here and run in a process of its own.
+
+    For work that changes its process: how that keeps memory, or how many threads it has.
+    """
+    context = get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(there, make, arguments), daemon=True)
+    process.start()
+    there.close()
+
+    def call() -> None:
+        here.send(True)
+        here.recv()
+
+    try:
+        yield call
+    finally:
+        if process.is_alive():
+            here.send(False)
+        process.join()
+
+
+def _serve(
+    pipe: Connection, make: Callable[..., Callable[[], object]], arguments: tuple[object, ...]
+) -> None:
+    work = make(*arguments)
+    while pipe.recv():
+        work()
+        pipe.send(None)
 
 
 class Report:

@@ -6,11 +6,8 @@ Each way runs in a process of its own, in turn, since ours changes how its proce
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from functools import partial
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -19,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.baseline.cal import PlainTraining
 from benchmarks.baseline.network import like
-from benchmarks.harness import Comparison, Report, pairs
+from benchmarks.harness import Comparison, Report, elsewhere, pairs
 from benchmarks.machine import conv_rate, matmul_rate
 from owdfa.backbones.base import build
 from owdfa.methods.cal import CAL, CALSettings
@@ -81,9 +78,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def compare(case: Case, rounds: int, rate: float) -> Comparison:
     """Plain and ours, each in its process."""
-    with _elsewhere(plain_step, case) as theirs, _elsewhere(our_step, case) as own:
-        flop = own("flop")
-        times = pairs(partial(theirs, "step"), partial(own, "step"), rounds)
+    with FlopCounterMode(display=False) as counter:
+        our_step(case)()
+    flop = counter.get_total_flops()
+    with elsewhere(plain_step, case) as theirs, elsewhere(our_step, case) as own:
+        times = pairs(theirs, own, rounds)
     half = ", ours in bfloat16 (option)" if case.half else ""
     return Comparison(
         what=f"{case.backbone}, {case.images} images of {case.side} px{half}",
@@ -154,41 +153,6 @@ def _batch(case: Case) -> Batch:
     views = tuple(torch.randn(shape, generator=generator) for _ in range(2))
     rows = torch.arange(case.images)
     return Batch(views, torch.where(rows % 2 == 0, rows % _KNOWN, -1), rows)
-
-
-@contextmanager
-def _elsewhere(
-    make: Callable[[Case], Callable[[], object]], case: Case
-) -> Iterator[Callable[[str], float]]:
-    """A process that makes a step whenever it is told to."""
-    context = get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(there, make, case), daemon=True)
-    process.start()
-    there.close()
-
-    def tell(what: str) -> float:
-        here.send(what)
-        return float(here.recv())
-
-    try:
-        yield tell
-    finally:
-        here.close()
-        process.join()
-
-
-def _serve(pipe: Connection, make: Callable[[Case], Callable[[], object]], case: Case) -> None:
-    step = make(case)
-    while True:
-        try:
-            told = pipe.recv()
-        except EOFError:
-            return
-        counter = FlopCounterMode(display=False) if told == "flop" else nullcontext()
-        with counter:
-            step()
-        pipe.send(counter.get_total_flops() if isinstance(counter, FlopCounterMode) else 0)
 
 
 if __name__ == "__main__":

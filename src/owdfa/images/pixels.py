@@ -31,10 +31,17 @@ def jitter(
     image: np.ndarray, brightness: np.float32, contrast: np.float32, *, contrast_first: bool
 ) -> np.ndarray:
     """Change brightness and contrast of an image (H, W, 3) uint8 by these factors."""
-    if contrast_first:
-        image = _contrast(image, contrast)
-    image = _blend(image, 0, brightness)
-    return image if contrast_first else _contrast(image, contrast)
+    brighter = _blend(0, brightness)
+    if contrast_first:  # two tables are one
+        return _replaced(image, brighter[_contrast(image, contrast)])
+    image = _replaced(image, brighter)
+    return _replaced(image, _contrast(image, contrast))
+
+
+def mirrored(planes: np.ndarray) -> np.ndarray:
+    """Mirror (3, H, W) float32; torch reverses a row several times as fast as NumPy."""
+    flipped: np.ndarray = torch.flip(torch.from_numpy(planes), [2]).numpy()
+    return flipped
 
 
 @final
@@ -81,13 +88,19 @@ def in_threads(function: Callable[[range], None], count: int, side: int) -> None
 
 
 def _contrast(image: np.ndarray, factor: np.float32) -> np.ndarray:
+    """The table that changes the contrast of ``image``: away from its mean grey."""
     grey = np.asarray(Image.fromarray(image).convert("L"))
-    return _blend(image, int(grey.mean() + 0.5), factor)
+    return _blend(int(grey.sum(dtype=np.uint32) / grey.size + 0.5), factor)
 
 
-def _blend(image: np.ndarray, ground: int, factor: np.float32) -> np.ndarray:
-    """``PIL.Image.blend`` of a flat image and ``image``: one table of 256 entries does it."""
+def _blend(ground: int, factor: np.float32) -> np.ndarray:
+    """What ``PIL.Image.blend`` of a flat image and another makes of each level: (256,) uint8."""
     level = np.arange(256, dtype=np.float32) - np.float32(ground)
-    table = np.clip(np.float32(ground) + factor * level, 0, 255).astype(np.uint8)
+    table: np.ndarray = np.clip(np.float32(ground) + factor * level, 0, 255).astype(np.uint8)
+    return table
+
+
+def _replaced(image: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Every level replaced by what the table says."""
     levels = image.tobytes().translate(table.tobytes())
     return np.frombuffer(levels, np.uint8).reshape(image.shape)

@@ -31,7 +31,7 @@ from pydantic import Field
 from torch import Tensor
 
 from owdfa.config import Settings
-from owdfa.images.pixels import Normalise, in_threads, jitter, resize, unfilled
+from owdfa.images.pixels import Normalise, in_threads, jitter, mirrored, resize, unfilled
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Colour = tuple[float, float, float]
@@ -132,8 +132,9 @@ class TrainingViews:
             altered = unflipped_strong(crops, plain, draw_strong, rows, self.settings)
             for i, image, other in zip(rows, plain, altered, strict=True):
                 normalise(_mirrored(image, draw_weak.flip[i]), weak[i])
-                if other is image and draw_weak.flip[i] == draw_strong.flip[i]:
-                    strong[i] = weak[i]
+                if other is image:
+                    same = draw_weak.flip[i] == draw_strong.flip[i]
+                    strong[i] = weak[i] if same else mirrored(weak[i])
                 else:
                     normalise(_mirrored(other, draw_strong.flip[i]), strong[i])
 

@@ -54,22 +54,24 @@ def calibration(
         >>> calibration(np.array([1.0, 1.0, 0.5, 0.5]), np.array([True, True, True, False])).ece
         0.0
     """
-    sums = np.zeros((3, num_bins))  # by bin: confidence, images that are wrong, and right
+    sums = np.zeros((2, 2, num_bins + 1))  # confidence, images; by wrong or right; by bin from 1
     for first in range(0, len(confidence), _BLOCK):
         sure = confidence[first : first + _BLOCK].astype(np.float64)
-        place = np.maximum(np.ceil(sure * num_bins).astype(np.int64) - 1, 0)
-        sums[0] += np.bincount(place, sure, num_bins)
-        place += num_bins * correct[first : first + _BLOCK]
-        sums[1:] += np.bincount(place, minlength=2 * num_bins).reshape(2, num_bins)
-    count = (sums[1] + sums[2]).astype(np.int64)
+        place = np.ceil(sure * num_bins).astype(np.int64)
+        place += correct[first : first + _BLOCK] * np.int64(num_bins + 1)
+        for each, weights in zip(sums, (sure, None), strict=True):
+            each += np.bincount(place, weights, each.size).reshape(each.shape)
+    sums[..., 1] += sums[..., 0]  # a confidence of 0
+    total_sure, (wrong, right) = sums[0, :, 1:].sum(axis=0), sums[1, :, 1:]
+    count = (wrong + right).astype(np.int64)
     images = np.maximum(count, 1)
-    sure, right = sums[0] / images, sums[2] / images
+    means = total_sure / images, right / images
     bins = tuple(
-        Bin(i / num_bins, (i + 1) / num_bins, int(count[i]), float(sure[i]), float(right[i]))
+        Bin(i / num_bins, (i + 1) / num_bins, int(count[i]), *(float(mean[i]) for mean in means))
         for i in np.flatnonzero(count).tolist()
     )
     total = max(len(confidence), 1)
-    gap = float((count * np.abs(right - sure)).sum())
+    gap = float((count * np.abs(means[1] - means[0])).sum())
     return Calibration(
-        float(sums[0].sum()) / total, float(sums[2].sum()) / total, gap / total, bins
+        float(total_sure.sum()) / total, float(right.sum()) / total, gap / total, bins
     )

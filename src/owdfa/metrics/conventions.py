@@ -16,8 +16,10 @@ import numpy as np
 from jaxtyping import Int
 
 from owdfa.metrics.clustering import (
+    Counts,
     adjusted_rand_index,
     best_match,
+    counts_of,
     matched_images,
     normalised_mutual_information,
 )
@@ -73,7 +75,8 @@ def score_conventions(table: Int[np.ndarray, "classes indices"], num_known: int)
     # On everything the paper fits a match anew, which can be no better than gcd-v2's: both are
     # optimal.
     right = [by_gcd, by_paper[parts[1]], by_paper[parts[2]]]
-    overlaps = [_overlap(table[part]) for part in parts]
+    known, novel = (counts_of(table[part]) for part in parts[1:])
+    overlaps = [_overlap(counts) for counts in (known.stacked(novel), known, novel)]
     return Conventions(
         Convention(*map(_agreement, right, overlaps)),
         Convention(*map(_agreement, (by_gcd[part] for part in parts), overlaps)),
@@ -90,11 +93,11 @@ class _Overlap(NamedTuple):
     ari: float
 
 
-def _overlap(table: Int[np.ndarray, "classes indices"]) -> _Overlap:
-    images = int(table.sum())
+def _overlap(counts: Counts) -> _Overlap:
+    images = int(counts.rows.sum())
     if not images:
         return _Overlap(0, 0.0, 0.0)
-    return _Overlap(images, normalised_mutual_information(table), adjusted_rand_index(table))
+    return _Overlap(images, normalised_mutual_information(counts), adjusted_rand_index(counts))
 
 
 def _agreement(right: Int[np.ndarray, "classes"], overlap: _Overlap) -> Agreement:

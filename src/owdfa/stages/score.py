@@ -154,7 +154,7 @@ def scores_of(joined: Joined, basis: PredictionBasis, truth: Split, digest: str)
         conventions={"paper": _plain(found.paper), "gcd-v2": _plain(found.gcd)},
         num_classes={
             "true": int((images > 0).sum()),
-            "predicted": int(table.any(axis=0).sum()),
+            "predicted": int((table.sum(axis=0) > 0).sum()),
             "live": len(basis.classes),
         },
         num_novel=_num_novel(table, found.gcd_match, num_known),
@@ -227,7 +227,7 @@ def _per_class(
 
 
 def _confusion(table: np.ndarray, names: tuple[str, ...], predicted: list[str]) -> Confusion:
-    rows, columns = np.flatnonzero(table.any(axis=1)), np.flatnonzero(table.any(axis=0))
+    rows, columns = np.flatnonzero(table.sum(axis=1)), np.flatnonzero(table.sum(axis=0))
     part = table if table.shape == (len(rows), len(columns)) else table[np.ix_(rows, columns)]
     return Confusion(
         rows=[names[i] for i in rows],

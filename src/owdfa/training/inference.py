@@ -21,6 +21,7 @@ from owdfa.runs.predictor import Network, Predictor
 from owdfa.runs.run import Run
 from owdfa.training.devices import deterministic, start
 from owdfa.training.folding import folded
+from owdfa.training.memory import keep_memory
 
 _FEW = 8  # crops at a time on a CPU: their maps stay in its caches
 
@@ -92,6 +93,8 @@ def _network(run: Run) -> Iterator[Network]:
     facts, settings = run.facts, run.settings
     fabric = start(settings.device, settings.precision)
     on_cpu = fabric.device.type == "cpu"
+    if on_cpu:
+        keep_memory()
     method = run.method()
     if on_cpu and settings.precision == "32-true":  # in less, it would be more than rounding
         method.backbone.network = folded(method.backbone.network)
