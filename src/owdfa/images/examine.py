@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
+from stat import S_ISLNK
 from typing import NamedTuple
 
 from owdfa.images.decode import BadImageError, header_of, read
@@ -18,6 +19,7 @@ class Examined(NamedTuple):
     sha256: str | None
     error: str | None
     place: int = 0  # a hash of device and inode
+    linked: bool = False  # its path is a symbolic link
 
 
 def examine(files: Sequence[tuple[str, str | None]]) -> list[Examined]:
@@ -28,13 +30,15 @@ def examine(files: Sequence[tuple[str, str | None]]) -> list[Examined]:
 def _examine(path: Path, error: str | None) -> Examined:
     if error is not None:
         return Examined(None, None, None, None, None, error)
-    size, digest, place = None, None, 0
+    size, digest, place, linked = None, None, 0, False
     try:
         data = read(path)
         size, digest = len(data), sha256(data).hexdigest()
-        found = path.stat()
+        found = path.lstat()
+        if linked := S_ISLNK(found.st_mode):
+            found = path.stat()
         place = hash((found.st_dev, found.st_ino))
         width, height, kind = header_of(data, path)
     except BadImageError as bad:
-        return Examined(None, None, None, size, digest, bad.reason, place)
-    return Examined(width, height, kind, size, digest, None, place)
+        return Examined(None, None, None, size, digest, bad.reason, place, linked)
+    return Examined(width, height, kind, size, digest, None, place, linked)

@@ -5,7 +5,6 @@ Every file is read once. A file that cannot be used keeps its row, with the reas
 
 import os
 import re
-from array import array
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import islice
@@ -14,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
 from owdfa import catalog
@@ -28,6 +28,7 @@ from owdfa.records.rows import first_twice, in_order, repeated
 
 _CHUNK = 8192  # rows that are held as Python objects at once
 _BLOCK = 128  # files that a worker takes at once
+_FOLDERS = 1 << 16  # whose real path is remembered
 _MANY = 20_000  # files; of fewer, starting processes takes longer than threads wait for each other
 _LISTED = pa.schema([SCHEMA.field(i) for i in range(6)] + [SCHEMA.field("error")])
 
@@ -111,8 +112,8 @@ def scan(
         raise UserError(f"{address}: no images there; name a place that holds some")
     with manifest_writer(output, str(address)) as write:
         jobs = num_processes(options.jobs)
-        bad, places = _examine_all(listed, jobs, on_progress or _look_away, write)
-        _check_same_file(listed, places)
+        bad, places, linked = _examine_all(listed, jobs, on_progress or _look_away, write)
+        _check_same_file(listed, places, linked)
         check_bad(bad, listed.num_rows, output, options.max_bad, noun="files")
     del listed  # the manifest takes as much again
     return Manifest.read(output)
@@ -201,14 +202,16 @@ def _examine_all(
     jobs: int,
     watch: Callable[[int, int], None],
     write: Callable[[pa.RecordBatch], None],
-) -> tuple[list[tuple[str, str]], np.ndarray]:
+) -> tuple[list[tuple[str, str]], np.ndarray, np.ndarray]:
     """Read every file, and write the rows of the manifest.
 
     Returns:
-        Path and reason of each bad file, and the place of each file, (files,) int64.
+        Path and reason of each bad file; the place of each file, (files,) int64, and which paths
+        are links, (files,) bool.
     """
     bad: list[tuple[str, str]] = []
     places = np.zeros(listed.num_rows, dtype=np.int64)
+    linked = np.zeros(listed.num_rows, dtype=bool)
     batches = listed.to_batches(max_chunksize=_BLOCK)
     work = map(_files, batches)
     several = ordered_map if listed.num_rows >= _MANY else threaded_map
@@ -217,9 +220,10 @@ def _examine_all(
         write(_joined(batch, rows))
         bad += [(str(batch["path"][i]), row.error) for i, row in enumerate(rows) if row.error]
         places[done : done + len(rows)] = [row.place for row in rows]
+        linked[done : done + len(rows)] = [row.linked for row in rows]
         done += len(rows)
         watch(done, listed.num_rows)
-    return bad, places
+    return bad, places, linked
 
 
 def _files(batch: pa.RecordBatch) -> list[tuple[str, str | None]]:
@@ -237,37 +241,44 @@ def _joined(batch: pa.RecordBatch, rows: list[Examined]) -> pa.RecordBatch:
     return pa.record_batch([columns[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
-def _check_same_file(listed: pa.Table, places: np.ndarray) -> None:
+def _check_same_file(listed: pa.Table, places: np.ndarray, linked: np.ndarray) -> None:
     """Refuse two rows of which one is a link to the other, or another spelling of its path.
 
-    Hard links, which some stores of files are full of, are files in their own right.
+    Hard links, which some stores of files are full of, are files in their own right: a row is
+    looked at by itself only where another is the same file in the same folder.
 
     Raises:
         UserError: Two rows are the same file.
     """
     rows = repeated(places)
     rows = rows[places[rows] != 0]
-    real = lru_cache(os.path.realpath)  # of folders: most files share theirs with the one before
-    hashes = array("q", (hash(_real(path, real)) for path in _paths(listed, rows)))
-    rows = rows[repeated(np.array(hashes))]
+    rows = rows[repeated(places[rows] ^ _folders(listed, rows, linked[rows]))]
     first: dict[str, str] = {}
-    for path in _paths(listed, rows):
-        before = first.setdefault(_real(path, real), path)
+    for path in (path for paths in _paths(listed, rows) for path in paths.to_pylist()):
+        before = first.setdefault(os.path.realpath(path), path)
         if before != path:
             raise UserError(f"{before} and {path}: are the same file; list it once")
 
 
-def _paths(listed: pa.Table, rows: np.ndarray) -> Iterator[str]:
-    """Paths of some of the files."""
+def _folders(listed: pa.Table, rows: np.ndarray, linked: np.ndarray) -> np.ndarray:
+    """A hash of the folder in which each of these files is, links resolved: (rows,) int64."""
+    real = lru_cache(_FOLDERS)(os.path.realpath)
+    hashes = np.zeros(len(rows), dtype=np.int64)
+    done = 0
+    for paths in _paths(listed, rows):
+        names = pc.replace_substring_regex(paths, r"[^/]*$", "").dictionary_encode()
+        each = np.array([hash(real(name)) for name in names.dictionary.to_pylist()], np.int64)
+        hashes[done : done + len(paths)] = each[np.asarray(names.indices)]
+        for i in np.flatnonzero(linked[done : done + len(paths)]).tolist():
+            folder = os.path.dirname(os.path.realpath(paths[i].as_py()))  # noqa: PTH120
+            hashes[done + i] = hash(folder)
+        done += len(paths)
+    return hashes
+
+
+def _paths(listed: pa.Table, rows: np.ndarray) -> Iterator[pa.StringArray]:
+    """Paths of some of the files, in order, a few thousand at a time."""
     chosen = np.zeros(listed.num_rows, dtype=bool)
     chosen[rows] = True
     for batch in listed.select(["path"]).filter(pa.array(chosen)).to_batches(max_chunksize=_CHUNK):
-        yield from batch["path"].to_pylist()
-
-
-def _real(path: str, real: Callable[[str], str]) -> str:
-    """A path without links; ``real`` does that for folders."""
-    if os.path.islink(path):  # noqa: PTH114  millions of them: a Path costs more than the look
-        return os.path.realpath(path)
-    folder, _, name = path.rpartition("/")
-    return f"{real(folder or '/')}/{name}"
+        yield batch["path"]
