@@ -101,7 +101,7 @@ def elsewhere(
     """
     context = get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(there, make, arguments), daemon=True)
+    process = context.Process(target=_serve, args=(there, make, arguments))
     process.start()
     there.close()
 

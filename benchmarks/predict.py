@@ -53,7 +53,7 @@ class Case(NamedTuple):
 CASES = (
     Case("tiny/trace8w16", 64, "none", 1.0, exported=True),
     Case("tiny/trace8w16", 64, "dlib", 0.3, exported=False),
-    Case("torchvision/resnet50", 256, "none", 0.15, exported=True),
+    Case("torchvision/resnet50", 256, "none", 0.3, exported=True),
 )
 TOYS = (Case("tiny/trace8w16", 64, "none", 1.0, exported=True),)
 

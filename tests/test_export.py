@@ -30,7 +30,7 @@ from owdfa.stages.export import export
 from owdfa.stages.predict import predict
 from owdfa.stages.train import train
 from owdfa.training import graph
-from owdfa.training.graph import Graph, resize_weights, to_onnx
+from owdfa.training.graph import Graph, to_onnx
 from tiny_data import SIDE, TINY, make_data
 
 
@@ -132,11 +132,11 @@ def test_the_graph_resizes_to_the_same_bits(before, after):
     crops = np.random.default_rng(0).integers(0, 256, (2, before, before, 3), dtype=np.uint8)
     crops[1] = 255 * (crops[1] > 127)
     levels = torch.from_numpy(crops).permute(0, 3, 1, 2)
-    found = graph._Resize(before, after)(levels.float())
+    made = graph._Resize(before, after)
+    found = made(levels.float())
     assert np.array_equal(found.permute(0, 2, 3, 1).numpy(), resize(crops, after))
-    weights, bits = resize_weights(before, after)
-    assert weights.max() < 2**15
-    assert np.allclose(weights.sum(axis=1) / 2**bits, 1, atol=1e-3)
+    assert made.weights.max() < 2**15
+    assert np.allclose(made.weights.sum(dim=1) / made.unit, 1, atol=1e-3)
 
 
 def test_nothing_is_written_when_the_graph_says_something_else(run, quick, tmp_path):

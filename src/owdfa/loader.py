@@ -82,6 +82,21 @@ def epoch_order(
     return chosen
 
 
+def epoch_size(store: Store, rows: TrainingRows, settings: LoaderSettings) -> tuple[int, int]:
+    """Number of images and of batches in an epoch; a batch of one image does not count.
+
+    Raises:
+        UserError: There are fewer than two images.
+    """
+    if len(rows.ids) < 2:
+        raise UserError(
+            f"{store.folder}: {len(rows.ids)} images to train on; at least 2 are needed"
+        )
+    num_images = settings.images_per_epoch or len(rows.ids)
+    full, rest = divmod(num_images, settings.batch_size)
+    return num_images, full + (rest > 1)
+
+
 @final
 class TrainingLoader:
     """Batches of two views of the images of a store.
@@ -111,13 +126,7 @@ class TrainingLoader:
         std: Colour,
         seed: int,
     ) -> None:
-        if len(rows.ids) < 2:
-            raise UserError(
-                f"{store.folder}: {len(rows.ids)} images to train on; at least 2 are needed"
-            )
-        self.num_images = settings.images_per_epoch or len(rows.ids)
-        full, rest = divmod(self.num_images, settings.batch_size)
-        self.num_steps = full + (rest > 1)
+        self.num_images, self.num_steps = epoch_size(store, rows, settings)
         self._steps = _Steps(self.num_steps)
         views = TrainingViews(settings.views, mean, std, seed)
         self._batches = DataLoader(

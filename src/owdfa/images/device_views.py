@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from owdfa.images.pixels import resize_taps, scale_and_shift
 from owdfa.images.views import Colour, Draws, ViewSettings, draw, uniforms
 
 _EXACT = 2**24  # float32 holds every whole number up to here
 _LEVELS = 255.5  # the greatest level, and the half that rounding adds
-_WEIGHT = 2**15  # torch keeps a weight in 16 bits
 
 
 class Choices(NamedTuple):
@@ -98,9 +98,9 @@ class DeviceViews:
             last = _taps(range(crop_size, crop_size + 1), size, device)
             zero = torch.zeros(1, dtype=torch.int64, device=device)
             self._last = _matrices(last, zero, zero, zero.bool(), crop_size)
-        self._scale = torch.tensor([1 / (255 * s) for s in std]).view(3, 1, 1).to(device)
-        shift = [-m / s for m, s in zip(mean, std, strict=True)]
-        self._shift = torch.tensor(shift).view(3, 1, 1).to(device)
+        self._scale, self._shift = (
+            torch.from_numpy(each).to(device) for each in scale_and_shift(mean, std)
+        )
 
     def choose(self, seed: int, epoch: int, num_images: int) -> EpochChoices:
         """Draw the choices of a whole epoch, the same as the host's, and bring them to the device.
@@ -172,8 +172,8 @@ def send(array: np.ndarray, device: torch.device) -> Tensor:
 
 
 def _taps(lengths: range, side: int, device: torch.device) -> _Taps:
-    """The weights of every length in ``lengths``, counted from its first; see ``_weights``."""
-    rows = [_weights(max(1, length), side) for length in lengths]
+    """The weights of every length in ``lengths``, counted from its first; see ``resize_taps``."""
+    rows = [resize_taps(max(1, length), side) for length in lengths]
     most = max(weights.shape[1] for _, weights, _ in rows)
     first = np.stack([first for first, _, _ in rows])
     weights = np.stack([np.pad(w, ((0, 0), (0, most - w.shape[1]))) for _, w, _ in rows])
@@ -181,32 +181,6 @@ def _taps(lengths: range, side: int, device: torch.device) -> _Taps:
     exact &= torch.get_float32_matmul_precision() == "highest"
     dtype = torch.float32 if exact else torch.float64
     return _Taps(torch.from_numpy(first).to(device), torch.from_numpy(weights).to(device, dtype))
-
-
-def _weights(length: int, side: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """How torch weighs uint8 elements that it resizes from ``length`` to ``side``.
-
-    The triangle of a bilinear filter, as wide as an element of the result where that is wider than
-    one of the source, normalised, then rounded to multiples of 2^-p; p is the greatest for which
-    the largest weight fits into 16 bits.
-
-    Returns:
-        Where the weights of each element begin (side,); the weights (side, taps); and 2^p.
-    """
-    scale = length / side
-    support = max(scale, 1.0)
-    taps = 2 * int(np.ceil(support)) + 1
-    centre = scale * (np.arange(side) + 0.5)
-    first = np.maximum((centre - support + 0.5).astype(np.int64), 0)
-    stop = np.minimum((centre + support + 0.5).astype(np.int64), length)
-    place = first[:, None] + np.arange(taps)
-    distance = np.abs((place - centre[:, None] + 0.5) * (1 / support))
-    weights = np.where(place < stop[:, None], np.maximum(1 - distance, 0), 0)
-    weights /= np.cumsum(weights, axis=1)[:, -1:]  # one after the other, as torch adds them
-    precision = 1
-    while precision < 2**22 and int(0.5 + weights.max() * precision * 2) < _WEIGHT:
-        precision *= 2
-    return first, np.floor(0.5 + weights * precision) / precision, precision
 
 
 def _matrices(taps: _Taps, start: Tensor, length: Tensor, flip: Tensor, source: int) -> Tensor:

@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 _ALIGNMENT = 64  # bytes
 _WORTH_A_THREAD = 128  # side of an image in pixels
 _PART = 8  # images
+_WEIGHT = 2**15  # torch keeps a weight in 16 bits
 
 
 def resize(images: np.ndarray, side: int) -> np.ndarray:
@@ -25,6 +26,32 @@ def resize(images: np.ndarray, side: int) -> np.ndarray:
     size = (side, side)
     resized = interpolate(planes, size, mode="bilinear", align_corners=False, antialias=True)
     return resized.permute(0, 2, 3, 1).numpy()
+
+
+def resize_taps(length: int, side: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """How torch, and so ``resize``, weighs uint8 elements to make ``side`` of ``length``.
+
+    The triangle of a bilinear filter, as wide as an element of the result where that is wider than
+    one of the source, normalised, then rounded to multiples of 2^-p; p is the greatest for which
+    the largest weight fits into 16 bits.
+
+    Returns:
+        Where the weights of each element begin (side,); the weights (side, taps); and 2^p.
+    """
+    scale = length / side
+    support = max(scale, 1.0)
+    taps = 2 * int(np.ceil(support)) + 1
+    centre = scale * (np.arange(side) + 0.5)
+    first = np.maximum((centre - support + 0.5).astype(np.int64), 0)
+    stop = np.minimum((centre + support + 0.5).astype(np.int64), length)
+    place = first[:, None] + np.arange(taps)
+    distance = np.abs((place - centre[:, None] + 0.5) * (1 / support))
+    weights = np.where(place < stop[:, None], np.maximum(1 - distance, 0), 0)
+    weights /= np.cumsum(weights, axis=1)[:, -1:]  # one after the other, as torch adds them
+    precision = 1
+    while precision < 2**22 and int(0.5 + weights.max() * precision * 2) < _WEIGHT:
+        precision *= 2
+    return first, np.floor(0.5 + weights * precision) / precision, precision
 
 
 def jitter(
@@ -44,14 +71,20 @@ def mirrored(planes: np.ndarray) -> np.ndarray:
     return flipped
 
 
+def scale_and_shift(mean: Sequence[float], std: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """What normalises levels: times, plus; each (3, 1, 1) float32."""
+    scale = [1 / (255 * s) for s in std]
+    shift = [-m / s for m, s in zip(mean, std, strict=True)]
+    scales, shifts = (np.array(each, np.float32).reshape(3, 1, 1) for each in (scale, shift))
+    return scales, shifts
+
+
 @final
 class Normalise:
     """Turns levels into (level / 255 - mean) / std, in place of what ``out`` held."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        self._scale = np.array([1 / (255 * s) for s in std], np.float32).reshape(3, 1, 1)
-        shift = [-m / s for m, s in zip(mean, std, strict=True)]
-        self._shift = np.array(shift, np.float32).reshape(3, 1, 1)
+        self._scale, self._shift = scale_and_shift(mean, std)
 
     def __call__(self, image: np.ndarray, out: np.ndarray) -> None:
         """Write ``image`` (H, W, 3) uint8 to ``out`` (3, H, W) float32."""

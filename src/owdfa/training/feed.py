@@ -22,7 +22,7 @@ from owdfa.distributed import Share, own_share
 from owdfa.errors import UserError
 from owdfa.images.device_views import DeviceViews, send
 from owdfa.images.store import Store
-from owdfa.loader import LoaderSettings, TrainingLoader, epoch_order
+from owdfa.loader import LoaderSettings, TrainingLoader, epoch_order, epoch_size
 from owdfa.records.split import TrainingRows
 from owdfa.records.training import Batch
 from owdfa.runs.settings import RunSettings
@@ -98,10 +98,7 @@ class DeviceFeed:
         views: DeviceViews,
         seed: int,
     ) -> None:
-        if len(rows.ids) < 2:
-            raise UserError(
-                f"{store.folder}: {len(rows.ids)} images to train on; at least 2 are needed"
-            )
+        self.num_images, self.num_steps = epoch_size(store, rows, settings)
         if settings.workers:
             raise UserError(
                 "data.workers: no process makes batches where data.views_on is device; set it to 0"
@@ -112,9 +109,6 @@ class DeviceFeed:
         self.share = own_share()
         self.device = device = views.device
         self.labels = np.asarray(rows.labels, dtype=np.int64)
-        self.num_images = settings.images_per_epoch or len(rows.ids)
-        full, rest = divmod(self.num_images, settings.batch_size)
-        self.num_steps = full + (rest > 1)
         pixels, places = store.pixels.view(np.ndarray), store.rows(rows.ids)
         self.resident = fits(len(places) * pixels[0].nbytes, device, settings.device_share)
         kind = ResidentCrops if self.resident else StreamedCrops

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from owdfa.errors import UserError
+from owdfa.images.pixels import resize_taps, scale_and_shift
 from owdfa.images.views import PlainView
 from owdfa.methods.base import Method
 from owdfa.runs.bundle import INPUT, OUTPUTS
 
 _MAX_BYTES = 2**31 - 2**24  # of weights: one ONNX file is one message of at most 2 GiB
-_EXACT_IN_FLOAT32 = 16  # bits of a weight, so that 255 times their sum stays below 2**24
-_INT16 = 2**15
+_EXACT_IN_FLOAT32 = 2**16  # units in 1, so that 255 times a sum of weights stays below 2**24
 
 
 @final
@@ -34,13 +34,11 @@ class Graph(nn.Module):
         super().__init__()
         self.method = method
         self.resize = None if store_size == view.size else _Resize(store_size, view.size)
+        scale, shift = scale_and_shift(view.mean, view.std)
         self.scale: Tensor
-        self.register_buffer(
-            "scale", torch.tensor([1 / (255 * s) for s in view.std])[:, None, None]
-        )
-        shift = [-m / s for m, s in zip(view.mean, view.std, strict=True)]
+        self.register_buffer("scale", torch.from_numpy(scale))
         self.shift: Tensor
-        self.register_buffer("shift", torch.tensor(shift)[:, None, None])
+        self.register_buffer("shift", torch.from_numpy(shift))
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Turn crops (B, S, S, 3) uint8 into probabilities, logits (B, C) and embedding (B, D)."""
@@ -55,17 +53,20 @@ class Graph(nn.Module):
 class _Resize(nn.Module):
     """Bilinear resize with antialiasing of whole levels, as torch does it on uint8: the same bits.
 
-    Its weights are rounded to as many bits as an int16 holds, and each direction to whole levels,
-    rows first. All of these numbers are integers that a float holds exactly.
+    Its weights are multiples of a power of two, and each direction is rounded to whole levels, rows
+    first. In units of that power all numbers are integers that a float holds exactly.
     """
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
-        weights, bits = resize_weights(before, after)
-        dtype = torch.float32 if bits <= _EXACT_IN_FLOAT32 else torch.float64
+        first, taps, unit = resize_taps(before, after)
+        place = first[:, None] + np.arange(taps.shape[1])
+        weights = np.zeros((after, before + taps.shape[1]))  # those beyond the image are 0
+        np.put_along_axis(weights, place, taps * unit, axis=1)
+        dtype = torch.float32 if unit <= _EXACT_IN_FLOAT32 else torch.float64
         self.weights: Tensor
-        self.register_buffer("weights", torch.from_numpy(weights).to(dtype))
-        self.unit = float(2**bits)
+        self.register_buffer("weights", torch.from_numpy(weights[:, :before]).to(dtype))
+        self.unit = float(unit)
 
     def forward(self, levels: Tensor) -> Tensor:
         """Turn (B, 3, S, S) into (B, 3, size, size), float32 that holds integers from 0 to 255."""
@@ -74,23 +75,6 @@ class _Resize(nn.Module):
 
     def _rounded(self, sums: Tensor) -> Tensor:
         return ((sums + self.unit / 2) / self.unit).floor().clamp(0, 255)
-
-
-def resize_weights(before: int, after: int) -> tuple[np.ndarray, int]:
-    """Weights (after, before) of a bilinear resize with antialiasing, in units of 2**-bits; bits.
-
-    The triangle is as wide as a pixel of the coarser image; a row adds up to one. There are as many
-    bits as the largest weight leaves in an int16.
-    """
-    scale = before / after
-    centres = scale * (np.arange(after)[:, None] + 0.5)
-    distance = np.abs(np.arange(before) + 0.5 - centres) / max(scale, 1.0)
-    weights = np.maximum(0, 1 - distance)
-    weights /= weights.sum(axis=1, keepdims=True)
-    bits = 0
-    while int(weights.max() * 2 ** (bits + 1) + 0.5) < _INT16 and bits < 22:
-        bits += 1
-    return np.floor(weights * 2**bits + 0.5), bits
 
 
 def to_onnx(graph: Graph, crops: np.ndarray) -> Any:
