@@ -1,19 +1,15 @@
 from dataclasses import replace
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
-from owdfa import balance
 from owdfa.config import fill
 from owdfa.errors import UserError
 from owdfa.protocols import describe, natural_sort, read_protocol
-from owdfa.records.manifest import SCHEMA, Manifest
-from owdfa.records.split import ROLES, Split
+from owdfa.records.split import Split
 from owdfa.stages.split import SplitOptions, split
+from small_manifest import counts, singles, write_manifest
 
 OWN_PROTOCOL = """
 [p1]
@@ -28,36 +24,6 @@ novel = 30
 real = 70
 real_per_source = 50
 """
-
-
-PINNED = "92ad2c467f94db35e2b827aad79e4362932582be476ed921ad4a6862ca73efd9"
-
-
-def write_manifest(path, rows, order=None):
-    """Write a manifest of (class, group, source) triples; "real" is the family of class "real"."""
-    columns = {name: [None] * len(rows) for name in SCHEMA.names}
-    columns["class"], columns["group"], columns["source"] = map(list, zip(*rows, strict=True))
-    columns["id"] = [
-        f"{class_ or '_unlabelled'}/{i:06d}.png" for i, (class_, *_) in enumerate(rows)
-    ]
-    columns["path"] = [f"/photos/{name}" for name in columns["id"]]
-    columns["sha256"] = [f"{i:064x}" for i in range(len(rows))]
-    columns["family"] = ["real" if str(class_).lower() == "real" else "swap" for class_, *_ in rows]
-    table = pa.table(columns, schema=SCHEMA)
-    table = table.sort_by("id") if order is None else table.take(pa.array(order, pa.int64()))
-    Manifest(table, "folder:photos").write(path)
-    return path
-
-
-def singles(**sizes):
-    """So many images of each class, each a group of its own."""
-    return [(name, f"{name}-{i}", None) for name, n in sizes.items() for i in range(n)]
-
-
-def counts(made, class_):
-    """Images of a class in each role, in order of ``ROLES``."""
-    rows = made.table.filter(pc.equal(made.table["class"], class_))
-    return [pc.sum(pc.equal(rows["role"], role)).as_py() for role in ROLES]
 
 
 @pytest.fixture
@@ -83,19 +49,6 @@ def test_training_sees_no_label_of_an_unlabelled_image(small, tmp_path):
     names = zip(ids.to_pylist(), labels, strict=True)
     assert {id_.split("/")[0] for id_, label in names if label == 0} == {"real"}
     assert sorted(set(labels.tolist())) == [-1, 0]
-
-
-def test_digest_is_the_same_for_any_order_of_files(tmp_path):
-    rows = [("real", f"video-{i // 3}", None) for i in range(30)]
-    rows += [("fake", f"video-{i // 4}", None) for i in range(30)] + [(None, "x", None)] * 3
-    rows += [("fake", f"own-{i // 2}", None) for i in range(30)]
-    options = SplitOptions(known=("real",), seed=7)
-    digests = set()
-    for seed in range(4):
-        order = np.random.default_rng(seed).permutation(len(rows))
-        path = write_manifest(tmp_path / f"{seed}.parquet", rows, order)
-        digests.add(split(path, tmp_path / f"split-{seed}", options=options).digest())
-    assert digests == {PINNED}
 
 
 def test_the_seed_matters(small, tmp_path):
@@ -158,87 +111,6 @@ def test_images_that_nobody_labelled_are_trained_on_unless_their_group_is_tested
     for row in made.table.filter(pc.is_null(made.table["class"])).to_pylist():
         assert row["role"] == ("unused" if row["group"] in tested else "unlabelled")
     assert len(tested) == 4
-
-
-@st.composite
-def manifests(draw):
-    """Groups of several classes, several sizes; two known classes with groups of their own."""
-    sizes = st.integers(1, 5)
-    rows = []
-    for class_ in ("a", "b", "c"):
-        for group in range(4):
-            rows += [(class_, f"{class_}{group}", None)] * draw(sizes)
-    for group in range(draw(st.integers(0, 6))):
-        for class_ in draw(st.lists(st.sampled_from(["a", "b", "c", None]), unique=True)):
-            rows += [(class_, f"shared{group}", None)] * draw(sizes)
-    return rows
-
-
-@settings(max_examples=30, deadline=None)
-@given(manifests(), st.integers(0, 2**32), st.sampled_from([0.0, 0.3]))
-def test_no_group_is_cut(tmp_path_factory, rows, seed, validation):
-    folder = tmp_path_factory.mktemp("split")
-    manifest = write_manifest(folder / "images.parquet", rows)
-    options = SplitOptions(known=("a", "b"), seed=seed, validation=validation)
-    try:
-        made = split(manifest, folder / "split", options=options)
-    except UserError as error:  # one large group can be all that is labelled of either class
-        assume("too few groups to hold any back" not in str(error))
-        raise
-    images = made.table.to_pylist()
-    assert [image["id"] for image in images] == Manifest.read(manifest).table["id"].to_pylist()
-    assert {image["role"] for image in images} <= set(ROLES)
-    tested = {image["group"] for image in images if image["role"] == "test"}
-    trained = {i["group"] for i in images if i["role"] not in ("test", "unused")}
-    assert not tested & trained
-    roles = {}
-    for image in images:
-        roles.setdefault((image["class"], image["group"]), set()).add(image["role"])
-    assert all(len(found) == 1 for found in roles.values())
-    for class_ in "abc":
-        labelled, unlabelled, _, test, unused = counts(made, class_)
-        assert test
-        assert unused == 0
-        assert (labelled if class_ in "ab" else unlabelled) > 0
-        assert class_ in "ab" or labelled == 0
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.integers(0, 60))
-def test_filling_stops_where_no_further_group_helps(sizes, target):
-    sizes = np.array(sizes)
-    taken = balance.fill(sizes, target)
-    missing = target - int(sizes[taken].sum())
-    for size in sizes[~taken].tolist():
-        assert abs(missing - size) >= abs(missing)
-
-
-def test_groups_of_many_classes_meet_the_quotas():
-    """1000 identities in 12 classes: within 3 % although no class has groups of its own."""
-    generator = np.random.default_rng(0)
-    classes, groups = generator.integers(0, 12, 40000), generator.integers(0, 1000, 40000)
-    keys, sizes = np.unique(classes * 1000 + groups, return_counts=True)
-    cells = balance.Cells(*np.divmod(keys, 1000), sizes)
-    drawn = balance.draw_groups(cells, 1000, 0.2, list(range(12)))
-    for class_ in range(12):
-        mine = cells.classes == class_
-        share = sizes[mine & drawn[cells.groups]].sum() / sizes[mine].sum()
-        assert share == pytest.approx(0.2, rel=0.03)
-
-
-def test_a_class_on_one_side_gets_its_smallest_group_on_the_other():
-    cells = balance.Cells(np.array([0, 0, 1, 1]), np.array([0, 1, 2, 3]), np.array([50, 40, 9, 1]))
-    drawn = balance.draw_groups(cells, 4, 0.2, ["a", "b"])
-    assert drawn.tolist() == [False, True, False, True]
-
-
-def test_a_novel_class_of_one_group_is_noted(tmp_path):
-    rows = singles(real=20) + [("b", "video", None)] * 5
-    manifest = write_manifest(tmp_path / "images.parquet", rows)
-    made = split(manifest, tmp_path / "split", options=SplitOptions(known=("real",)))
-    assert made.notes == ("novel class 'b' has too few groups to be tested on",)
-    assert counts(made, "b") == [0, 5, 0, 0, 0]
-    assert Split.read(tmp_path / "split").notes == made.notes
 
 
 @pytest.mark.parametrize(
