@@ -194,8 +194,8 @@ class _Batches(Dataset[Batch]):
         first = step * self.settings.batch_size
         rows = self.order[1][first : first + self.settings.batch_size]
         own = self.share.rows(len(rows))
-        pixels = _pixels(self.store, self.places[rows[own]])
-        views = self.views(pixels, epoch, first + own.start)
+        crops = self.store.crops(self.places[rows[own]])
+        views = self.views(crops, epoch, first + own.start)
         return Batch(views, torch.from_numpy(self.labels[rows]), torch.from_numpy(rows.copy()))
 
 
@@ -210,10 +210,4 @@ def plain_batches(
     places = store.rows(ids)
     for first in range(0, len(places), batch_size):
         rows = places[first : first + batch_size]
-        yield PlainBatch(view(_pixels(store, rows)), np.arange(first, first + len(rows)))
-
-
-def _pixels(store: Store, rows: np.ndarray) -> np.ndarray:
-    """Copy crops out of the store: (B, S, S, 3) uint8."""
-    pixels: np.ndarray = store.pixels.view(np.ndarray)[rows]
-    return pixels
+        yield PlainBatch(view(store.crops(rows)), np.arange(first, first + len(rows)))

@@ -23,7 +23,7 @@ any batch, process and number of threads.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -56,6 +56,19 @@ class ViewSettings(Settings):
     jitter_strength: Share = 0.4  # factors between 1 - this and 1 + this
 
 
+class Pixels(Protocol):
+    """Crops (B, S, S, 3) uint8: an array, or ``owdfa.images.store.Crops``."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(B, S, S, 3)."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> np.ndarray: ...
+
+
 class Draws(NamedTuple):
     """The random choices for B images, each array of length B."""
 
@@ -81,7 +94,7 @@ class PlainView:
     mean: Colour
     std: Colour
 
-    def __call__(self, pixels: np.ndarray) -> Tensor:
+    def __call__(self, pixels: Pixels) -> Tensor:
         """Turn crops (B, S, S, 3) uint8 into images (B, 3, size, size) float32, normalised."""
         images = unfilled(len(pixels), self.size)
         normalise = Normalise(self.mean, self.std)
@@ -110,7 +123,7 @@ class TrainingViews:
     std: Colour
     seed: int
 
-    def __call__(self, pixels: np.ndarray, epoch: int, first: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, pixels: Pixels, epoch: int, first: int) -> tuple[Tensor, Tensor]:
         """Make both views, each (B, 3, size, size) float32, normalised.
 
         Args:
