@@ -12,8 +12,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.baseline import predicting as plain
 from benchmarks.baseline.reading import frontal_faces
-from benchmarks.harness import RESULTS, Comparison, Report, pairs, seconds
+from benchmarks.harness import RESULTS, Comparison, Report, elsewhere, pairs, seconds
 from benchmarks.machine import conv_rate
 from benchmarks.photos import photographs
 from owdfa.images.faces import crop_pixels
@@ -38,6 +38,7 @@ from owdfa.stages.predict import predict
 from owdfa.training.inference import predictor_of
 
 _NUM_KNOWN = 20
+CROPS = 16  # that the network alone is given
 
 
 class Case(NamedTuple):
@@ -92,22 +93,25 @@ def measure(report: Report, case: Case, folder: Path, options: argparse.Namespac
     run = random_run(folder / "run", case)
     name = f"{case.backbone}, {case.size} px"
     what = f"{count} files of {options.side} px, {name}, faces {case.faces}"
-    ways = [
-        partial(plainly, paths, run, case),
-        partial(predict, run.folder, paths, folder / "ours.parquet"),
-        partial(predict, folder / "model.onnx", paths, folder / "exported.parquet"),
-    ]
+    model = folder / "model.onnx"
+    if case.exported:
+        export(run.folder, model, check=paths[:8])
     limit, limit_is = least(paths, run, case)
 
     def row(what: str, times: tuple[list[float], list[float]], goal: float | None) -> None:
         baseline, ours = ([1e3 * each / count for each in one] for one in times)
         report.add(Comparison(what, "ms an image", baseline, ours, goal, limit, limit_is))
 
-    row(what, pairs(ways[0], ways[1], options.rounds), 2)
+    # Each in a process of its own: ours changes how its process keeps memory.
+    with elsewhere(prediction, run.folder, paths, folder / "ours.parquet") as ours:
+        with elsewhere(plain_prediction, run.folder, paths, case) as theirs:
+            row(what, pairs(theirs, ours, options.rounds), 2)
+        if case.exported:
+            with elsewhere(prediction, model, paths, folder / "exported.parquet") as exported:
+                times = pairs(ours, exported, options.rounds)
+            row(f"ONNX against our PyTorch: {what}", times, 1.3)
     if case.exported:
-        export(run.folder, folder / "model.onnx", check=paths[:8])
-        row(f"ONNX against our PyTorch: {what}", pairs(ways[1], ways[2], options.rounds), 1.3)
-        network_alone(report, run, folder / "model.onnx", options.rounds)
+        network_alone(report, run, model, options.rounds)
         if case.share == 1:
             start_to_end(report, run, folder, options.rounds, name)
 
@@ -130,11 +134,20 @@ def random_run(folder: Path, case: Case) -> Run:
     return create_imported(folder, settings, known, weights, faces=case.faces, store_size=case.size)
 
 
-def plainly(paths: Sequence[Path], run: Run, case: Case) -> list[plain.Row]:
+def prediction(place: Path, paths: Sequence[Path], output: Path) -> Callable[[], object]:
+    """What ``owdfa predict`` does, by a run or by an exported network."""
+    return lambda: predict(place, paths, output)
+
+
+def plain_prediction(run: Path, paths: Sequence[Path], case: Case) -> Callable[[], object]:
     """The plain loop, its loading of the network included."""
-    detector = None if case.faces == "none" else frontal_faces()
-    method = plain.plain_cal(run.method())
-    return plain.predict(paths, method, size=case.size, detector=detector)
+
+    def plainly() -> list[plain.Row]:
+        detector = None if case.faces == "none" else frontal_faces()
+        method = plain.plain_cal(Run.open(run).method())
+        return plain.predict(paths, method, size=case.size, detector=detector)
+
+    return plainly
 
 
 def least(paths: Sequence[Path], run: Run, case: Case) -> tuple[float, str]:
@@ -161,31 +174,47 @@ def least(paths: Sequence[Path], run: Run, case: Case) -> tuple[float, str]:
 
 def network_alone(report: Report, run: Run, model: Path, rounds: int) -> None:
     """Crops that are in memory: the plain network, ours, the exported one, in turn."""
-    facts = run.facts
-    side = facts.store_size
-    crops = np.random.default_rng(0).integers(0, 256, (16, side, side, 3), dtype=np.uint8)
-    images = PlainView(facts.image_size, facts.mean, facts.std)(crops)
-    method = plain.plain_cal(run.method())
-    cores = len(os.sched_getaffinity(0))
-
-    def plainly() -> None:
-        torch.set_num_threads(cores)  # ours has changed that
-        with torch.no_grad():
-            method(images)
-
-    what = f"network alone, {facts.backbone}, {facts.image_size} px"
-    halves = [crops[first : first + 8] for first in range(0, len(crops), 8)]
-    with predictor_of(run).network() as ours:
-        times = pairs(plainly, lambda: list(threaded_map(ours.answer, halves, cores)), rounds)
-        with open_bundle(model).network() as exported:
-            again = pairs(
-                lambda: list(threaded_map(ours.answer, halves, cores)),
-                lambda: list(threaded_map(exported.answer, halves, cores)),
-                rounds,
-            )
+    what = f"network alone, {run.facts.backbone}, {run.facts.image_size} px"
+    with elsewhere(network, run.folder) as ours:
+        with elsewhere(plain_network, run.folder) as theirs:
+            times = pairs(theirs, ours, rounds)
+        with elsewhere(network, model) as exported:
+            again = pairs(ours, exported, rounds)
     for title, pair in ((what, times), (f"ONNX against our PyTorch: {what}", again)):
-        baseline, own = ([1e3 * each / len(crops) for each in one] for one in pair)
+        baseline, own = ([1e3 * each / CROPS for each in one] for one in pair)
         report.add(Comparison(title, "ms an image", baseline, own))
+
+
+def plain_network(run: Path) -> Callable[[], object]:
+    """One call of the plain network, with every core, on images that are ready."""
+    opened = Run.open(run)
+    facts, method = opened.facts, plain.plain_cal(opened.method())
+    images = PlainView(facts.image_size, facts.mean, facts.std)(random_crops(facts.store_size))
+
+    def plainly() -> object:
+        with torch.no_grad():
+            return method(images)
+
+    return plainly
+
+
+def network(place: Path) -> Callable[[], object]:
+    """Calls of a run's network, or of an exported one, each core its own."""
+    predictor = open_bundle(place) if place.is_file() else predictor_of(Run.open(place))
+    crops = random_crops(predictor.store_size)
+    halves = [crops[first : first + 8] for first in range(0, CROPS, 8)]
+    staying = ExitStack()  # the network is closed with the process
+    found = staying.enter_context(predictor.network())
+
+    def answers() -> object:
+        return staying, list(threaded_map(found.answer, halves, len(os.sched_getaffinity(0))))
+
+    return answers
+
+
+def random_crops(side: int) -> np.ndarray:
+    """``CROPS`` of noise."""
+    return np.random.default_rng(0).integers(0, 256, (CROPS, side, side, 3), dtype=np.uint8)
 
 
 def start_to_end(report: Report, run: Run, folder: Path, rounds: int, name: str) -> None:
