@@ -82,9 +82,10 @@ def _draw(results: Sequence[Mapping[str, Any]], path: Path) -> None:
         place.set_xticks(sizes, [f"{x:,.0f}" for x in sizes])
         place.minorticks_off()
         place.grid(visible=True, which="both", color="#eee")
-        place.legend(frameon=False)
     for place in list(axes.flat)[len(panels) :]:
         place.axis("off")
+    drawn = {line.get_label(): line for place in axes.flat for line in place.get_lines()}
+    figure.legend(drawn.values(), drawn.keys(), loc="outside upper right", ncols=3, frameon=False)
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 
