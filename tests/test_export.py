@@ -235,7 +235,7 @@ def test_predicting_with_a_model_imports_no_torch(model, photos, tmp_path):
     program = (
         "import sys\nfrom pathlib import Path\nfrom owdfa.stages.predict import predict\n"
         "predict(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))\n"
-        "print([name for name in ('torch', 'onnx', 'lightning') if name in sys.modules])"
+        "print([name for name in ('torch', 'onnx', 'lightning_fabric') if name in sys.modules])"
     )
     command = [sys.executable, "-c", program, model, photos, tmp_path / "p.parquet"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)

@@ -3,7 +3,16 @@
 import subprocess
 import sys
 
-HEAVY = ("torch", "torchvision", "timm", "lightning", "sklearn", "scipy", "plotly", "pyarrow")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "timm",
+    "lightning_fabric",
+    "sklearn",
+    "scipy",
+    "plotly",
+    "pyarrow",
+)
 
 
 def test_nothing_heavy_is_imported_for_help():

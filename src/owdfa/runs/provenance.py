@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-_PARTS = ("torch", "torchvision", "timm", "lightning", "numpy", "pillow")
+_PARTS = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pillow")
 
 
 def commit() -> str:

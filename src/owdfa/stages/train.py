@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch.optim import Optimizer
 
 from owdfa.distributed import average_gradients, naming_a_lost_process, own_share, whole_batch

@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
-from lightning.fabric.strategies import DDPStrategy
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+from lightning_fabric.strategies import DDPStrategy
 
 from owdfa.errors import UserError
 from owdfa.runs.settings import Device, Precision
@@ -42,8 +42,7 @@ def start(device: Device, precision: Precision, *, together: bool = False) -> Fa
         raise UserError(
             f"{here} processes: this machine has {cuda} GPUs; take device=cpu, or fewer"
         )
-    for name in ("lightning.fabric", "lightning.pytorch"):  # a banner of four lines
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # a banner of four lines
     fabric = Fabric(
         accelerator=accelerator,
         devices=here,

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch.optim import Optimizer
 
 from owdfa.distributed import own_share

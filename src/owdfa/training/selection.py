@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from owdfa.errors import UserError
 from owdfa.images.store import Store
