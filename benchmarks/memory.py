@@ -23,7 +23,6 @@ from benchmarks.peak import cost, slope
 CLASSES = 100
 SIDE = 32
 CROP = 8
-MANY = 1_000_000  # images of which a fifth takes the network minutes
 NETWORK = ["backbone.name=tiny/trace8w16", f"data.views.size={SIDE}", "data.batch_size=64"]
 
 
@@ -112,14 +111,12 @@ def measure_rows(folder: Path, count: int, table: Measured, report: Report) -> N
     draw_store(folder, CROP)
     keep(stage="split", mib=cost(split_rows, folder).mib)
     keep(stage="train, 256 images of them", mib=cost(train_rows, folder, 256).mib)
+    keep(stage="predict a fifth of them", mib=cost(predict_rows, folder).mib)
     draw_predictions(folder)
     mine, theirs = cost(score_rows, folder).mib, cost(score_plainly, folder).mib
     keep(stage="score a fifth of them", mib=mine)
     what = f"peak memory of score, a split of {count:,} images"
     report.add(Comparison(what, "MiB", [theirs], [mine], at={"images": count}))
-    if count < MANY:
-        predicted = cost(predict_rows, folder).mib
-        table.add("images predicted", "predict", count // 5, predicted)
 
 
 def measure_epochs(sizes: Sequence[int], table: Measured) -> None:

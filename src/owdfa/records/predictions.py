@@ -68,7 +68,7 @@ class Predictions:
         Raises:
             UserError: The file is missing or does not hold predictions.
         """
-        what = "predictions (owdfa predict makes them)"
+        what = "a file of predictions (owdfa predict makes it)"
         wanted = pa.schema([SCHEMA.field(name) for name in columns])
         table, note = read_table(path, wanted, what=what)
         try:
