@@ -31,6 +31,7 @@ class Size(NamedTuple):
     dim: int
     timed: int  # images that the plain way is timed on
     held: tuple[int, ...]  # images that memory is measured with
+    most: int  # images that ours is measured with as well, and plain is extrapolated to
 
     @property
     def known(self) -> int:
@@ -45,9 +46,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--classes", type=int, default=2000)
     parser.add_argument("--quick", action="store_true", help="toy sizes")
     options = parser.parse_args(argv)
-    size = Size(options.classes, 2048, 50_000, (10_000, 50_000, 100_000))
+    size = Size(options.classes, 2048, 50_000, (10_000, 50_000, 100_000), _MILLION)
     if options.quick:
-        size = Size(40, 16, 1_000, (1_000, 2_000))
+        size = Size(40, 16, 1_000, (1_000, 2_000), 3_000)
     report = Report("epoch_end", __doc__)
     compare_ends(report, size, options.rounds)
     compare_epochs(report, size, options.rounds)
@@ -130,16 +131,12 @@ def compare_memory(report: Report, size: Size) -> None:
         plain_mib.append(cost(hold_plain, size, images).mib)
         our_mib.append(cost(hold_ours, size, images).mib)
         rows.append((f"{images:,}", plain_mib[-1], our_mib[-1]))
-    a_row = [max(0.0, slope(size.held, mib)) for mib in (plain_mib, our_mib)]
-    more = (_MILLION - size.held[-1]) / 2**20
-    rows.append(
-        (
-            f"{_MILLION:,} (extrapolated)",
-            plain_mib[-1] + a_row[0] * more,
-            our_mib[-1] + a_row[1] * more,
-        )
-    )
-    rows.append(("bytes for each further image", *a_row))
+    a_row = max(0.0, slope(size.held, plain_mib))
+    more = (size.most - size.held[-1]) / 2**20
+    our_mib.append(cost(hold_ours, size, size.most).mib)
+    rows.append((f"{size.most:,} (plain: extrapolated)", plain_mib[-1] + a_row * more, our_mib[-1]))
+    our_row = slope((size.held[-1], size.most), our_mib[-2:])
+    rows.append(("bytes for each further image", a_row, max(0.0, our_row)))
     report.table(
         f"Peak memory in MiB, {size.classes:,} prototypes, torch included",
         ["images", "plain", "ours"],
