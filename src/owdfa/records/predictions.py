@@ -68,7 +68,7 @@ class Predictions:
         Raises:
             UserError: The file is missing or does not hold predictions.
         """
-        what = "a file of predictions (owdfa predict makes it)"
+        what = "predictions (owdfa predict makes them)"
         wanted = pa.schema([SCHEMA.field(name) for name in columns])
         table, note = read_table(path, wanted, what=what)
         try:
