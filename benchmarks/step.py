@@ -77,9 +77,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         " do not fill the processor's vectors as those of 128 do."
     )
     report.note(
-        "bfloat16 is precision=bf16-mixed, an option that changes numbers; compile=true, whose"
-        " first step takes 100 s (11 s where torch has compiled it before), and all the rest change"
-        " how sums are rounded alone."
+        "bfloat16 is precision=bf16-mixed, an option that changes numbers; compile=true, which"
+        " compiles the network in its first step, and all the rest change how sums are rounded"
+        " alone."
     )
     report.write()
 

@@ -112,12 +112,11 @@ def _split_images(predictor: Predictor, role: str, folder: Path | None) -> Input
             f" {predictor.place} takes {predictor.faces} and {predictor.store_size},"
             " prepare the images so"
         )
-    rows = store.rows(ids)
-    pixels = store.pixels.view(np.ndarray)
+    crops = store.crops(store.rows(ids))
 
     def read(positions: range) -> Crops:
-        chosen = rows[positions.start : positions.stop]
-        return Crops(pixels[chosen], np.arange(positions.start, positions.stop), {})
+        pixels = crops[positions.start : positions.stop]
+        return Crops(pixels, np.arange(positions.start, positions.stop), {})
 
     return Inputs(f"{_PREFIX}{role}", ids, read, digest)
 
