@@ -1,6 +1,6 @@
 """Prediction on a folder of JPEG files: ours and its exported form against a plain loop.
 
-    python -m benchmarks.predict [--rounds 3] [--side 768] [--files 160] [--quick]
+    python -m benchmarks.predict [--rounds 5] [--side 768] [--files 160] [--quick]
 
 Every way loads its network, decodes, crops, scores and keeps what it says of each image; ours also
 writes the file of predictions. The networks are CAL with random weights: the numbers that they
@@ -26,10 +26,11 @@ from benchmarks.baseline.reading import frontal_faces
 from benchmarks.harness import RESULTS, Comparison, Report, elsewhere, pairs, seconds
 from benchmarks.machine import conv_rate
 from benchmarks.photos import photographs
+from owdfa.backbones.base import build
 from owdfa.images.faces import crop_pixels
 from owdfa.images.views import PlainView
 from owdfa.images.workers import threaded_map
-from owdfa.runs.assembly import empty_method
+from owdfa.runs.assembly import assemble
 from owdfa.runs.bundle import open_bundle
 from owdfa.runs.run import Run, create_imported
 from owdfa.runs.settings import load_settings
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> Non
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--side", type=int, default=768)
     parser.add_argument("--files", type=int, default=160)
     parser.add_argument("--quick", action="store_true", help="toy sizes, to see that it runs")
@@ -130,7 +131,7 @@ def random_run(folder: Path, case: Case) -> Run:
     )
     torch.manual_seed(0)
     known = tuple(f"type-{i}" for i in range(_NUM_KNOWN))
-    weights = empty_method(settings, _NUM_KNOWN).state_dict()
+    weights = assemble(settings, _NUM_KNOWN, build(case.backbone)).state_dict()
     return create_imported(folder, settings, known, weights, faces=case.faces, store_size=case.size)
 
 
@@ -140,10 +141,13 @@ def prediction(place: Path, paths: Sequence[Path], output: Path) -> Callable[[],
 
 
 def plain_prediction(run: Path, paths: Sequence[Path], case: Case) -> Callable[[], object]:
-    """The plain loop, its loading of the network included."""
+    """The plain loop, its loading of the network included, that of the face detector not.
+
+    Ours keeps a detector that it has loaded, too.
+    """
+    detector = None if case.faces == "none" else frontal_faces()
 
     def plainly() -> list[plain.Row]:
-        detector = None if case.faces == "none" else frontal_faces()
         method = plain.plain_cal(Run.open(run).method())
         return plain.predict(paths, method, size=case.size, detector=detector)
 

@@ -18,9 +18,10 @@ from typing import NamedTuple
 import torch
 
 from benchmarks.harness import RESULTS, Comparison, Report, number
+from owdfa.backbones.base import build
 from owdfa.distributed import average_gradients, own_share, whole_batch
 from owdfa.records.training import UNLABELLED, Batch, Progress
-from owdfa.runs.assembly import empty_method
+from owdfa.runs.assembly import assemble
 from owdfa.runs.settings import OptimiserSettings, load_settings
 from owdfa.training.devices import seed_step, start
 from owdfa.training.fast import arrange
@@ -103,7 +104,7 @@ def train(work: Work, tell: Tell) -> None:
     start("cpu", "32-true", together=launched())
     torch.manual_seed(0)
     chosen = {"backbone": {"name": work.network}, "method": {"name": "cal"}}
-    method = empty_method(load_settings(None, None, (), chosen), KNOWN)
+    method = assemble(load_settings(None, None, (), chosen), KNOWN, build(work.network))
     arrange(method)
     optimizer = build_optimizer(method, OptimiserSettings())
     labels = torch.arange(work.batch) % KNOWN

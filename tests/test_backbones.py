@@ -10,7 +10,7 @@ from owdfa import catalog
 from owdfa.backbones.base import build
 from owdfa.errors import UserError
 from owdfa.layers import FrequencyEnhancement
-from owdfa.weights import load_weights, read_state
+from owdfa.weights import Undrawn, fit, load_weights, read_state
 
 SMALL = {"timm": "test_resnet", "torchvision": "squeezenet1_1", "tiny": "trace8w16"}
 NAME = "tiny/trace8w16"
@@ -52,6 +52,22 @@ def test_feature_maps_can_be_weighed_by_frequencies(library):
     assert weighed.shape == maps.shape
     assert weighed.isfinite().all()
     assert not torch.equal(weighed, maps)
+
+
+@libraries
+def test_undrawn_networks_are_what_they_are_filled_with(library):
+    name = f"{library}/{SMALL[library]}"
+    drawn, before = build(name).eval(), torch.random.get_rng_state()
+    with Undrawn():
+        undrawn = build(name).eval()
+    weight = next(value for value in undrawn.parameters() if value.dim() == 4)
+    assert not weight.any()
+    assert weight.requires_grad
+    fit(undrawn, drawn.state_dict(), "drawn")
+    torch.random.set_rng_state(before)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(undrawn(images), drawn(images))
 
 
 @libraries

@@ -1,5 +1,7 @@
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
+import dlib
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -139,6 +141,14 @@ def test_threads_crop_at_the_same_time_and_bad_files_stay_bad(tmp_path):
 def test_dlib_finds_no_face_in_noise():
     noise = np.random.default_rng(0).integers(0, 256, (120, 100, 3), dtype=np.uint8)
     assert DlibDetector().detect(noise) == []
+
+
+def test_a_thread_s_copy_of_dlib_s_detector_is_the_same_to_the_last_digit():
+    with ThreadPoolExecutor(2) as pool:
+        copies = list(pool.map(lambda _: DlibDetector()._detector, range(4)))
+    assert len({id(one) for one in copies}) == 4
+    unpacked = pickle.dumps(dlib.get_frontal_face_detector())
+    assert all(pickle.dumps(one) == unpacked for one in copies)
 
 
 def test_dlib_s_boxes_become_ours():

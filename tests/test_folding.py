@@ -3,8 +3,10 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from owdfa.backbones.base import build
+from owdfa.training import folding, fusion
 from owdfa.training.folding import folded
 
 
@@ -79,3 +81,115 @@ def test_what_cannot_be_folded_is_left(network):
         found = folded(network)
         assert torch.allclose(found(images), expected, atol=1e-5)
     assert num_norms(found) == num_norms(network) > 0
+
+
+class Shortcuts(nn.Module):
+    """Sums and ReLUs as networks write them; ``how`` says which."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+        self.first, self.second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        x = self.relu(self.first(x))
+        return getattr(self, self.how)(x)
+
+    def layer(self, x):
+        y = self.second(x * 1)
+        y += x
+        return self.relu(y)
+
+    def function(self, x):
+        return functional.relu(x + self.second(x * 1))
+
+    def methods(self, x):
+        return self.second(x * 1).add_(x).relu_()
+
+    def sum_alone(self, x):
+        return (self.second(x * 1) + x) * 2
+
+    def spread(self, x):
+        return torch.relu(self.second(x.mean((2, 3), keepdim=True)) + x)
+
+    def spread_over(self, x):
+        return torch.relu(self.second(x * 1) + x.mean((2, 3), keepdim=True))
+
+    def into_the_other(self, x):
+        x.add_(self.second(x * 1))
+        return torch.cat([x, x * 2])
+
+    def source_changed(self, x):
+        y = self.second(x)
+        x.mul_(2)
+        return torch.relu(y + x)
+
+    def read_twice(self, x):
+        y = self.second(x * 1)
+        return self.relu(y + x) + y
+
+    def doubled(self, x):
+        y = self.second(x * 1)
+        return torch.relu(y + y)
+
+    def number(self, x):
+        return torch.relu(self.second(x * 1) + 1)
+
+    def scaled(self, x):
+        return torch.relu(torch.add(self.second(x * 1), x, alpha=-2))
+
+    def twice(self, x):
+        return torch.relu(self.second(torch.relu(self.second(x))))
+
+
+@pytest.mark.parametrize(
+    ("how", "left"),
+    [
+        ("layer", {"mul"}),
+        ("function", {"mul"}),
+        ("methods", {"mul"}),
+        ("sum_alone", {"mul"}),
+        ("spread", {"mean"}),
+        ("spread_over", {"mul", "mean"}),
+        ("into_the_other", {"mul", "add_", "cat"}),
+        ("source_changed", {"mul_", "add", "relu"}),
+        ("read_twice", {"mul", "add", "relu"}),
+        ("doubled", {"mul", "add", "relu"}),
+        ("number", {"mul", "add", "relu"}),
+        ("scaled", {"mul", "add", "relu"}),
+        ("twice", {"relu"}),
+    ],
+)
+def test_sums_and_relus_go_into_their_convolution_where_that_changes_nothing(how, left):
+    torch.manual_seed(0)
+    network, images = Shortcuts(how).eval(), torch.randn(2, 3, 9, 9)
+    with torch.no_grad():
+        expected = network(images)
+        found = folded(network)
+        assert torch.allclose(found(images), expected, atol=1e-5)
+    assert fusion.available()
+    nodes = found.network.graph.nodes
+    names = {getattr(node.target, "__name__", str(node.target)) for node in nodes}
+    assert names == left | {"x", "first", "second", "output"}
+
+
+def test_without_onednn_the_layers_stay(monkeypatch):
+    monkeypatch.setattr(folding, "available", lambda: False)
+    network, images = trained(build("torchvision/resnet18").network), torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        expected = network(images)
+        found = folded(network)
+        assert torch.allclose(found(images), expected, rtol=1e-4, atol=1e-4 * expected.abs().max())
+    assert not any(isinstance(layer, fusion.Fused) for layer in found.modules())
+
+
+def test_a_torch_without_these_operators_is_noticed(monkeypatch):
+    monkeypatch.setattr(fusion.Fused, "forward", lambda *_: torch.ops.mkldnn.no_such_operator())
+    assert not fusion.available()
+
+
+def test_asking_for_the_operators_draws_nothing():
+    before = torch.random.get_rng_state()
+    assert fusion.available()
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -7,8 +7,10 @@ regard to its proportions.
 
 import threading
 from collections.abc import Callable
+from copy import copy
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple, Protocol, final
+from typing import Any, NamedTuple, Protocol, final
 
 import numpy as np
 from PIL import Image
@@ -61,9 +63,8 @@ class DlibDetector:
     """dlib's frontal HOG detector on the image as it is; finds no face smaller than 80 pixels."""
 
     def __init__(self) -> None:
-        import dlib
-
-        self._detector = dlib.get_frontal_face_detector()
+        with _LOADING:
+            self._detector = copy(_frontal())
 
     def detect(self, rgb: np.ndarray) -> list[Box]:
         """Faces, the surest first."""
@@ -72,6 +73,17 @@ class DlibDetector:
             Box(box.left(), box.top(), box.right() + 1, box.bottom() + 1, float(score))
             for box, score in zip(boxes, scores, strict=True)
         ]
+
+
+_LOADING = threading.Lock()
+
+
+@cache
+def _frontal() -> Any:
+    """What dlib unpacks in a third of a second, and copies in some milliseconds."""
+    import dlib
+
+    return dlib.get_frontal_face_detector()
 
 
 _DETECTORS: dict[str, Callable[[], FaceDetector]] = {"none": NoDetector, "dlib": DlibDetector}
@@ -125,7 +137,7 @@ def crop_pixels(path: Path, faces: str, size: int) -> np.ndarray:
 
 
 def detector(name: str) -> FaceDetector:
-    """A thread loads a detector once: dlib's cannot work on two images at a time."""
+    """A thread has one of its own: dlib's cannot work on two images at a time."""
     loaded: dict[str, FaceDetector] = _OWN.__dict__
     if name not in loaded:
         loaded[name] = _DETECTORS[name]()

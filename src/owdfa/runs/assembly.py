@@ -3,11 +3,13 @@
 from owdfa.backbones.base import Backbone, build
 from owdfa.methods.base import Method, method_type
 from owdfa.runs.settings import RunSettings
+from owdfa.weights import Undrawn
 
 
 def empty_method(settings: RunSettings, num_known: int) -> Method:
     """Build the network without first weights, to be filled from a checkpoint."""
-    return assemble(settings, num_known, build(settings.backbone.name, None))
+    with Undrawn():
+        return assemble(settings, num_known, build(settings.backbone.name, None))
 
 
 def assemble(settings: RunSettings, num_known: int, backbone: Backbone) -> Method:

@@ -9,6 +9,8 @@ from torch.fx import GraphModule, Node, symbolic_trace
 from torch.fx.proxy import TraceError
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from owdfa.training.fusion import available, fuse
+
 
 @final
 class Folded(nn.Module):
@@ -48,6 +50,8 @@ def folded(network: nn.Module) -> Folded:
             traced.set_submodule(str(before.target), fuse_conv_bn_eval(convolution, norm))
             node.replace_all_uses_with(before)
             traced.graph.erase_node(node)
+    if available():
+        fuse(traced)
     return Folded(_whole(traced))
 
 

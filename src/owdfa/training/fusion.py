@@ -1,0 +1,146 @@
+"""Convolution, sum and ReLU in one pass over memory, by oneDNN: for prediction on a CPU alone.
+
+A map is written once, where three layers write it, read it and write it again. torch's compiler
+calls the same operators. They have no public name: where a torch lacks them, a network is left as
+it is.
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule, Node
+from torch.nn import functional
+
+_SUMS: tuple[Callable[..., object] | str, ...] = (operator.add, operator.iadd, "add", "add_")
+_RELUS: tuple[Callable[..., object] | str, ...] = (functional.relu, torch.relu, "relu", "relu_")
+
+
+@final
+class Fused(nn.Module):
+    """A convolution with zeros around the image, and what follows it: a sum, a ReLU."""
+
+    def __init__(self, layer: nn.Conv2d, *, relu: bool) -> None:
+        super().__init__()
+        assert not isinstance(layer.padding, str)
+        self.kernel, self.stride, self.padding = layer.kernel_size, layer.stride, layer.padding
+        self.dilation, self.channels, self.relu = layer.dilation, layer.out_channels, relu
+        self.where = (list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups)
+        self.operators: Any = torch.ops.mkldnn
+        self.weight = layer.weight.detach().contiguous(memory_format=torch.channels_last)
+        self.bias = None if layer.bias is None else layer.bias.detach()
+
+    def forward(self, images: Tensor, other: Tensor | None = None) -> Tensor:
+        """Turn maps (B, C, H, W) into maps (B, D, h, w), to which ``other`` is added."""
+        if other is None:
+            return self._convolved(images, "relu" if self.relu else "none")
+        if other.shape != self._shape(images):  # one of them is spread over the other
+            total = self._convolved(images, "none") + other
+            return total.relu_() if self.relu else total
+        found: Tensor = self.operators._convolution_pointwise.binary(
+            images,
+            other,
+            self.weight,
+            self.bias,
+            *self.where,
+            "add",
+            None,
+            "relu" if self.relu else None,
+            [],
+            None,
+        )
+        return found
+
+    def _convolved(self, images: Tensor, after: str) -> Tensor:
+        found: Tensor = self.operators._convolution_pointwise(
+            images, self.weight, self.bias, *self.where, after, [], None
+        )
+        return found
+
+    def _shape(self, images: Tensor) -> tuple[int, ...]:
+        """Shape of the result."""
+        sizes = zip(
+            images.shape[2:], self.kernel, self.stride, self.padding, self.dilation, strict=True
+        )
+        sides = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sizes]
+        return (images.shape[0], self.channels, *sides)
+
+
+def available() -> bool:
+    """Whether this torch has oneDNN, and its operators do what is expected of them."""
+    layer = nn.utils.skip_init(nn.Conv2d, 2, 2, 1)  # drawing would move the caller's generator
+    for values in layer.parameters():
+        nn.init.ones_(values.requires_grad_(requires_grad=False))
+    images = torch.ones(1, 2, 2, 2)
+    try:
+        return torch.equal(Fused(layer, relu=True)(images, images), 4 * images)
+    except (RuntimeError, AttributeError, TypeError):
+        return False
+
+
+def fuse(traced: GraphModule) -> None:
+    """Let the convolutions of a network do the sums and ReLUs that follow them, in place.
+
+    Args:
+        traced: In evaluation mode; its weights are not going to change.
+    """
+    layers, graph = dict(traced.named_modules()), traced.graph
+    for node in list(graph.nodes):
+        layer = layers.get(str(node.target)) if node.op == "call_module" else None
+        if type(layer) is not nn.Conv2d or not _is_plain(layer) or not _is_called_once(node):
+            continue
+        total = _sum_after(node)
+        relu = _relu_after(total or node, layers)
+        traced.set_submodule(str(node.target), Fused(layer, relu=relu is not None))
+        others = [] if total is None else [arg for arg in total.args if arg is not node]
+        with graph.inserting_after(total or node):  # where the other map is known
+            fused = graph.call_module(str(node.target), (node.args[0], *others))
+        (relu or total or node).replace_all_uses_with(fused)
+        for done in (relu, total, node):
+            if done is not None:
+                graph.erase_node(done)
+
+
+def _is_plain(layer: nn.Conv2d) -> bool:
+    return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+
+
+def _is_called_once(node: Node) -> bool:
+    calls = [other for other in node.graph.nodes if other.target == node.target]
+    return len(calls) == 1 and len(node.args) == 1
+
+
+def _sum_after(node: Node) -> Node | None:
+    """The sum of the result of ``node`` and another map, when nothing else reads that result.
+
+    The convolution is put off until the other map is there, so nothing else may change what it
+    reads; and a sum in place must not be made in the other map, which others may read.
+    """
+    total, source = _reader(node), node.args[0]
+    if total is None or not _is_one(total, _SUMS) or len(total.args) != 2 or total.kwargs:
+        return None
+    others = [arg for arg in total.args if isinstance(arg, Node) and arg is not node]
+    in_place = total.target in (operator.iadd, "add_")
+    if len(others) != 1 or (in_place and total.args[0] is not node):
+        return None
+    return total if isinstance(source, Node) and _reader(source) is node else None
+
+
+def _relu_after(node: Node, layers: dict[str, nn.Module]) -> Node | None:
+    """The ReLU of the result of ``node``, when nothing else reads that result."""
+    relu = _reader(node)
+    if relu is None:
+        return None
+    is_layer = relu.op == "call_module" and type(layers[str(relu.target)]) is nn.ReLU
+    return relu if is_layer or _is_one(relu, _RELUS) else None
+
+
+def _is_one(node: Node, functions: tuple[Callable[..., object] | str, ...]) -> bool:
+    return node.op in ("call_function", "call_method") and node.target in functions
+
+
+def _reader(node: Node) -> Node | None:
+    """What reads the result of ``node``, when it is one alone."""
+    return next(iter(node.users)) if len(node.users) == 1 else None
