@@ -229,9 +229,15 @@ def test_novel_classes_are_numbered_past_names_that_are_taken():
 
 @pytest.mark.parametrize(
     ("total", "most", "threads", "sizes"),
-    [(24, 8, 2, [6, 6, 6, 6]), (5, 8, 2, [3, 2]), (1, 8, 4, [1]), (33, 8, 2, [6] * 5 + [3])],
+    [
+        (40, 8, 2, [8, 8, 6, 5, 4, 3, 2, 1, 1, 1, 1]),
+        (8, 8, 2, [2, 2, 1, 1, 1, 1]),
+        (5, 8, 1, [3, 1, 1]),
+        (1, 8, 4, [1]),
+        (0, 8, 2, []),
+    ],
 )
-def test_every_thread_gets_as_many_parts(total, most, threads, sizes):
+def test_parts_get_smaller_towards_the_end(total, most, threads, sizes):
     parts = list(_parts(total, most, threads))
     assert [len(part) for part in parts] == sizes
     assert [i for part in parts for i in part] == list(range(total))

@@ -105,10 +105,15 @@ def _write(
 
 
 def _parts(total: int, most: int, threads: int) -> Iterator[range]:
-    """Cut ``range(total)`` into parts of ``most`` or fewer, as many for each thread."""
-    rounds = -(-total // (most * threads))
-    size = -(-total // (rounds * threads))
-    return (range(first, min(first + size, total)) for first in range(0, total, size))
+    """Cut ``range(total)`` into parts of ``most``, then smaller and smaller ones.
+
+    Threads that take some time more or less for a part then end at about the same time.
+    """
+    first = 0
+    while first < total:
+        size = min(most, -(-(total - first) // (2 * threads)))
+        yield range(first, first + size)
+        first += size
 
 
 def _answering(network: Network, inputs: Inputs) -> Callable[[range], _Answers]:
