@@ -1,6 +1,6 @@
 """Peak memory of the stages against the number of images and of classes.
 
-    python -m benchmarks.memory [--files 1000 10000 50000] [--rows 10000 100000 1000000]
+    python -m benchmarks.memory [--files 10000 100000 1000000] [--rows 10000 100000 1000000]
                                 [--epoch 250 1000 4000] [--classes 10 100 1000]
 
 Each measurement is a process of its own, imports included. ``--files`` are images on disk: many
@@ -52,7 +52,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     thousand = 1000
     for name, sizes in (
-        ("files", [thousand, 10 * thousand, 50 * thousand]),
+        ("files", [10 * thousand, 100 * thousand, thousand * thousand]),
         ("rows", [10 * thousand, 100 * thousand, thousand * thousand]),
         ("epoch", [250, 1000, 4000]),
         ("classes", [10, 100, 1000]),

@@ -92,7 +92,7 @@ def open_bundle(path: Path) -> Predictor:
     found = session.get_modelmeta().custom_metadata_map
     if _NOTE not in found:
         raise UserError(f"{path}: is an ONNX model, but not {WHAT}")
-    if _with_seal(content, _BLANK) is None or seal(content) != content:
+    if not _is_sealed(content):
         raise UserError(f"{path}: is damaged (its SHA-256 is not the recorded one); export again")
     note = _read_note(path, found[_NOTE])
     basis = PredictionBasis(
@@ -157,20 +157,31 @@ def metadata(note: Note) -> dict[str, str]:
 
 def seal(content: bytes) -> bytes:
     """Write the digest of a file with ``metadata`` into it."""
-    blank = _with_seal(content, _BLANK)
-    assert blank is not None
-    sealed = _with_seal(blank, hashlib.sha256(blank).hexdigest())
-    assert sealed is not None
-    return sealed
+    place = _place_of_seal(content)
+    assert place is not None
+    return b"".join((content[: place.start], _digest(content, place), content[place.stop :]))
 
 
-def _with_seal(content: bytes, digest: str) -> bytes | None:
-    """``content`` with this digest; None where there is no place for one."""
+def _is_sealed(content: bytes) -> bool:
+    place = _place_of_seal(content)
+    return place is not None and content[place] == _digest(content, place)
+
+
+def _place_of_seal(content: bytes) -> slice | None:
+    """Where the digest stands; None where there is no place for one."""
     key = _SEAL.encode() + b"\x12\x40"  # protobuf: the second field follows, of 64 bytes
-    start = content.rfind(key) + len(key)
-    if start < len(key) or start + len(digest) > len(content):
-        return None
-    return content[:start] + digest.encode() + content[start + len(digest) :]
+    found = content.rfind(key)
+    place = slice(found + len(key), found + len(key) + len(_BLANK))
+    return None if found < 0 or place.stop > len(content) else place
+
+
+def _digest(content: bytes, place: slice) -> bytes:
+    """SHA-256 of a file in hexadecimal digits, as if its seal were blank; nothing is copied."""
+    view = memoryview(content)
+    digest = hashlib.sha256(view[: place.start])
+    digest.update(_BLANK.encode())
+    digest.update(view[place.stop :])
+    return digest.hexdigest().encode()
 
 
 def _read_note(path: Path, text: str) -> Note:

@@ -93,6 +93,8 @@ def fuse(traced: GraphModule) -> None:
             continue
         total = _sum_after(node)
         relu = _relu_after(total or node, layers)
+        if total is None and relu is None:
+            continue
         traced.set_submodule(str(node.target), Fused(layer, relu=relu is not None))
         others = [] if total is None else [arg for arg in total.args if arg is not node]
         with graph.inserting_after(total or node):  # where the other map is known
