@@ -1,6 +1,6 @@
 """Prediction on a folder of JPEG files: ours and its exported form against a plain loop.
 
-    python -m benchmarks.predict [--rounds 5] [--side 768] [--files 160] [--quick]
+    python -m benchmarks.predict [--rounds 7] [--side 768] [--files 160] [--quick]
 
 Every way loads its network, decodes, crops, scores and keeps what it says of each image; ours also
 writes the file of predictions. The networks are CAL with random weights: the numbers that they
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> Non
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--side", type=int, default=768)
     parser.add_argument("--files", type=int, default=160)
     parser.add_argument("--quick", action="store_true", help="toy sizes, to see that it runs")
