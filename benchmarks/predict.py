@@ -98,9 +98,10 @@ def measure(report: Report, case: Case, folder: Path, options: argparse.Namespac
     model = folder / "model.onnx"
     if case.exported:
         export(run.folder, model, check=paths[:8])
-    limit, limit_is = least(paths, run, case)
+    before = least(paths, run, case)
 
     def row(what: str, times: tuple[list[float], list[float]], goal: float | None) -> None:
+        limit, limit_is = min(before, least(paths, run, case))  # machines have slow minutes
         baseline, ours = ([1e3 * each / count for each in one] for one in times)
         report.add(Comparison(what, "ms an image", baseline, ours, goal, limit, limit_is))
 
