@@ -1,9 +1,13 @@
+import copy
+import io
+
 import pytest
 import torch
 from torch import nn
 
 from owdfa.records.training import RowMove
-from owdfa.training.optimizers import move_rows
+from owdfa.runs.settings import OptimiserSettings
+from owdfa.training.optimizers import build_optimizer, move_rows
 
 OPTIMIZERS = {
     "adam": lambda p: torch.optim.Adam(p, lr=0.1, weight_decay=0.01),
@@ -63,3 +67,34 @@ def test_an_optimizer_that_has_made_no_step_has_nothing_to_move():
     optimizer = torch.optim.Adam([parameter])
     move_rows(optimizer, RowMove(parameter, torch.tensor([1, 0])))
     assert not optimizer.state
+
+
+def reloaded(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    return torch.load(io.BytesIO(file.getvalue()), weights_only=True)
+
+
+def test_fused_adam_pairs_each_weight_with_its_own_gradient():
+    # It goes by memory: where a gradient lay otherwise than its weight, it would mix them up.
+    torch.manual_seed(0)
+    first, second = nn.Conv2d(3, 8, 3, bias=False), nn.Conv2d(8, 4, 3, groups=2)
+    fused = nn.Sequential(first, nn.BatchNorm2d(8), nn.ReLU(), second).double()
+    fused.to(memory_format=torch.channels_last)
+    plain = copy.deepcopy(fused)
+    settings = OptimiserSettings(lr=0.01)
+    optimizer = build_optimizer(fused, settings)
+    plainly = torch.optim.Adam(plain.parameters(), 0.01, weight_decay=settings.weight_decay)
+    for step in range(4):
+        if step == 2:  # a run that is resumed
+            fused.load_state_dict(reloaded(fused.state_dict()))
+            state = reloaded(optimizer.state_dict())
+            optimizer = build_optimizer(fused, settings)
+            optimizer.load_state_dict(state)
+        views = torch.randn(2, 4, 3, 9, 9, dtype=torch.float64)
+        for network, each in ((fused, optimizer), (plain, plainly)):
+            each.zero_grad()
+            sum(network(view).square().mean() for view in views).backward()
+            each.step()
+    for one, other in zip(fused.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-9)
