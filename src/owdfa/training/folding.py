@@ -9,7 +9,7 @@ from torch.fx import GraphModule, Node, symbolic_trace
 from torch.fx.proxy import TraceError
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from owdfa.training.fusion import available, fuse
+from owdfa.training.fusion import available, fuse, is_called_once, only_reader
 
 
 @final
@@ -30,7 +30,8 @@ class Folded(nn.Module):
 def folded(network: nn.Module) -> Folded:
     """Put every batch normalisation into the convolution before it: the same up to rounding.
 
-    A network that cannot be traced, since what it does depends on the images, keeps its layers.
+    Sums and ReLUs follow, where oneDNN can do them. A network that cannot be traced, since what it
+    does depends on the images, keeps its layers.
 
     Args:
         network: Turns images into a feature map; it is in evaluation mode from then on.
@@ -60,13 +61,13 @@ def _convolution_before(node: Node, layers: dict[str, nn.Module]) -> Node | None
     if node.op != "call_module" or type(layers[str(node.target)]) is not nn.BatchNorm2d:
         return None
     before = node.args[0]
-    if not isinstance(before, Node) or before.op != "call_module" or len(before.users) > 1:
+    if not isinstance(before, Node) or before.op != "call_module":
         return None
-    once = sum(other.target == before.target for other in node.graph.nodes) == 1
+    alone = only_reader(before) is node and is_called_once(before)
     norm = layers[str(node.target)]
     plain = isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats
     is_convolution = type(layers[str(before.target)]) is nn.Conv2d
-    return before if once and plain and is_convolution else None
+    return before if alone and plain and is_convolution else None
 
 
 def _whole(traced: GraphModule) -> GraphModule:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 from torch.nn import functional
 
+_OPERATORS: Any = torch.ops.mkldnn
 _SUMS: tuple[Callable[..., object] | str, ...] = (operator.add, operator.iadd, "add", "add_")
 _RELUS: tuple[Callable[..., object] | str, ...] = (functional.relu, torch.relu, "relu", "relu_")
 
@@ -25,12 +26,12 @@ class Fused(nn.Module):
     def __init__(self, layer: nn.Conv2d, *, relu: bool) -> None:
         super().__init__()
         assert not isinstance(layer.padding, str)
-        self.kernel, self.stride, self.padding = layer.kernel_size, layer.stride, layer.padding
-        self.dilation, self.channels, self.relu = layer.dilation, layer.out_channels, relu
+        self.relu = relu
         self.where = (list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups)
-        self.operators: Any = torch.ops.mkldnn
-        self.weight = layer.weight.detach().contiguous(memory_format=torch.channels_last)
-        self.bias = None if layer.bias is None else layer.bias.detach()
+        self.weight: Tensor
+        self.register_buffer("weight", layer.weight.detach())
+        self.bias: Tensor | None
+        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach())
 
     def forward(self, images: Tensor, other: Tensor | None = None) -> Tensor:
         """Turn maps (B, C, H, W) into maps (B, D, h, w), to which ``other`` is added."""
@@ -39,33 +40,25 @@ class Fused(nn.Module):
         if other.shape != self._shape(images):  # one of them is spread over the other
             total = self._convolved(images, "none") + other
             return total.relu_() if self.relu else total
-        found: Tensor = self.operators._convolution_pointwise.binary(
-            images,
-            other,
-            self.weight,
-            self.bias,
-            *self.where,
-            "add",
-            None,
-            "relu" if self.relu else None,
-            [],
-            None,
+        after = "relu" if self.relu else None
+        layer = (self.weight, self.bias, *self.where)
+        found: Tensor = _OPERATORS._convolution_pointwise.binary(
+            images, other, *layer, "add", None, after, [], None
         )
         return found
 
     def _convolved(self, images: Tensor, after: str) -> Tensor:
-        found: Tensor = self.operators._convolution_pointwise(
+        found: Tensor = _OPERATORS._convolution_pointwise(
             images, self.weight, self.bias, *self.where, after, [], None
         )
         return found
 
     def _shape(self, images: Tensor) -> tuple[int, ...]:
         """Shape of the result."""
-        sizes = zip(
-            images.shape[2:], self.kernel, self.stride, self.padding, self.dilation, strict=True
-        )
-        sides = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sizes]
-        return (images.shape[0], self.channels, *sides)
+        padding, stride, dilation, _ = self.where
+        sizes = zip(images.shape[2:], self.weight.shape[2:], padding, stride, dilation, strict=True)
+        sides = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, p, s, d in sizes]
+        return (len(images), len(self.weight), *sides)
 
 
 def available() -> bool:
@@ -89,7 +82,7 @@ def fuse(traced: GraphModule) -> None:
     layers, graph = dict(traced.named_modules()), traced.graph
     for node in list(graph.nodes):
         layer = layers.get(str(node.target)) if node.op == "call_module" else None
-        if type(layer) is not nn.Conv2d or not _is_plain(layer) or not _is_called_once(node):
+        if type(layer) is not nn.Conv2d or not _is_plain(layer, node):
             continue
         total = _sum_after(node)
         relu = _relu_after(total or node, layers)
@@ -105,13 +98,19 @@ def fuse(traced: GraphModule) -> None:
                 graph.erase_node(done)
 
 
-def _is_plain(layer: nn.Conv2d) -> bool:
-    return layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+def is_called_once(node: Node) -> bool:
+    """Whether the layer that ``node`` calls is called nowhere else."""
+    return [other.target for other in node.graph.nodes].count(node.target) == 1
 
 
-def _is_called_once(node: Node) -> bool:
-    calls = [other for other in node.graph.nodes if other.target == node.target]
-    return len(calls) == 1 and len(node.args) == 1
+def only_reader(node: Node) -> Node | None:
+    """What reads the result of ``node``, when it is one alone."""
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def _is_plain(layer: nn.Conv2d, node: Node) -> bool:
+    zeros = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    return zeros and len(node.args) == 1 and is_called_once(node)
 
 
 def _sum_after(node: Node) -> Node | None:
@@ -120,19 +119,19 @@ def _sum_after(node: Node) -> Node | None:
     The convolution is put off until the other map is there, so nothing else may change what it
     reads; and a sum in place must not be made in the other map, which others may read.
     """
-    total, source = _reader(node), node.args[0]
+    total, source = only_reader(node), node.args[0]
     if total is None or not _is_one(total, _SUMS) or len(total.args) != 2 or total.kwargs:
         return None
     others = [arg for arg in total.args if isinstance(arg, Node) and arg is not node]
     in_place = total.target in (operator.iadd, "add_")
     if len(others) != 1 or (in_place and total.args[0] is not node):
         return None
-    return total if isinstance(source, Node) and _reader(source) is node else None
+    return total if isinstance(source, Node) and only_reader(source) is node else None
 
 
 def _relu_after(node: Node, layers: dict[str, nn.Module]) -> Node | None:
     """The ReLU of the result of ``node``, when nothing else reads that result."""
-    relu = _reader(node)
+    relu = only_reader(node)
     if relu is None:
         return None
     is_layer = relu.op == "call_module" and type(layers[str(relu.target)]) is nn.ReLU
@@ -141,8 +140,3 @@ def _relu_after(node: Node, layers: dict[str, nn.Module]) -> Node | None:
 
 def _is_one(node: Node, functions: tuple[Callable[..., object] | str, ...]) -> bool:
     return node.op in ("call_function", "call_method") and node.target in functions
-
-
-def _reader(node: Node) -> Node | None:
-    """What reads the result of ``node``, when it is one alone."""
-    return next(iter(node.users)) if len(node.users) == 1 else None
