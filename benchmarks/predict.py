@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None, results: Path = RESULTS) -> Non
     report.note(
         "The plain loop decodes on one core and computes on all; ours does both on every core. A"
         " limit is the time of decoding, face and resize divided by the cores, and the network's"
-        " FLOP at the rate of its best convolution."
+        " FLOP, all convolutions made directly, at the rate of its best one."
     )
     report.write(results)
 

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from owdfa.backbones.base import build
-from owdfa.training import folding, fusion
+from owdfa.training import folding, fusion, winograd
 from owdfa.training.folding import folded
 
 
@@ -161,9 +161,14 @@ class Shortcuts(nn.Module):
         ("twice", {"relu"}),
     ],
 )
-def test_sums_and_relus_go_into_their_convolution_where_that_changes_nothing(how, left):
+@pytest.mark.parametrize("side", [9, 8], ids=["direct", "winograd"])
+def test_sums_and_relus_go_into_their_convolution_where_that_changes_nothing(
+    how, left, side, monkeypatch
+):
     torch.manual_seed(0)
-    network, images = Shortcuts(how).eval(), torch.randn(2, 3, 9, 9)
+    monkeypatch.setattr(winograd, "_CHANNELS", 1)
+    monkeypatch.setattr(winograd, "_VALUES", 1)
+    network, images = Shortcuts(how).eval(), torch.randn(2, 3, side, side)
     with torch.no_grad():
         expected = network(images)
         found = folded(network)

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 from torch.nn import functional
 
+from owdfa.training.winograd import by_transformed, pays, suits, transformed
+
 _OPERATORS: Any = torch.ops.mkldnn
 _SUMS: tuple[Callable[..., object] | str, ...] = (operator.add, operator.iadd, "add", "add_")
 _RELUS: tuple[Callable[..., object] | str, ...] = (functional.relu, torch.relu, "relu", "relu_")
@@ -32,14 +34,17 @@ class Fused(nn.Module):
         self.register_buffer("weight", layer.weight.detach())
         self.bias: Tensor | None
         self.register_buffer("bias", None if layer.bias is None else layer.bias.detach())
+        self.filters: Tensor | None
+        self.register_buffer("filters", transformed(self.weight) if suits(layer) else None)
 
     def forward(self, images: Tensor, other: Tensor | None = None) -> Tensor:
         """Turn maps (B, C, H, W) into maps (B, D, h, w), to which ``other`` is added."""
+        if self.filters is not None and pays(images):
+            return self._followed(by_transformed(images, self.filters, self.bias), other)
         if other is None:
             return self._convolved(images, "relu" if self.relu else "none")
         if other.shape != self._shape(images):  # one of them is spread over the other
-            total = self._convolved(images, "none") + other
-            return total.relu_() if self.relu else total
+            return self._followed(self._convolved(images, "none"), other)
         after = "relu" if self.relu else None
         layer = (self.weight, self.bias, *self.where)
         found: Tensor = _OPERATORS._convolution_pointwise.binary(
@@ -52,6 +57,10 @@ class Fused(nn.Module):
             images, self.weight, self.bias, *self.where, after, [], None
         )
         return found
+
+    def _followed(self, maps: Tensor, other: Tensor | None) -> Tensor:
+        total = maps if other is None else maps + other
+        return total.relu_() if self.relu else total
 
     def _shape(self, images: Tensor) -> tuple[int, ...]:
         """Shape of the result."""
