@@ -107,11 +107,20 @@ def test_mask_is_that_of_two_convolutions(monkeypatch, places):
         torch.testing.assert_close(gradient, by_library, rtol=0, atol=1e-10)
 
 
-def test_mask_without_training_and_of_a_spectrum_that_learns():
+@pytest.mark.parametrize("batch", [0, 1, 5])
+@pytest.mark.parametrize("places", [1, 200, 10_000])  # an image, two, all at a time
+def test_mask_without_training_is_that_of_two_convolutions(monkeypatch, places, batch):
+    monkeypatch.setattr("owdfa.frequency._PLAIN_PLACES", places)
+    mask = FrequencyMask().double()
+    spectrum = torch.randn(batch, 3, 11, 9, dtype=torch.float64)
+    with torch.no_grad():
+        expected = torch.nn.Sequential(*mask)(spectrum)
+        torch.testing.assert_close(mask(spectrum), expected, rtol=0, atol=1e-12)
+
+
+def test_mask_of_a_spectrum_that_learns():
     mask = FrequencyMask()
     spectrum = torch.randn(2, 3, 11, 9)
-    with torch.no_grad():
-        torch.testing.assert_close(mask(spectrum), torch.nn.Sequential(*mask)(spectrum))
     learning = spectrum.clone().requires_grad_()
     torch.testing.assert_close(mask(learning), mask(spectrum))
     mask(learning).sum().backward()

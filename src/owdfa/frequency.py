@@ -16,6 +16,7 @@ from torch.nn.functional import pad
 _MARGIN = (1, 1, 1, 1)
 _STAGGER = 16  # rows a power of two apart would all fall into the same few lines of the cache
 _PLACES = 1 << 14  # that the mask is computed for at a time: what it needs stays in a core's cache
+_PLAIN_PLACES = 1 << 17  # the same, without a gradient
 
 
 @lru_cache(maxsize=32)
@@ -60,8 +61,9 @@ def inverse_dct_2d(x: Float[Tensor, "*batch h w"]) -> Float[Tensor, "*batch h w"
 class FrequencyMask(nn.Sequential):
     """``conv(relu(conv(f)))`` over a spectrum, 3 -> 16 -> 1 channels: which frequencies count.
 
-    While it trains on a CPU, a few images at a time go through both convolutions as matrix
-    products, and the 16 maps are computed again rather than kept (:class:`_TwoConvolutions`).
+    On a CPU both convolutions are matrix products, of a few images at a time: a library's are made
+    for many channels. While it trains, the 16 maps are computed again rather than kept
+    (:class:`_TwoConvolutions`).
     """
 
     def __init__(self, hidden: int = 16) -> None:
@@ -70,8 +72,10 @@ class FrequencyMask(nn.Sequential):
 
     def forward(self, spectrum: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 1 h w"]:
         """Compute the mask before its sigmoid."""
-        by_hand = spectrum.device.type == "cpu" and not spectrum.requires_grad
-        if by_hand and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        by_hand = spectrum.device.type == "cpu" and not torch.compiler.is_compiling()
+        if by_hand and not torch.is_grad_enabled():
+            return self._without_gradient(spectrum)
+        if by_hand and not spectrum.requires_grad:
             mask: Tensor = _TwoConvolutions.apply(spectrum, *self.parameters())
             return mask
         # Channels last: a third less time on a CPU for so few of them.
@@ -79,6 +83,20 @@ class FrequencyMask(nn.Sequential):
         for layer in self:
             maps = layer(maps)
         return maps
+
+    def _without_gradient(self, spectrum: Tensor) -> Tensor:
+        """As :class:`_TwoConvolutions`, with a library's first convolution."""
+        first, _, second = self
+        assert isinstance(second, nn.Conv2d)
+        assert second.bias is not None
+        gives = second.weight[0].flatten(1).T  # (9, hidden)
+        batch, _, h, w = spectrum.shape
+        mask, few = spectrum.new_zeros(batch, h + 2, w + 2), max(1, _PLAIN_PLACES // (h * w))
+        for start in range(0, batch, few):
+            images = spectrum[start : start + few].contiguous(memory_format=torch.channels_last)
+            maps = first(images).relu_().permute(0, 2, 3, 1).flatten(0, 2)
+            _add_to_neighbours(mask[start : start + few], gives @ maps.T)
+        return mask[:, None, 1:-1, 1:-1] + second.bias
 
 
 @final
