@@ -75,24 +75,22 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor) -> Tensor:
-        images, filters = images.permute(0, 2, 3, 1), transformed(weight)
-        tiles = _to_tiles(images)
-        ctx.save_for_backward(tiles, filters)
-        ctx.shape = _shape(images)
-        products = torch.bmm(tiles, filters.transpose(1, 2))
-        return _from_tiles(products, ctx.shape).permute(0, 3, 1, 2)
+        filters = transformed(weight)
+        ctx.save_for_backward(images, filters)  # tiles, four times as large, are made again
+        return by_transformed(images, filters, None)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        tiles, filters = ctx.saved_tensors
+        images, filters = ctx.saved_tensors
+        images = images.permute(0, 2, 3, 1)
         slopes = _adjoint_of_from_tiles(slope.permute(0, 2, 3, 1).contiguous())
         of_images = of_weight = None
         if ctx.needs_input_grad[0]:
-            of_images = _adjoint_of_to_tiles(torch.bmm(slopes, filters), ctx.shape)
+            of_images = _adjoint_of_to_tiles(torch.bmm(slopes, filters), _shape(images))
             of_images = of_images.permute(0, 3, 1, 2)
         if ctx.needs_input_grad[1]:
-            of_filters = torch.bmm(slopes.transpose(1, 2), tiles)
+            of_filters = torch.bmm(slopes.transpose(1, 2), _to_tiles(images))
             of_weight = _adjoint_of_transformed(of_filters)
         return of_images, of_weight
 
