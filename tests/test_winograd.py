@@ -73,7 +73,7 @@ def test_only_gradients_that_are_asked_for_are_made():
         asked.requires_grad_(requires_grad=False)
 
 
-def test_it_is_no_less_exact_than_the_direct_way():
+def test_it_is_about_as_exact_as_the_direct_way():
     """In float32, against float64: the claim that makes it the default."""
     images, weight = maps_and_weight((4, 256, 16, 16, 256), torch.float32)
     images, weight = images.relu(), weight / 48  # a map after a ReLU; He's first weights

@@ -61,9 +61,9 @@ def inverse_dct_2d(x: Float[Tensor, "*batch h w"]) -> Float[Tensor, "*batch h w"
 class FrequencyMask(nn.Sequential):
     """``conv(relu(conv(f)))`` over a spectrum, 3 -> 16 -> 1 channels: which frequencies count.
 
-    On a CPU both convolutions are matrix products, of a few images at a time: a library's are made
-    for many channels. While it trains, the 16 maps are computed again rather than kept
-    (:class:`_TwoConvolutions`).
+    On a CPU the second convolution is a matrix product, of a few images at a time: a library's is
+    made for many channels. While it trains, so is the first, and the 16 maps are computed again
+    rather than kept (:class:`_TwoConvolutions`).
     """
 
     def __init__(self, hidden: int = 16) -> None:
@@ -86,17 +86,15 @@ class FrequencyMask(nn.Sequential):
 
     def _without_gradient(self, spectrum: Tensor) -> Tensor:
         """As :class:`_TwoConvolutions`, with a library's first convolution."""
-        first, _, second = self
-        assert isinstance(second, nn.Conv2d)
-        assert second.bias is not None
-        gives = second.weight[0].flatten(1).T  # (9, hidden)
+        *weights, bias = self.parameters()
+        _, second = _matrices(*weights)
         batch, _, h, w = spectrum.shape
         mask, few = spectrum.new_zeros(batch, h + 2, w + 2), max(1, _PLAIN_PLACES // (h * w))
         for start in range(0, batch, few):
             images = spectrum[start : start + few].contiguous(memory_format=torch.channels_last)
-            maps = first(images).relu_().permute(0, 2, 3, 1).flatten(0, 2)
-            _add_to_neighbours(mask[start : start + few], gives @ maps.T)
-        return mask[:, None, 1:-1, 1:-1] + second.bias
+            maps = self[0](images).relu_().permute(0, 2, 3, 1).flatten(0, 2)
+            _add_to_neighbours(mask[start : start + few], second @ maps.T)
+        return mask[:, None, 1:-1, 1:-1] + bias
 
 
 @final
