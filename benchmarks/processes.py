@@ -23,7 +23,8 @@ from owdfa.distributed import average_gradients, own_share, whole_batch
 from owdfa.records.training import UNLABELLED, Batch, Progress
 from owdfa.runs.assembly import assemble
 from owdfa.runs.settings import OptimiserSettings, load_settings
-from owdfa.training.devices import seed_step, start
+from owdfa.training.devices import seed_step
+from owdfa.training.fabric import start
 from owdfa.training.fast import arrange
 from owdfa.training.launch import Tell, launch, launched
 from owdfa.training.optimizers import build_optimizer

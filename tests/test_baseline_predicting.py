@@ -44,5 +44,5 @@ def test_the_benchmark_runs(tmp_path):
     benchmark.main(["--quick"], tmp_path)
     assert torch.get_num_threads() == num_threads
     rows = json.loads((tmp_path / "predict.json").read_text())["comparisons"]
-    assert [row["goal"] for row in rows] == [2, 1.3, None, None, None]
+    assert [row["goal"] for row in rows] == [2, 1.3, None, None, None, 1.3, 1.3]
     assert all(min(row["baseline"]) > 0 and min(row["ours"]) > 0 for row in rows)

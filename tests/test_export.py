@@ -215,6 +215,15 @@ def test_other_files_are_no_models(run, model, photos, tmp_path):
     assert not output.exists()
 
 
+def test_a_model_computes_as_it_was_made(model, photos, tmp_path):
+    output = tmp_path / "p.parquet"
+    told = predict(model, photos, output, device="cpu", precision="32-true")
+    assert told.basis.precision == "32-true"
+    for asked in ({"device": "cuda"}, {"precision": "bf16-mixed"}):
+        with pytest.raises(UserError, match=r"model\.onnx: .* leave --device and --precision out"):
+            predict(model, photos, output, **asked)
+
+
 def test_the_extra_that_is_missing_is_named(run, model, photos, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"pip install 'owdfa\[export\]'"):

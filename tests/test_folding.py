@@ -72,6 +72,28 @@ def test_folded_networks_say_the_same(name, left):
         assert num_norms(found) == left
 
 
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize(
+    "name", ["tiny/trace8w16", "torchvision/resnet18", "timm/convnext_atto", "fickle"]
+)
+def test_in_bfloat16_folded_networks_say_what_autocast_says(name, fused, monkeypatch):
+    if not fused:
+        monkeypatch.setattr(folding, "available", lambda _: False)
+    network = trained(Fickle() if name == "fickle" else build(name).network)
+    images = torch.randn(3, 3, 32, 32)
+    before = [values.clone() for values in network.state_dict().values()]
+    with torch.no_grad():
+        exact = network(images)
+        with torch.autocast("cpu", torch.bfloat16):
+            expected = network(images).float()
+            found = folded(network, torch.bfloat16)(images).float()
+    error, usual = (found - exact).norm(), (expected - exact).norm()
+    assert 0 < error < 1.5 * usual
+    assert usual < 0.05 * exact.norm()
+    after = network.state_dict().values()
+    assert all(torch.equal(*pair) for pair in zip(before, after, strict=True))
+
+
 @pytest.mark.parametrize("network", [Twice(), Fickle()], ids=["twice", "fickle"])
 def test_what_cannot_be_folded_is_left(network):
     trained(network)
@@ -180,7 +202,7 @@ def test_sums_and_relus_go_into_their_convolution_where_that_changes_nothing(
 
 
 def test_without_onednn_the_layers_stay(monkeypatch):
-    monkeypatch.setattr(folding, "available", lambda: False)
+    monkeypatch.setattr(folding, "available", lambda _: False)
     network, images = trained(build("torchvision/resnet18").network), torch.randn(3, 3, 32, 32)
     with torch.no_grad():
         expected = network(images)

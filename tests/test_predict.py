@@ -5,7 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from command_line import done
 from owdfa.errors import UserError
+from owdfa.files import write_table
 from owdfa.images.store import Store
 from owdfa.images.views import PlainView
 from owdfa.loader import plain_batches
@@ -15,6 +17,7 @@ from owdfa.runs import checkpoint
 from owdfa.runs.run import Run, create_imported
 from owdfa.runs.settings import load_settings
 from owdfa.stages.predict import _parts, predict
+from owdfa.stages.score import score
 from owdfa.stages.train import train
 from tiny_data import DRIFT, SIDE, TINY, make_data
 
@@ -99,6 +102,41 @@ def test_files_are_predicted_as_the_same_images_of_the_split(run, photos, tmp_pa
     assert some.table["index"] == split.table["index"][:2]
     single = predict(run.folder, str(files[0]), tmp_path / "single.parquet")
     assert single.table["index"].to_pylist() == some.table["index"].to_pylist()[:1]
+
+
+def test_in_bfloat16_a_run_says_nearly_the_same_and_that_it_did(data, tmp_path):
+    overrides = [*TINY, "method.name=cal", "epochs=1"]
+    run = train(data.split, tmp_path / "run", settings=load_settings(None, None, overrides))
+    exact = predict(run.folder, "split:test", tmp_path / "exact.parquet")
+    output = tmp_path / "p.parquet"
+    done("predict", run.folder, "split:test", "-o", output, "--precision", "bf16-mixed")
+    made = Predictions.read(output)
+    assert made.basis == exact.basis._replace(precision="bf16-mixed")
+    assert exact.basis.precision == "32-true"
+    difference = np.subtract(made.table["confidence"], exact.table["confidence"])
+    assert 0 < np.abs(difference).max() < 0.02
+    assert score(output, data.split).basis["precision"] == "bf16-mixed"
+
+
+def test_a_run_of_another_device_predicts_here(data, own_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    expected = predict(own_run.folder, "split:test", tmp_path / "cpu.parquet")
+    path = own_run.folder / "settings.toml"
+    path.write_text(path.read_text().replace('device = "cpu"', 'device = "cuda"'))
+    with pytest.raises(UserError, match="this machine has none"):
+        predict(own_run.folder, "split:test", tmp_path / "p.parquet")
+    made = predict(own_run.folder, "split:test", tmp_path / "p.parquet", device="cpu")
+    assert made.table == expected.table
+    with pytest.raises(UserError, match=r"predict: precision.*'bf16-mixed'.*fp16"):
+        predict(own_run.folder, "split:test", tmp_path / "p.parquet", precision="fp16")
+
+
+def test_predictions_older_than_the_record_of_precision_are_read(run, tmp_path):
+    made = predict(run.folder, "split:test", tmp_path / "p.parquet")
+    note = made.basis._asdict()
+    del note["precision"]
+    write_table(tmp_path / "old.parquet", Predictions.read(tmp_path / "p.parquet").table, note)
+    assert Predictions.read(tmp_path / "old.parquet").basis.precision is None
 
 
 def test_progress_counts_images(run, tmp_path):

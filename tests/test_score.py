@@ -57,7 +57,9 @@ def write_predictions(path, ids, predicted, /, **changes):
         "top_probability": [[image[2]] for image in predicted],
         "embedding": [[0.0]] * len(predicted),
     }
-    basis = PredictionBasis("run", "split:test", "cal", CLASSES, 2, None, "last", "w", 5, "c0ffee")
+    basis = PredictionBasis(
+        "run", "split:test", "cal", CLASSES, 2, None, "last", "w", 5, "c0ffee", "32-true"
+    )
     Predictions(pa.table(columns, schema=COLUMNS), basis._replace(**changes)).write(path)
     return path
 
@@ -115,6 +117,7 @@ def test_every_number_of_a_small_case(files):
         "weights_digest": "w",
         "commit": "c0ffee",
         "images": "split:test",
+        "precision": "32-true",
     }
 
 

@@ -18,7 +18,8 @@ from owdfa.runs import checkpoint
 from owdfa.runs.run import Run
 from owdfa.runs.settings import load_settings
 from owdfa.stages.train import TrainingState, train
-from owdfa.training.devices import deterministic, seed_step, start
+from owdfa.training.devices import deterministic, seed_step
+from owdfa.training.fabric import start
 from owdfa.training.inference import answer
 from owdfa.training.meter import Meter
 from owdfa.training.selection import judge_for

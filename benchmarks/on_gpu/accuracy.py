@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from owdfa.datasets.lab import LabSettings, draw
-from owdfa.runs.settings import Precision, load_settings
+from owdfa.runs.computing import Precision
+from owdfa.runs.settings import load_settings
 from owdfa.stages.predict import predict
 from owdfa.stages.prepare import prepare
 from owdfa.stages.scan import scan

@@ -16,8 +16,10 @@ from owdfa.backbones.base import IMAGENET_MEAN, IMAGENET_STD, build
 from owdfa.images.device_views import DeviceViews
 from owdfa.records.training import Batch, Progress
 from owdfa.runs.assembly import assemble
-from owdfa.runs.settings import Precision, RunSettings
-from owdfa.training.devices import seed_step, start
+from owdfa.runs.computing import Precision
+from owdfa.runs.settings import RunSettings
+from owdfa.training.devices import seed_step
+from owdfa.training.fabric import start
 from owdfa.training.fast import arrange, compile_backbone
 from owdfa.training.feed import DeviceFeed
 from owdfa.training.meter import Meter

@@ -169,6 +169,12 @@ def predict(
     split: Annotated[
         Path | None, typer.Option(help="The split for split:test, where it has moved.")
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or auto; what the run was told otherwise.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="32-true or bf16-mixed; the run's own otherwise.")
+    ] = None,
     max_bad: Annotated[
         float, typer.Option(help="Bad images to tolerate: a count, or a share below 1.")
     ] = 0.01,
@@ -178,7 +184,16 @@ def predict(
     from owdfa.stages.predict import predict as stage
 
     with counter("predict") as report:
-        made = stage(run, _images(images), output, split=split, max_bad=max_bad, on_progress=report)
+        made = stage(
+            run,
+            _images(images),
+            output,
+            split=split,
+            device=device,
+            precision=precision,
+            max_bad=max_bad,
+            on_progress=report,
+        )
     novel = sum(made.table["novel"].to_pylist())
     typer.echo(f"{output}: {made.table.num_rows} images, {novel} given to novel types")
     print_types(made)

@@ -38,6 +38,7 @@ class PredictionBasis(NamedTuple):
     weights_digest: str  # SHA-256 of the weights file
     seed: int
     commit: str
+    precision: str | None = None  # that it was computed in; None in files older than this record
 
 
 def class_names(known: Sequence[str], num_live: int) -> list[str]:

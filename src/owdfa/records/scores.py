@@ -25,6 +25,7 @@ class ScoreBasis(TypedDict):
     weights_digest: str
     commit: str
     images: str  # "split:test", or the folder predicted on
+    precision: str | None  # that predictions were computed in; None where they do not say
 
 
 class Agreement(TypedDict):

@@ -21,6 +21,7 @@ from owdfa.config import Settings
 from owdfa.errors import UserError
 from owdfa.images.faces import ENLARGE, check_faces
 from owdfa.records.predictions import PredictionBasis
+from owdfa.runs.computing import AS_TOLD, Computing
 from owdfa.runs.predictor import Network, Predictor
 
 INPUT = "crops"
@@ -28,6 +29,7 @@ OUTPUTS = ("probabilities", "logits", "embedding")
 WHAT = "a model that owdfa export made"
 
 SCHEMA: Literal["owdfa/model/1"] = "owdfa/model/1"
+_PRECISION = "32-true"
 _NOTE, _SEAL = "owdfa", "owdfa.sha256"
 _BLANK = "0" * 64
 _FEW = 8  # crops at a time: their maps stay in a core's cache
@@ -76,12 +78,18 @@ class Note(Settings):
     parity: Parity
 
 
-def open_bundle(path: Path) -> Predictor:
-    """What predicts by an exported network.
+def open_bundle(path: Path, computing: Computing = AS_TOLD) -> Predictor:
+    """What predicts by an exported network: on the CPU, in float32.
 
     Raises:
-        UserError: The file is missing, damaged or something else, or onnxruntime is not installed.
+        UserError: The file is missing, damaged or something else, something else was asked for to
+            compute on or in, or onnxruntime is not installed.
     """
+    if computing.device == "cuda" or computing.precision not in (None, _PRECISION):
+        raise UserError(
+            f"{path}: an exported network computes on the CPU in {_PRECISION}; leave --device and"
+            " --precision out, or name the run's folder"
+        )
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -106,6 +114,7 @@ def open_bundle(path: Path) -> Predictor:
         weights_digest=note.weights_digest,
         seed=note.seed,
         commit=note.commit,
+        precision=_PRECISION,
     )
     return Predictor(
         place=path,

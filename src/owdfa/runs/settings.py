@@ -14,10 +14,9 @@ from owdfa import catalog
 from owdfa.config import Settings, fill, merge, parse_overrides, read_toml
 from owdfa.loader import LoaderSettings
 from owdfa.methods.base import method_type
+from owdfa.runs.computing import Device, Precision
 
 Selection = Literal["last", "validation", "oracle"]
-Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["32-true", "bf16-mixed"]
 
 
 class MethodSettings(Settings):

@@ -7,11 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from owdfa.config import fill
 from owdfa.files import table_writer
 from owdfa.images.bad import check_bad
 from owdfa.images.workers import num_processes, threaded_map
 from owdfa.records.predictions import SCHEMA, PredictionBasis, Predictions
 from owdfa.runs.bundle import open_bundle
+from owdfa.runs.computing import Computing
 from owdfa.runs.inputs import Inputs, find_images
 from owdfa.runs.predictor import Network, Predictor
 
@@ -30,12 +32,14 @@ class _Answers(NamedTuple):
     errors: dict[int, str]  # position -> why that image cannot be used
 
 
-def predict(
+def predict(  # noqa: PLR0913  the options of the command
     run: Path,
     images: str | Path | Sequence[Path],
     output: Path,
     *,
     split: Path | None = None,
+    device: str | None = None,
+    precision: str | None = None,
     max_bad: float = 0.01,
     on_progress: Watch | None = None,
 ) -> Predictions:
@@ -52,6 +56,10 @@ def predict(
         output: The file to write.
         split: Folder of the split for ``"split:..."``, for a run that was trained elsewhere or a
             split that has moved.
+        device: What to compute on: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU where there is
+            one; None for what the run was told.
+        precision: What to compute in: ``"32-true"``, or ``"bf16-mixed"`` for three digits; None
+            for what the run was told.
         max_bad: Bad images to tolerate: a share of all when below 1, else a count.
         on_progress: Called with (images done, images in all).
 
@@ -59,23 +67,25 @@ def predict(
         The predictions, without embeddings; ``Predictions.read(output)`` has them too.
 
     Raises:
-        UserError: The run or the images cannot be read, or too many images are bad.
+        UserError: The run or the images cannot be read, what to compute on or in is not there, or
+            too many images are bad.
     """
-    predictor = _predictor(run)
+    computing = fill(Computing, {"device": device, "precision": precision}, "predict")
+    predictor = _predictor(run, computing)
     inputs = find_images(predictor, images, split)
     basis = predictor.basis._replace(images=inputs.name, split_digest=inputs.split_digest)
     _write(predictor, inputs, output, basis, max_bad, on_progress or _look_away)
     return Predictions.read(output, _KEPT)
 
 
-def _predictor(place: Path) -> Predictor:
+def _predictor(place: Path, computing: Computing) -> Predictor:
     """What is at ``place``: torch is imported for a run folder alone."""
     if place.is_file() or place.suffix == ".onnx":
-        return open_bundle(place)
+        return open_bundle(place, computing)
     from owdfa.runs.run import Run
     from owdfa.training.inference import predictor_of
 
-    return predictor_of(Run.open(place))
+    return predictor_of(Run.open(place), computing)
 
 
 def _write(

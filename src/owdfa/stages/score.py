@@ -179,6 +179,7 @@ def _basis(basis: PredictionBasis, truth: Split, digest: str) -> ScoreBasis:
         weights_digest=basis.weights_digest,
         commit=basis.commit,
         images=basis.images,
+        precision=basis.precision,
     )
 
 

@@ -16,7 +16,8 @@ from owdfa.records.split import Split
 from owdfa.records.training import Progress
 from owdfa.runs.run import Images, Run, describe, open_store
 from owdfa.runs.settings import RunSettings, load_settings
-from owdfa.training.devices import seed_step, start
+from owdfa.training.devices import seed_step
+from owdfa.training.fabric import start
 from owdfa.training.fast import algorithms, make_fast
 from owdfa.training.feed import DeviceFeed, build_loader
 from owdfa.training.first_weights import build_method

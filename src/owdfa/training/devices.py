@@ -1,7 +1,6 @@
-"""Devices, precision and determinism: the one place that speaks to Lightning Fabric."""
+"""Devices, precision and determinism."""
 
 import hashlib
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,50 +8,26 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
-from lightning_fabric.strategies import DDPStrategy
 
 from owdfa.errors import UserError
-from owdfa.runs.settings import Device, Precision
+from owdfa.runs.computing import Device, Precision
 
 
-def start(device: Device, precision: Precision, *, together: bool = False) -> Fabric:
-    """Get hold of one device.
-
-    Args:
-        device: Its kind.
-        precision: What to compute in.
-        together: This is one of several processes, as the environment says: meet the others, and
-            take the device of this one's number.
+def find(device: Device) -> torch.device:
+    """Find the first device of a kind.
 
     Raises:
-        UserError: It is ``"cuda"`` and there is none, or fewer than processes.
+        UserError: It is ``"cuda"`` and there is none.
     """
-    cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "cuda" and not cuda:
+    here = torch.cuda.is_available() and torch.cuda.device_count() > 0
+    if device == "cuda" and not here:
         raise UserError("device cuda: this machine has none that torch can use; take device=cpu")
-    accelerator = "cuda" if device != "cpu" and cuda else "cpu"
-    if not together:
-        # One process, whatever a cluster's environment suggests.
-        plain = LightningEnvironment()
-        return Fabric(accelerator=accelerator, devices=1, precision=precision, plugins=plain)
-    here, everywhere = (int(os.environ[name]) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
-    if accelerator == "cuda" and here > cuda:
-        raise UserError(
-            f"{here} processes: this machine has {cuda} GPUs; take device=cpu, or fewer"
-        )
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # a banner of four lines
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=here,
-        num_nodes=everywhere // here,
-        precision=precision,
-        strategy=DDPStrategy(),
-        plugins=TorchElasticEnvironment(),
-    )
-    fabric.launch()
-    return fabric
+    return torch.device("cuda", 0) if device != "cpu" and here else torch.device("cpu")
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """Compute in ``precision`` inside of a block, and every layer in what becomes it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed")
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The same network, faster: for prediction alone."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import final
 
 import torch
@@ -27,7 +28,7 @@ class Folded(nn.Module):
         return features
 
 
-def folded(network: nn.Module) -> Folded:
+def folded(network: nn.Module, dtype: torch.dtype = torch.float32) -> Folded:
     """Put every batch normalisation into the convolution before it: the same up to rounding.
 
     Sums and ReLUs follow, where oneDNN can do them. A network that cannot be traced, since what it
@@ -35,6 +36,8 @@ def folded(network: nn.Module) -> Folded:
 
     Args:
         network: Turns images into a feature map; it is in evaluation mode from then on.
+        dtype: Of the convolutions. In bfloat16 the network belongs under autocast, which decides
+            over all other layers.
     """
     network.eval()
     try:
@@ -51,7 +54,10 @@ def folded(network: nn.Module) -> Folded:
             traced.set_submodule(str(before.target), fuse_conv_bn_eval(convolution, norm))
             node.replace_all_uses_with(before)
             traced.graph.erase_node(node)
-    if available():
+    for name, layer in list(traced.named_modules()):
+        if type(layer) is nn.Conv2d and layer.weight.dtype != dtype:
+            traced.set_submodule(name, deepcopy(layer).to(dtype))
+    if available(dtype):
         fuse(traced)
     return Folded(_whole(traced))
 

@@ -15,6 +15,7 @@ from torch.fx import GraphModule, Node
 from torch.nn import functional
 
 from owdfa.training.winograd import by_transformed, pays, suits, transformed
+from owdfa.weights import Undrawn
 
 _OPERATORS: Any = torch.ops.mkldnn
 _SUMS: tuple[Callable[..., object] | str, ...] = (operator.add, operator.iadd, "add", "add_")
@@ -39,6 +40,7 @@ class Fused(nn.Module):
 
     def forward(self, images: Tensor, other: Tensor | None = None) -> Tensor:
         """Turn maps (B, C, H, W) into maps (B, D, h, w), to which ``other`` is added."""
+        images = images.to(self.weight.dtype)
         if self.filters is not None and pays(images):
             return self._followed(by_transformed(images, self.filters, self.bias), other)
         if other is None:
@@ -48,7 +50,7 @@ class Fused(nn.Module):
         after = "relu" if self.relu else None
         layer = (self.weight, self.bias, *self.where)
         found: Tensor = _OPERATORS._convolution_pointwise.binary(
-            images, other, *layer, "add", None, after, [], None
+            images, other.to(images.dtype), *layer, "add", None, after, [], None
         )
         return found
 
@@ -70,12 +72,14 @@ class Fused(nn.Module):
         return (len(images), len(self.weight), *sides)
 
 
-def available() -> bool:
-    """Whether this torch has oneDNN, and its operators do what is expected of them."""
-    layer = nn.utils.skip_init(nn.Conv2d, 2, 2, 1)  # drawing would move the caller's generator
+def available(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether torch has oneDNN, and its operators do what is expected of them on this processor."""
+    with Undrawn():  # drawing would move the caller's generator
+        layer = nn.Conv2d(2, 2, 1)
     for values in layer.parameters():
-        nn.init.ones_(values.requires_grad_(requires_grad=False))
-    images = torch.ones(1, 2, 2, 2)
+        nn.init.ones_(values)
+    layer.to(dtype)
+    images = torch.ones(1, 2, 2, 2, dtype=dtype).to(memory_format=torch.channels_last)
     try:
         return torch.equal(Fused(layer, relu=True)(images, images), 4 * images)
     except (RuntimeError, AttributeError, TypeError):

@@ -4,11 +4,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from owdfa.images.views import PlainView
@@ -17,11 +16,16 @@ from owdfa.methods.base import Method
 from owdfa.records.predictions import PredictionBasis, class_names
 from owdfa.records.training import Outputs
 from owdfa.runs import checkpoint
+from owdfa.runs.computing import AS_TOLD, Computing
 from owdfa.runs.predictor import Network, Predictor
 from owdfa.runs.run import Run
-from owdfa.training.devices import deterministic, start
+from owdfa.runs.settings import RunSettings
+from owdfa.training.devices import autocast, deterministic, find
 from owdfa.training.folding import folded
 from owdfa.training.memory import keep_memory
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 _FEW = 8  # crops at a time on a CPU: their maps stay in its caches
 
@@ -35,7 +39,7 @@ class Answers(NamedTuple):
 
 
 @torch.inference_mode()
-def answer(method: Method, batches: Iterable[PlainBatch], fabric: Fabric) -> Iterator[Answers]:
+def answer(method: Method, batches: Iterable[PlainBatch], fabric: "Fabric") -> Iterator[Answers]:
     """Go through ``batches``; the method is in evaluation mode meanwhile.
 
     Args:
@@ -47,19 +51,25 @@ def answer(method: Method, batches: Iterable[PlainBatch], fabric: Fabric) -> Ite
     method.eval()
     try:
         for batch in batches:
-            outputs = _forward(method, batch.images, fabric)
+            with fabric.autocast():
+                outputs = _forward(method, batch.images, fabric.device)
             yield Answers(batch.positions, outputs.logits.softmax(dim=1), outputs.embedding)
     finally:
         method.train(was_training)
 
 
-def predictor_of(run: Run) -> Predictor:
+def predictor_of(run: Run, computing: Computing = AS_TOLD) -> Predictor:
     """What predicts by the checkpoint that ``run`` selected.
+
+    Args:
+        run: A trained run.
+        computing: What to compute on and in, where that is not what the run was told.
 
     Raises:
         UserError: There is no such checkpoint.
     """
     facts, note = run.facts, checkpoint.read_note(run.checkpoint)
+    settings = run.settings.model_copy(update=computing.model_dump(exclude_none=True))
     basis = PredictionBasis(
         run=str(run.folder),
         images="",
@@ -71,6 +81,7 @@ def predictor_of(run: Run) -> Predictor:
         weights_digest=note.weights,
         seed=facts.seed,
         commit=facts.commit,
+        precision=settings.precision,
     )
     return Predictor(
         place=run.folder,
@@ -79,26 +90,27 @@ def predictor_of(run: Run) -> Predictor:
         store_size=facts.store_size,
         split=None if facts.split is None else Path(facts.split),
         store=None if facts.store is None else Path(facts.store),
-        network=lambda: _network(run),
+        network=lambda: _network(run, settings),
     )
 
 
 @contextmanager
-def _network(run: Run) -> Iterator[Network]:
+def _network(run: Run, settings: RunSettings) -> Iterator[Network]:
     """The run's network: a thread a call on a CPU, one call at a time on a GPU.
 
     Raises:
-        UserError: The checkpoint is damaged, or the run's device is not here.
+        UserError: The checkpoint is damaged, or the device is not here.
     """
-    facts, settings = run.facts, run.settings
-    fabric = start(settings.device, settings.precision)
-    on_cpu = fabric.device.type == "cpu"
+    facts = run.facts
+    device = find(settings.device)
+    on_cpu = device.type == "cpu"
     if on_cpu:
         keep_memory()
     method = run.method()
-    if on_cpu and settings.precision == "32-true":  # in less, it would be more than rounding
-        method.backbone.network = folded(method.backbone.network)
-    method = fabric.to_device(method)
+    if on_cpu:
+        dtype = torch.float32 if settings.precision == "32-true" else torch.bfloat16
+        method.backbone.network = folded(method.backbone.network, dtype)
+    method.to(device)
     view = PlainView(facts.image_size, facts.mean, facts.std)
     turn = nullcontext() if on_cpu else Lock()
 
@@ -106,8 +118,8 @@ def _network(run: Run) -> Iterator[Network]:
     def answer_one(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         torch.set_num_threads(1)  # of this thread, whatever others have
         images = view(crops)
-        with turn:
-            outputs = _forward(method, images, fabric)
+        with turn, autocast(device, settings.precision):
+            outputs = _forward(method, images, device)
         return outputs.logits.softmax(dim=1).numpy(), outputs.embedding.numpy()
 
     # Several calls with a thread each beat one call with several: none waits for another.
@@ -115,14 +127,14 @@ def _network(run: Run) -> Iterator[Network]:
     torch.set_num_threads(1)
     batch_size = settings.data.batch_size
     try:
-        with deterministic():
+        # One thread gives the same bits anyway; on a CPU asking for them would take two seconds.
+        with nullcontext() if on_cpu else deterministic():
             yield Network(answer_one, min(batch_size, _FEW) if on_cpu else batch_size)
     finally:
         torch.set_num_threads(num_threads)
 
 
-def _forward(method: Method, images: Tensor, fabric: Fabric) -> Outputs:
+def _forward(method: Method, images: Tensor, device: torch.device) -> Outputs:
     """Logits and embedding of a batch, float32, on the CPU."""
-    with fabric.autocast():
-        outputs = method(images.to(fabric.device, non_blocking=True))
+    outputs = method(images.to(device, non_blocking=True))
     return Outputs(outputs.logits.float().cpu(), outputs.embedding.float().cpu())

@@ -25,9 +25,13 @@ _Shape = tuple[int, int, int]  # B, H, W
 
 
 def suits(layer: nn.Module) -> bool:
-    """Whether ``layer`` is a convolution 3x3, with stride 1, one zero around, many channels."""
+    """Whether ``layer`` is a convolution 3x3, with stride 1, one zero around, many channels.
+
+    Half precision has too few digits for the sums of tiles.
+    """
     return (
         type(layer) is nn.Conv2d
+        and torch.finfo(layer.weight.dtype).bits >= 32
         and layer.kernel_size == (3, 3)
         and layer.stride == layer.dilation == layer.padding == (1, 1)
         and layer.padding_mode == "zeros"

@@ -133,6 +133,7 @@ def _basis(evidence: Evidence) -> list[tuple[str, Any]]:
         ("Epochs trained", f"{run['trained_epochs']}{'' if run['complete'] else ', unfinished'}"),
         ("Checkpoint chosen by", shown.selection),
         ("Weights, SHA-256", shown.weights_digest),
+        ("Predicted in precision", shown.precision or "not recorded"),
         ("Commit", shown.commit),
     ]
 
