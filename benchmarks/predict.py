@@ -1,6 +1,6 @@
 """Prediction on a folder of JPEG files: ours and its exported form against a plain loop.
 
-    python -m benchmarks.predict [--rounds 7] [--side 768] [--files 160] [--quick]
+    python -m benchmarks.predict [--rounds 7] [--side 768] [--files 480] [--quick]
 
 Every way loads its network, decodes, crops, scores and keeps what it says of each image; ours also
 writes the file of predictions. The networks are CAL with random weights: the numbers that they
@@ -56,8 +56,8 @@ class Case(NamedTuple):
 
 CASES = (
     Case("tiny/trace8w16", 64, "none", 1.0, exported=True),
-    Case("tiny/trace8w16", 64, "dlib", 0.3, exported=False),
-    Case("torchvision/resnet50", 256, "none", 0.6, exported=True, lower=True),
+    Case("tiny/trace8w16", 64, "dlib", 0.1, exported=False),
+    Case("torchvision/resnet50", 256, "none", 0.2, exported=True, lower=True),
 )
 TOYS = (Case("tiny/trace8w16", 64, "none", 1.0, exported=True, lower=True),)
 
@@ -86,7 +86,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--side", type=int, default=768)
-    parser.add_argument("--files", type=int, default=160)
+    parser.add_argument("--files", type=int, default=480)
     parser.add_argument("--quick", action="store_true", help="toy sizes, to see that it runs")
     options = parser.parse_args(arguments)
     if options.quick:

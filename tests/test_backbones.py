@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -9,6 +10,7 @@ from safetensors.torch import save_file
 from owdfa import catalog
 from owdfa.backbones.base import build
 from owdfa.errors import UserError
+from owdfa.images.views import PlainView
 from owdfa.layers import FrequencyEnhancement
 from owdfa.weights import Undrawn, fit, load_weights, read_state
 
@@ -131,6 +133,17 @@ def test_residuals_do_not_see_what_is_even_and_are_cut_off_at_edges():
     assert residuals(even)[:, 3:].abs().max() < 1e-5
     edge = torch.cat([even[..., :4], -even[..., 4:]], dim=3)
     assert residuals(edge)[:, 3:].abs().max() == 3
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_of_the_image_itself_nothing_is_cut_off(training):
+    backbone = build("tiny/trace8w16")
+    levels = np.random.default_rng(0).choice([0, 255], (1, 8, 8, 3)).astype(np.uint8)
+    image = PlainView(8, backbone.mean, backbone.std)(levels)
+    assert image.max() > 2.6
+    assert image.min() < -2.1
+    shown = backbone.network.residuals.train(training)(image)
+    assert torch.equal(shown[:, :3], image)
 
 
 @pytest.mark.parametrize(

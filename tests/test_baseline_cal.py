@@ -22,7 +22,7 @@ def cal(model="tiny/trace8w16"):
 
 
 def images(size=32):
-    views = (torch.randn(8, 3, size, size, dtype=torch.float64) for _ in range(2))
+    views = torch.randn(2, 8, 3, size, size, dtype=torch.float64).clamp(-2.1, 2.6)  # as images
     return Batch(tuple(views), LABELS, torch.arange(8))
 
 

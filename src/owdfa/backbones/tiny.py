@@ -85,10 +85,8 @@ class Residuals(nn.Module):
         # All that follows keeps this order of memory: twice as fast on a CPU for few channels.
         images = images.contiguous(memory_format=torch.channels_last)
         maps = conv2d(pad(images, (1, 1, 1, 1), mode="reflect"), self.full)
-        if not self.training:  # an exported graph would scatter what changes in place
-            return torch.cat([images, maps[:, 3:].clamp(-_CUT, _CUT)], dim=1)
-        maps[:, 3:].clamp_(-_CUT, _CUT)
-        return maps
+        # The image itself lies within 2.7; cutting it off with the rest is thrice as fast.
+        return maps.clamp_(-_CUT, _CUT)
 
 
 @final
