@@ -116,6 +116,9 @@ def test_in_bfloat16_a_run_says_nearly_the_same_and_that_it_did(data, tmp_path):
     difference = np.subtract(made.table["confidence"], exact.table["confidence"])
     assert 0 < np.abs(difference).max() < 0.02
     assert score(output, data.split).basis["precision"] == "bf16-mixed"
+    assert ", bf16-mixed\n" in done("score", output, "--split", data.split)
+    done("predict", run.folder, "split:test", "-o", output)
+    assert "bf16" not in done("score", output, "--split", data.split)
 
 
 def test_a_run_of_another_device_predicts_here(data, own_run, tmp_path, monkeypatch):

@@ -174,6 +174,15 @@ def test_scores_of_other_weights_are_refused(tmp_path):
         report(run, tmp_path / "page.html")
 
 
+def test_scores_of_another_precision_are_refused(tmp_path):
+    run = make_run(tmp_path / "run", per_class=3)
+    scores = json.loads((run / "scores.json").read_text())
+    scores["basis"]["precision"] = "bf16-mixed"
+    write(run / "scores.json", scores)
+    with pytest.raises(UserError, match=r"scores\.json: belongs to another precision"):
+        report(run, tmp_path / "page.html")
+
+
 def test_predictions_made_before_the_last_training_are_refused(tmp_path):
     run = make_run(tmp_path / "run", per_class=3)
     note = run / "checkpoints" / "last" / "checkpoint.json"

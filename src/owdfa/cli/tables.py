@@ -107,7 +107,9 @@ def _doubts(scores: Mapping[str, "Scores"]) -> Table:
 def _basis(score: "Scores") -> str:
     basis = score.basis
     stamp = "  ORACLE: test labels chose the checkpoint" if basis["selection"] == "oracle" else ""
+    precision = basis.get("precision") or "32-true"  # older files do not say
+    lower = "" if precision == "32-true" else f", {precision}"
     return (
         f"checkpoint {basis['selection']}, split {basis['split_digest'][:12]}, "
-        f"rule {basis['rule']}, commit {basis['commit'][:12]}{stamp}"
+        f"rule {basis['rule']}, commit {basis['commit'][:12]}{lower}{stamp}"
     )

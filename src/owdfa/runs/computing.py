@@ -13,8 +13,8 @@ class Computing(Settings):
 
     Attributes:
         device: ``auto`` is a GPU where there is one; None for what the run was told.
-        precision: ``bf16-mixed`` takes convolutions and products in bfloat16, three digits; None
-            for what the run was told.
+        precision: ``bf16-mixed`` takes convolutions and products in bfloat16, which has two to
+            three digits; None for what the run was told.
     """
 
     device: Device | None = None

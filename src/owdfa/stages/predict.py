@@ -58,8 +58,8 @@ def predict(  # noqa: PLR0913  the options of the command
             split that has moved.
         device: What to compute on: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU where there is
             one; None for what the run was told.
-        precision: What to compute in: ``"32-true"``, or ``"bf16-mixed"`` for three digits; None
-            for what the run was told.
+        precision: What to compute in: ``"32-true"``, or ``"bf16-mixed"`` for two to three
+            digits; None for what the run was told.
         max_bad: Bad images to tolerate: a share of all when below 1, else a count.
         on_progress: Called with (images done, images in all).
 

@@ -200,10 +200,11 @@ def _scores(run: Path, predictions: Predictions) -> Scores:
     scores = Scores.read(path)
     weights = predictions.basis.weights_digest
     _agree(path, scores.basis["weights_digest"], weights, "set of weights")
+    _agree(path, scores.basis.get("precision"), predictions.basis.precision, "precision")
     return scores
 
 
 def _agree(path: Path, found: Any, expected: Any, what: str) -> None:
-    """Refuse to mix numbers of two splits or two sets of weights on one page."""
+    """Refuse to mix numbers of two splits, sets of weights or precisions on one page."""
     if found != expected:
         raise UserError(f"{path}: belongs to another {what}; delete it and run the command again")
