@@ -105,6 +105,50 @@ def test_what_cannot_be_folded_is_left(network):
     assert num_norms(found) == num_norms(network) > 0
 
 
+class Sums(nn.Module):
+    """Sums with a map that a convolution made and another reads, and what else reads it."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+        self.one, self.two, self.three, self.four = (nn.Conv2d(3, 3, 3, padding=1) for _ in "1234")
+
+    def forward(self, x):
+        return getattr(self, self.how)(torch.relu(self.one(x)))
+
+    def free(self, x):
+        return torch.relu(self.three(self.two(x)) + x)
+
+    def free_again(self, x):
+        x = torch.relu(self.three(self.two(x)) + x)
+        return self.four(x) + x
+
+    def read_later(self, x):
+        y = torch.relu(self.three(self.two(x)) + x)
+        return torch.cat([y, self.four(x)])
+
+    def seen_later(self, x):
+        seen = x[:1]
+        return torch.relu(self.three(self.two(x)) + x) + seen
+
+    def given_back(self, x):
+        return torch.relu(self.three(self.two(x)) + x), x
+
+
+@pytest.mark.parametrize(
+    ("how", "num"),
+    [("free", 1), ("free_again", 1), ("read_later", 0), ("seen_later", 0), ("given_back", 0)],
+)
+def test_a_sum_takes_the_memory_of_a_map_that_nothing_reads_any_more(how, num):
+    torch.manual_seed(0)
+    network, images = Sums(how).eval(), torch.randn(2, 3, 8, 8)
+    found = folded(network)
+    with torch.no_grad():
+        torch.testing.assert_close(found(images), network(images), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found(images), network(images), rtol=1e-4, atol=1e-5)
+    assert sum(getattr(layer, "in_place", False) for layer in found.modules()) == num
+
+
 class Shortcuts(nn.Module):
     """Sums and ReLUs as networks write them; ``how`` says which."""
 

@@ -7,6 +7,7 @@ it is.
 
 import operator
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any, final
 
 import torch
@@ -26,10 +27,11 @@ _RELUS: tuple[Callable[..., object] | str, ...] = (functional.relu, torch.relu, 
 class Fused(nn.Module):
     """A convolution with zeros around the image, and what follows it: a sum, a ReLU."""
 
-    def __init__(self, layer: nn.Conv2d, *, relu: bool) -> None:
+    def __init__(self, layer: nn.Conv2d, *, relu: bool, in_place: bool = False) -> None:
         super().__init__()
         assert not isinstance(layer.padding, str)
         self.relu = relu
+        self.in_place = in_place  # the sum may be put where the other map is
         self.where = (list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups)
         self.weight: Tensor
         self.register_buffer("weight", layer.weight.detach())
@@ -48,10 +50,13 @@ class Fused(nn.Module):
         if other.shape != self._shape(images):  # one of them is spread over the other
             return self._followed(self._convolved(images, "none"), other)
         after = "relu" if self.relu else None
-        layer = (self.weight, self.bias, *self.where)
-        found: Tensor = _OPERATORS._convolution_pointwise.binary(
-            images, other.to(images.dtype), *layer, "add", None, after, [], None
-        )
+        other = other.to(images.dtype)
+        rest: Any = (self.weight, self.bias, *self.where, "add", None, after, [], None)
+        found: Tensor
+        if self.in_place:
+            found = _OPERATORS._convolution_pointwise_.binary(other, images, *rest)
+        else:
+            found = _OPERATORS._convolution_pointwise.binary(images, other, *rest)
         return found
 
     def _convolved(self, images: Tensor, after: str) -> Tensor:
@@ -81,7 +86,9 @@ def available(dtype: torch.dtype = torch.float32) -> bool:
     layer.to(dtype)
     images = torch.ones(1, 2, 2, 2, dtype=dtype).to(memory_format=torch.channels_last)
     try:
-        return torch.equal(Fused(layer, relu=True)(images, images), 4 * images)
+        fresh = Fused(layer, relu=True)(images, images)
+        again = Fused(layer, relu=True, in_place=True)(images, images.clone())
+        return torch.equal(fresh, 4 * images) and torch.equal(again, fresh)
     except (RuntimeError, AttributeError, TypeError):
         return False
 
@@ -101,8 +108,10 @@ def fuse(traced: GraphModule) -> None:
         relu = _relu_after(total or node, layers)
         if total is None and relu is None:
             continue
-        traced.set_submodule(str(node.target), Fused(layer, relu=relu is not None))
-        others = [] if total is None else [arg for arg in total.args if arg is not node]
+        others = [] if total is None else [arg for arg in total.all_input_nodes if arg is not node]
+        in_place = total is not None and _is_free(others[0], total, layers)
+        layers[str(node.target)] = Fused(layer, relu=relu is not None, in_place=in_place)
+        traced.set_submodule(str(node.target), layers[str(node.target)])
         with graph.inserting_after(total or node):  # where the other map is known
             fused = graph.call_module(str(node.target), (node.args[0], *others))
         (relu or total or node).replace_all_uses_with(fused)
@@ -140,6 +149,19 @@ def _sum_after(node: Node) -> Node | None:
     if len(others) != 1 or (in_place and total.args[0] is not node):
         return None
     return total if isinstance(source, Node) and only_reader(source) is node else None
+
+
+def _is_free(other: Node, total: Node, layers: dict[str, nn.Module]) -> bool:
+    """Whether nothing reads ``other`` once ``total`` has, so that the sum may take its memory.
+
+    Convolutions make maps of their own and keep none: one made it, and those alone read it before.
+    """
+    before = set(takewhile(lambda node: node is not total, total.graph.nodes))
+    readers = [user for user in other.users if user is not total]
+    called = [n.op == "call_module" and type(layers[str(n.target)]) for n in (other, *readers)]
+    return all(kind in (nn.Conv2d, Fused) for kind in called) and all(
+        reader in before and other not in reader.args[1:] for reader in readers
+    )
 
 
 def _relu_after(node: Node, layers: dict[str, nn.Module]) -> Node | None:
