@@ -21,6 +21,7 @@ from owdfa.backbones.base import build
 from owdfa.methods.cal import CAL, CALSettings
 from owdfa.records.training import Batch, Progress
 from owdfa.runs.settings import OptimiserSettings, RunSettings, load_settings
+from owdfa.training.devices import autocast
 from owdfa.training.fast import make_fast
 from owdfa.training.meter import Meter
 from owdfa.training.optimizers import build_optimizer
@@ -107,11 +108,12 @@ def compare(case: Case, rounds: int, rate: float) -> Comparison:
 def our_step(case: Case) -> Callable[[], object]:
     """A step as ``owdfa train`` makes it on a CPU."""
     method, batch = _method(case).train(), _batch(case)
-    make_fast(method, _settings(case), torch.device("cpu"))
+    settings, device = _settings(case), torch.device("cpu")
+    make_fast(method, settings, device)
     optimizer, meter = build_optimizer(method, OptimiserSettings()), Meter(0)
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=case.option == "bf16-mixed"):
+        with autocast(device, settings.precision):
             losses = method.losses(batch, _PROGRESS)
         optimizer.zero_grad(set_to_none=True)
         losses.total.backward()

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -119,6 +121,19 @@ def test_in_bfloat16_a_run_says_nearly_the_same_and_that_it_did(data, tmp_path):
     assert ", bf16-mixed\n" in done("score", output, "--split", data.split)
     done("predict", run.folder, "split:test", "-o", output)
     assert "bf16" not in done("score", output, "--split", data.split)
+
+
+def test_predicting_on_a_cpu_imports_neither_fabric_nor_a_compiler(data, tmp_path):
+    overrides = [*TINY, "method.name=cal", "epochs=1"]
+    run = train(data.split, tmp_path / "run", settings=load_settings(None, None, overrides))
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom owdfa.stages.predict import predict\n"
+        "predict(Path(sys.argv[1]), 'split:test', Path(sys.argv[2]))\n"
+        "print([name for name in ('lightning_fabric', 'torch._dynamo') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", program, run.folder, tmp_path / "p.parquet"]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "[]\n"), ended.stderr
 
 
 def test_a_run_of_another_device_predicts_here(data, own_run, tmp_path, monkeypatch):

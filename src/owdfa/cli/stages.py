@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from owdfa.cli.data import MaxBad
 from owdfa.cli.progress import bar, counter
 
 if TYPE_CHECKING:
@@ -175,9 +176,7 @@ def predict(
     precision: Annotated[
         str | None, typer.Option(help="32-true or bf16-mixed; the run's own otherwise.")
     ] = None,
-    max_bad: Annotated[
-        float, typer.Option(help="Bad images to tolerate: a count, or a share below 1.")
-    ] = 0.01,
+    max_bad: MaxBad = 0.01,
 ) -> None:
     """Say which type made each image, and how sure that is."""
     from owdfa.cli.tables import print_bad, print_types

@@ -26,7 +26,7 @@ def find(device: Device) -> torch.device:
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """Compute in ``precision`` inside of a block, and every layer in what becomes it."""
+    """Convolutions and products in ``precision``, inside of a block."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed")
 
 

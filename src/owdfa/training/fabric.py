@@ -1,4 +1,4 @@
-"""Lightning Fabric: the one place that speaks to it, which takes two seconds to import."""
+"""Lightning Fabric, which is started here alone: importing it takes two seconds."""
 
 import logging
 import os
