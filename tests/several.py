@@ -1,11 +1,12 @@
 """What the processes of a test do; each comes out the same when it is called in one process."""
 
 import io
+import os
 import sys
 from functools import partial
 
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.nn import functional
 
 from owdfa.distributed import average_gradients, joined, own_share, whole_batch
@@ -124,6 +125,20 @@ def layer_steps(form, dtype, affine):
 def entropy(logits):
     """Something that no sum over images gives."""
     return logits.softmax(1).mean(0).square().sum() + logits.logsumexp(0).sum()
+
+
+def say_one(tell):
+    """Nothing but a message."""
+    tell(1)
+
+
+def say_who_and_wait(tell):
+    """Tell both processes, and work until one of them is gone."""
+    start("cpu", "32-true", together=True)
+    pids = [None] * own_share().num
+    distributed.all_gather_object(pids, os.getpid())
+    tell(pids)
+    joined_for_ever()
 
 
 def fail(tell):

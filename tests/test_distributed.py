@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -166,6 +167,29 @@ def test_what_the_user_can_mend_is_said_once_whoever_finds_it():
     assert not multiprocessing.active_children()
 
 
+def test_a_killed_server_is_one_line_and_no_process_is_left():
+    """It only starts the processes, but without it nobody knows how they end."""
+    seen = []
+
+    def kill(pids):
+        seen.extend(pids)
+        os.kill(server(), signal.SIGKILL)
+
+    with pytest.raises(UserError, match=r"server .* was killed; the same command with --resume"):
+        launch(several.say_who_and_wait, 2, kill)
+    while any(alive(pid) for pid in seen):
+        time.sleep(0.05)
+    heard = []
+    launch(several.say_one, 2, heard.append)
+    assert heard == [1]
+    os.kill(server(), signal.SIGSTOP)  # as if it were still importing
+    killer = threading.Timer(0.5, os.kill, (server(), signal.SIGKILL))
+    killer.start()
+    with pytest.raises(UserError, match=r"server .* was killed; the same command with --resume"):
+        launch(several.say_one, 2, heard.append)
+    killer.join()
+
+
 def test_torchrun_starts_the_processes(data, tmp_path):
     """The same bits as from ``--devices 2``; and both stop, of which one says why."""
     trouble = ["method.name=outside.drift", "method.blow_up_at=1"]
@@ -257,6 +281,16 @@ def test_a_complete_run_is_said_to_be_complete(data, tmp_path, monkeypatch, caps
         assert not end.value.code
         said.append("complete already" in capsys.readouterr().out)
     assert said == [False, True]
+
+
+def server():
+    """The process that starts the others."""
+    (found,) = [
+        pid
+        for pid in children(os.getpid())
+        if b"forkserver import main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    return found
 
 
 def children(pid):

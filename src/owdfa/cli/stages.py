@@ -117,11 +117,9 @@ def split(
     }
     chosen = {name: value for name, value in given.items() if value is not None}
     made = stage(manifest, output, options=fill(SplitOptions, chosen, "split"))
-    counts = ", ".join(
-        f"{made.with_role(role).num_rows} {role}"
-        for role in ("labelled", "unlabelled", "validation", "test", "unused")
-        if made.with_role(role).num_rows
-    )
+    roles = ("labelled", "unlabelled", "validation", "test", "unused")
+    sizes = {role: made.with_role(role).num_rows for role in roles}
+    counts = ", ".join(f"{size} {role}" for role, size in sizes.items() if size)
     typer.echo(f"{output}: {len(made.known)} known and {len(made.novel)} novel classes; {counts}")
     typer.echo(f"rule {made.basis.rule}, digest {made.digest()}")
     for note in made.notes:

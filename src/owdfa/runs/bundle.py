@@ -22,7 +22,7 @@ from owdfa.errors import UserError
 from owdfa.images.faces import ENLARGE, check_faces
 from owdfa.records.predictions import PredictionBasis
 from owdfa.runs.computing import AS_TOLD, Computing
-from owdfa.runs.predictor import Network, Predictor
+from owdfa.runs.predictor import FEW, Network, Predictor
 
 INPUT = "crops"
 OUTPUTS = ("probabilities", "logits", "embedding")
@@ -32,7 +32,6 @@ SCHEMA: Literal["owdfa/model/1"] = "owdfa/model/1"
 _PRECISION = "32-true"
 _NOTE, _SEAL = "owdfa", "owdfa.sha256"
 _BLANK = "0" * 64
-_FEW = 8  # crops at a time: their maps stay in a core's cache
 
 
 class Parity(Settings):
@@ -218,7 +217,7 @@ def _network(session: Any) -> Iterator[Network]:
         probabilities, embedding = session.run(["probabilities", "embedding"], {INPUT: crops})
         return probabilities, embedding
 
-    yield Network(answer, _FEW)
+    yield Network(answer, FEW)
 
 
 def _short(error: Exception) -> str:

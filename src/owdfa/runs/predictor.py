@@ -10,6 +10,8 @@ import numpy as np
 
 from owdfa.records.predictions import PredictionBasis
 
+FEW = 8  # crops at a time on a CPU: the maps between layers stay in a core's cache
+
 
 class Network(NamedTuple):
     """A network that was started.

@@ -17,7 +17,7 @@ from owdfa.records.predictions import PredictionBasis, class_names
 from owdfa.records.training import Outputs
 from owdfa.runs import checkpoint
 from owdfa.runs.computing import AS_TOLD, Computing
-from owdfa.runs.predictor import Network, Predictor
+from owdfa.runs.predictor import FEW, Network, Predictor
 from owdfa.runs.run import Run
 from owdfa.runs.settings import RunSettings
 from owdfa.training.devices import autocast, deterministic, find
@@ -26,8 +26,6 @@ from owdfa.training.memory import keep_memory
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-_FEW = 8  # crops at a time on a CPU: their maps stay in its caches
 
 
 class Answers(NamedTuple):
@@ -129,7 +127,7 @@ def _network(run: Run, settings: RunSettings) -> Iterator[Network]:
     try:
         # One thread gives the same bits anyway; on a CPU asking for them would take two seconds.
         with nullcontext() if on_cpu else deterministic():
-            yield Network(answer_one, min(batch_size, _FEW) if on_cpu else batch_size)
+            yield Network(answer_one, min(batch_size, FEW) if on_cpu else batch_size)
     finally:
         torch.set_num_threads(num_threads)
 

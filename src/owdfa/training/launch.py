@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import (
     connection,
     forkserver,
@@ -29,6 +30,7 @@ _processes = get_context("forkserver")
 _PRELOAD = ["owdfa.stages.train", "owdfa.backbones.tiny", "owdfa.backbones.timm"]
 _PLACE = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _PATIENCE = 5.0  # seconds that a process has to end when it is told to
+_NO_SERVER = 255  # exit status of a process whose server is gone, so that nobody knows
 
 Tell = Callable[[Any], None]
 
@@ -72,7 +74,10 @@ class _Worker:
         place = dict(zip(_PLACE, (rank, rank, num, num, "127.0.0.1", port), strict=True))
         work = (task, place, get_start_method(), theirs)
         self.process = _processes.Process(target=_work, args=work, name=self.name)
-        self.process.start()
+        try:
+            self.process.start()
+        except (EOFError, OSError):
+            raise _server_lost() from None
         theirs.close()  # so that the pipe ends with the process
 
     def receive(self, hear: Tell) -> None:
@@ -94,6 +99,8 @@ class _Worker:
             return None
         if self.error is not None:
             return self.error
+        if code == _NO_SERVER:
+            return _server_lost()
         if code > 0:
             return RuntimeError(f"{self.name} failed; its traceback stands above")
         return UserError(
@@ -106,6 +113,7 @@ class _Worker:
         self.process.join(_PATIENCE)
         self.process.kill()
         self.process.join()
+        self.process.close()  # where no server is left to ask, this is what ends it
         self.pipe.close()
 
 
@@ -136,7 +144,8 @@ def _work(task: Callable[[Tell], object], place: dict[str, Any], method: str, pi
     try:
         task(pipe.send if place["RANK"] == 0 else _say_nothing)
     except UserError as error:
-        pipe.send(error)
+        with suppress(OSError):  # nobody listens any more
+            pipe.send(error)
         sys.exit(2)
 
 
@@ -149,6 +158,13 @@ def _end_with_parent() -> None:
 
 def _say_nothing(message: Any) -> None:
     """Only the first process reports."""
+
+
+def _server_lost() -> UserError:
+    return UserError(
+        "the server that starts the processes of this training was killed;"
+        " the same command with --resume goes on"
+    )
 
 
 def _start_server() -> None:
