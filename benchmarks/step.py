@@ -49,7 +49,7 @@ CASES = (
     Case("tiny/trace8w16", 64, 64, 25, 2.0),
     Case("torchvision/resnet18", 128, 16, 15, 1.5),
     Case("torchvision/resnet50", 256, 8, 9, 1.5),
-    Case("torchvision/resnet50", 256, 8, 5, option="compile"),
+    Case("torchvision/resnet50", 256, 8, 9, option="compile"),
     Case("torchvision/resnet50", 256, 8, 5, option="bf16-mixed"),
 )
 TOYS = (Case("tiny/trace8w16", 32, 8, 5),)

@@ -113,10 +113,29 @@ def test_a_training_on_a_cpu_takes_it_and_keeps_names_losses_and_gradients(monke
         assert float((found[name] - value).double().norm()) <= 1e-9 * scale, name
 
 
-@pytest.mark.parametrize("override", ["precision=bf16-mixed", "compile=true"])
-def test_in_bfloat16_and_compiled_the_layers_are_left(monkeypatch, override):
+@pytest.mark.parametrize(
+    ("override", "changed"), [("precision=bf16-mixed", set()), ("compile=true", {Pointwise})]
+)
+def test_in_bfloat16_and_compiled_layers_are_left(monkeypatch, override, changed):
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     method = resnet_18()
     settings = load_settings(None, None, ["device=cpu", "deterministic=false", override])
     make_fast(method, settings, torch.device("cpu"))
-    assert not any(isinstance(layer, Winograd | Pointwise) for layer in method.modules())
+    assert {type(layer) for layer in method.modules()} & {Winograd, Pointwise} == changed
+
+
+def test_a_compiler_takes_convolutions_1x1_as_they_are():
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(256, 256, 1), nn.ReLU(), nn.Conv2d(256, 512, 1, stride=2))
+    quick = copy.deepcopy(plain)
+    quicken(quick, compiled=True)
+    assert [type(layer) for layer in quick] == [Pointwise, nn.ReLU, Pointwise]
+    # Traced as for inductor, in one piece; inductor itself would take a minute.
+    compiled = torch.compile(quick, dynamic=False, fullgraph=True, backend="aot_eager")
+    images = torch.rand(2, 256, 5, 6)
+    for network in (plain, compiled):
+        network(images).square().sum().backward()
+    expected, found = slopes_of(plain), slopes_of(quick)
+    assert len(expected) == len(found) == 4
+    for name, slope in expected.items():
+        torch.testing.assert_close(found[name], slope, rtol=1e-4, atol=1e-3)

@@ -15,13 +15,17 @@ from owdfa.training.winograd import convolved, pays, suits
 _WEIGHTS = 256 * 256  # of a convolution 1x1: with fewer, both ways are the same
 
 
-def quicken(network: nn.Module) -> None:
+def quicken(network: nn.Module, *, compiled: bool = False) -> None:
     """Let the convolutions of ``network`` that gain by it go another way, in place.
 
     They stay the same objects, with the same weights, names and hooks.
+
+    Args:
+        network: To be changed.
+        compiled: It will be compiled: Winograd's way, in parts that fit a cache, is then slower.
     """
     for layer in network.modules():
-        if suits(layer):
+        if suits(layer) and not compiled:
             layer.__class__ = Winograd
         elif _is_pointwise(layer):
             layer.__class__ = Pointwise

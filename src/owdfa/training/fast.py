@@ -46,10 +46,10 @@ def make_fast(method: Method, settings: RunSettings, device: torch.device) -> No
     arrange(method)
     if device.type == "cpu":
         keep_memory()
+        if settings.precision == "32-true":
+            quicken(method.backbone, compiled=settings.compile)
     if settings.compile:
         compile_backbone(method, settings.data.batch_size)
-    elif device.type == "cpu" and settings.precision == "32-true":
-        quicken(method.backbone)  # for float32 alone; compiled, it is slower
 
 
 def arrange(method: nn.Module) -> None:
