@@ -116,7 +116,9 @@ def test_a_training_on_a_cpu_takes_it_and_keeps_names_losses_and_gradients(monke
 @pytest.mark.parametrize(
     ("override", "changed"), [("precision=bf16-mixed", set()), ("compile=true", {Pointwise})]
 )
-def test_in_bfloat16_and_compiled_layers_are_left(monkeypatch, override, changed):
+def test_in_bfloat16_layers_are_left_and_compiled_those_1x1_alone_change(
+    monkeypatch, override, changed
+):
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     method = resnet_18()
     settings = load_settings(None, None, ["device=cpu", "deterministic=false", override])

@@ -117,9 +117,7 @@ def split(
     }
     chosen = {name: value for name, value in given.items() if value is not None}
     made = stage(manifest, output, options=fill(SplitOptions, chosen, "split"))
-    roles = ("labelled", "unlabelled", "validation", "test", "unused")
-    sizes = {role: made.with_role(role).num_rows for role in roles}
-    counts = ", ".join(f"{size} {role}" for role, size in sizes.items() if size)
+    counts = ", ".join(f"{num} {role}" for role, num in made.num_images().items() if num)
     typer.echo(f"{output}: {len(made.known)} known and {len(made.novel)} novel classes; {counts}")
     typer.echo(f"rule {made.basis.rule}, digest {made.digest()}")
     for note in made.notes:

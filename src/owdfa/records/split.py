@@ -89,6 +89,12 @@ class Split:
         """The rows that have one of ``roles``, in order of id."""
         return self.table.filter(pc.is_in(self.table["role"], pa.array(roles)))
 
+    def num_images(self) -> dict[str, int]:
+        """Number of images by role, for every role."""
+        counts = self.table["role"].value_counts().to_pylist()
+        found = {each["values"]: each["counts"] for each in counts}
+        return {role: found.get(role, 0) for role in ROLES}
+
     def training_rows(self) -> TrainingRows:
         """Images to train on, in order of id; every hidden label is ``UNLABELLED``."""
         rows = self.with_role("labelled", "unlabelled")
@@ -108,15 +114,12 @@ class Split:
     def write(self, folder: Path) -> None:
         """Write ``roles.parquet``, then ``split.json``, each whole or not at all."""
         digest = self.digest()
-        images = {
-            each["values"]: each["counts"] for each in self.table["role"].value_counts().to_pylist()
-        }
         write_table(folder / "roles.parquet", self.table, {"digest": digest})
         note: dict[str, Any] = {
             "digest": digest,
             "known": list(self.known),
             "novel": list(self.novel),
-            "images": {role: images.get(role, 0) for role in ROLES},
+            "images": self.num_images(),
             "basis": self.basis._asdict(),
             "notes": list(self.notes),
         }

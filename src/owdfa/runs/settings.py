@@ -66,7 +66,7 @@ class RunSettings(Settings):
             one: results differ by rounding alone.
         deterministic: Take algorithms that give the same bits every time. Without them a GPU is
             faster, and a run that was stopped and resumed agrees up to rounding alone.
-        compile: Compile the backbone before the first step; for a GPU, where it pays.
+        compile: Compile the backbone in the first step, which takes the longer for it.
         log_every: Steps between two lines of the log.
     """
 

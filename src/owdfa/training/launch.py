@@ -76,7 +76,7 @@ class _Worker:
         self.process = _processes.Process(target=_work, args=work, name=self.name)
         try:
             self.process.start()
-        except (EOFError, OSError):
+        except (EOFError, ConnectionError):
             raise _server_lost() from None
         theirs.close()  # so that the pipe ends with the process
 
@@ -144,7 +144,7 @@ def _work(task: Callable[[Tell], object], place: dict[str, Any], method: str, pi
     try:
         task(pipe.send if place["RANK"] == 0 else _say_nothing)
     except UserError as error:
-        with suppress(OSError):  # nobody listens any more
+        with suppress(BrokenPipeError):  # nobody listens any more
             pipe.send(error)
         sys.exit(2)
 

@@ -116,8 +116,7 @@ def _basis(evidence: Evidence) -> list[tuple[str, Any]]:
     split, made = evidence.split, evidence.split.basis
     shown, run = evidence.shown.basis, evidence.run
     roles = ", ".join(
-        f"{len(split.with_role(role)):,} {role}"
-        for role in ("labelled", "unlabelled", "validation", "test")
+        f"{num:,} {role}" for role, num in split.num_images().items() if role != "unused"
     )
     return [
         ("Split", split.digest()),
