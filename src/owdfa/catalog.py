@@ -68,12 +68,13 @@ def recipe_path(method: str, recipe: str | None = None) -> Path:
     for path in found:
         if path.stem in (f"{name}-{recipe}", recipe or name):
             return path
-    wanted = f"recipe {recipe!r}" if recipe else "a recipe of its own"
+    if not found:
+        raise UserError(
+            f"method {method!r} has no recipe; write {folder / name}.toml, or give all settings"
+            " with --recipe none --config FILE"
+        )
     there = ", ".join(path.stem for path in found)
-    raise UserError(
-        f"method {method!r} has not {wanted}"
-        + (f"; there are: {there}" if there else f"; write {folder / name}.toml")
-    )
+    raise UserError(f"method {method!r} has no recipe {recipe or name!r}; there are: {there}")
 
 
 def method_of_recipe(recipe: str | None) -> str | None:

@@ -44,6 +44,11 @@ def launched() -> bool:
     return "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def is_first_process() -> bool:
+    """Whether this process is the only one, or the first of several: the one that writes."""
+    return not launched() or os.environ["RANK"] == "0"
+
+
 def start_process_group(device: torch.device) -> None:
     """Connect to the other processes, where a launcher started several; NCCL on GPUs, else gloo."""
     if launched() and not distributed.is_initialized():

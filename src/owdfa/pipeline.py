@@ -19,6 +19,7 @@ from owdfa.errors import UserError
 from owdfa.progress import OnProgress
 from owdfa.records.scores import Scores
 from owdfa.records.split import Split
+from owdfa.runs.lock import writing
 from owdfa.runs.settings import RunSettings
 from owdfa.stages.predict import predict
 from owdfa.stages.prepare import prepare
@@ -74,6 +75,13 @@ def run(
     Raises:
         UserError: As each stage; or the folder holds a run already and ``resume`` is not set.
     """
+    with writing(output):
+        return _run(source, output, settings, options, show)
+
+
+def _run(
+    source: str, output: Path, settings: RunSettings, options: PathOptions, show: ShowStage
+) -> Outcome:
     if (output / "images.parquet").exists() and not options.resume:
         raise UserError(f"{output}: holds a run already; add --resume, or choose another -o")
     manifest = _collect(source, output, settings=settings, options=options, show=show)

@@ -1,6 +1,5 @@
 """The stages as commands, in the order in which data goes through them."""
 
-import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -147,18 +146,19 @@ def train(
     resume: Resume = False,
 ) -> None:
     """Train a method; the run folder holds everything that it rests on."""
+    from owdfa.distributed import is_first_process, launched
     from owdfa.runs.run import Run
     from owdfa.stages.train import train as stage
 
     chosen = _settings(recipe, config, settings, method, classes, seed, weights, devices)
-    is_first = os.environ.get("RANK", "0") == "0"  # torchrun starts this command several times
+    is_first = is_first_process()  # torchrun starts this command several times
     done = resume and Run.exists(output) and Run.open(output).facts.complete
     with progress_bar("train") if is_first else nullcontext(no_progress) as report:
         run = stage(
             split, output, settings=chosen, resume=resume, store=store, on_progress=report
         )
     # Where torch started processes for --devices, the first of them has said so already.
-    if is_first and (chosen.devices == 1 or "LOCAL_RANK" in os.environ):
+    if is_first and (chosen.devices == 1 or launched()):
         classes_ = f"{run.num_active} classes, {len(run.known)} of them known"
         typer.echo(f"{output}: {'complete already; ' if done else ''}{classes_}")
 

@@ -204,8 +204,10 @@ def settings_schema(method: str) -> type[RunSettings]:
 @cache
 def _schema(method: str) -> type[RunSettings]:
     own = method_type(method).settings_type
-    section = create_model("MethodSettings", __base__=(own, MethodSettings), name=(str, method))
-    return create_model("RunSettings", __base__=RunSettings, method=(section, section()))
+    name = Field(default=method, description="The method's name.")
+    section = create_model("MethodSettings", __base__=(own, MethodSettings), name=(str, name))
+    settings = Field(default=section(), description="The method's name and its own settings.")
+    return create_model("RunSettings", __base__=RunSettings, method=(section, settings))
 
 
 def _parse(table: Mapping[str, Any], where: str) -> RunSettings:

@@ -1,5 +1,6 @@
 """Train: fit a method to a split. What happens to a batch can be read in ``_fit`` alone."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from owdfa.distributed import (
     all_gather_features,
     average_gradients,
     barrier,
-    get_shard,
+    is_first_process,
     launched,
     start_process_group,
     sync_batch_norm,
@@ -25,6 +26,7 @@ from owdfa.methods.base import Method
 from owdfa.progress import OnProgress, no_progress
 from owdfa.records.split import Split, TrainingRows
 from owdfa.records.training import Progress
+from owdfa.runs.lock import writing
 from owdfa.runs.run import Images, Run, describe, open_store
 from owdfa.runs.settings import RunSettings, load_settings
 from owdfa.training.checkpoints import CheckpointManager, open_for_resume
@@ -70,6 +72,19 @@ def train(
         UserError: The inputs do not belong together, ``output`` holds a run and ``resume`` is not
             set, the loss is not finite, or a process failed.
     """
+    # Of several processes the first one writes, and has the lock.
+    with writing(output) if is_first_process() else nullcontext():
+        return _train(split, output, settings, resume, store, on_progress)
+
+
+def _train(
+    split: Path,
+    output: Path,
+    settings: RunSettings | None,
+    resume: bool,
+    store: Path | None,
+    on_progress: OnProgress,
+) -> Run:
     data = Split.read(split, ("id", "role", "class"))
     run = open_for_resume(output, data, settings, resume=resume)
     if run is not None and run.facts.complete:
@@ -79,7 +94,7 @@ def train(
         return _train_in_processes(split, output, settings, store)
     device = find_device(settings.device)
     start_process_group(device)
-    report = on_progress if get_shard().rank == 0 else no_progress
+    report = on_progress if is_first_process() else no_progress
     earlier = None
     for stage in settings.stages:
         before = settings.stage(stage)
@@ -103,7 +118,7 @@ def train(
             facts = describe(settings, method, data.known, images, device)
             run = Run(output, facts, settings)
             barrier()  # every process has seen that there is no run before the first makes it
-            if get_shard().rank == 0:
+            if is_first_process():
                 run.write()
         return _fit(run, training, report)
 

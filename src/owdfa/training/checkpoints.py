@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from torch.optim import Optimizer
 
-from owdfa.distributed import barrier, get_shard
+from owdfa.distributed import barrier, is_first_process
 from owdfa.errors import UserError
 from owdfa.methods.base import Method
 from owdfa.records.split import Split
@@ -66,7 +66,7 @@ class CheckpointManager:
 
     def __init__(self, run: Run, method: Method, optimizer: Optimizer) -> None:
         self._run, self._method, self._optimizer = run, method, optimizer
-        self._writes = get_shard().rank == 0
+        self._writes = is_first_process()
         self._open = ExitStack()
         self._log: Log | None = None
         self._best = -math.inf  # score so far

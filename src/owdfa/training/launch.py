@@ -1,12 +1,12 @@
 """Several processes on this machine: the command line again, under torch's own launcher."""
 
-import subprocess
+import os
 import sys
 from collections.abc import Sequence
+from uuid import uuid4
 
 from owdfa.errors import UserError
-
-_USER_ERROR = 2
+from owdfa.runs.lock import lock_environment
 
 
 def run_processes(arguments: Sequence[str], num: int) -> None:
@@ -24,9 +24,12 @@ def run_processes(arguments: Sequence[str], num: int) -> None:
         nproc_per_node=num,
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
+        run_id=uuid4().hex,
         max_restarts=0,
         monitor_interval=0.2,
     )
+    before = dict(os.environ)
+    os.environ.update(lock_environment())  # torch hands this process's environment on
     try:
         elastic_launch(config, sys.executable)("-m", "owdfa", *arguments)
     except ChildFailedError as error:
@@ -39,3 +42,6 @@ def run_processes(arguments: Sequence[str], num: int) -> None:
         raise UserError(
             f"process {rank + 1} of {num} {how}; run the same command with --resume to continue"
         ) from None
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
