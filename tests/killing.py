@@ -46,7 +46,7 @@ def _train(split: Path, output: Path, event: int, step: int, half: int) -> None:
         _kill_half_way(half)
     steps = iter(range(10**6))
 
-    def watch(state):
+    def watch(*_):
         if next(steps) == step:
             _kill()
 
