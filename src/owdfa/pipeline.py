@@ -7,6 +7,7 @@ Everything lies in one folder, which is also the run folder::
     OUT/baseline/: the run to set beside it
 """
 
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,14 +18,16 @@ from owdfa import catalog
 from owdfa.config import Settings
 from owdfa.errors import UserError
 from owdfa.progress import OnProgress
+from owdfa.records.manifest import Manifest
 from owdfa.records.scores import Scores
 from owdfa.records.split import Split
 from owdfa.runs.lock import writing
+from owdfa.runs.run import Run
 from owdfa.runs.settings import RunSettings
 from owdfa.stages.predict import predict
 from owdfa.stages.prepare import prepare
 from owdfa.stages.report import report
-from owdfa.stages.scan import parse_source, scan
+from owdfa.stages.scan import ScanOptions, parse_source, scan
 from owdfa.stages.score import score
 from owdfa.stages.split import SplitOptions, split
 from owdfa.stages.train import train
@@ -36,12 +39,14 @@ class PathOptions(Settings):
     """Options of everything but the training.
 
     Attributes:
+        scan: Options of the scan: how images are grouped.
         split: Options of the split; a data set with a protocol of its own uses that by default.
         faces: Face detector; None for the one that the data set asks for.
         baseline: Settings of another run on the same images, to set beside the first.
         resume: Continue where an earlier call was stopped.
     """
 
+    scan: ScanOptions = ScanOptions()
     split: SplitOptions = SplitOptions()
     faces: str | None = None
     baseline: RunSettings | None = None
@@ -114,13 +119,51 @@ def _collect(
         root = str(output / "images")
         _draw(adapter, name, Path(root), size, show)
     manifest = output / "images.parquet"
+    address = f"{name}:{root}"
+    if manifest.exists() and _is_outdated(manifest, adapter, address, output):
+        shutil.rmtree(output / "split", ignore_errors=True)  # of the images that there were
+        manifest.unlink()
     if not manifest.exists():
         with show("scan") as report_progress:
-            scan(f"{name}:{root}", manifest, on_progress=report_progress)
+            scan(address, manifest, options=options.scan, on_progress=report_progress)
     faces = options.faces or adapter.FACES
     with show("prepare") as report_progress:
         prepare(manifest, output / "store", faces=faces, size=size, on_progress=report_progress)
     return manifest
+
+
+def _is_outdated(manifest: Path, adapter: ModuleType, address: str, output: Path) -> bool:
+    """Whether the images of a run that is resumed are others than when they were scanned.
+
+    Compared are names, classes and sizes of files; their content is not read again.
+
+    Raises:
+        UserError: They are, and the run is trained on the earlier ones already.
+    """
+    earlier = Manifest.read(manifest, ("id", "class", "bytes"))
+    if earlier.dataset != address:
+        raise UserError(
+            f"{output}: holds a run on {earlier.dataset}, not on {address}; choose another -o"
+        )
+    columns = (earlier.table[name].to_pylist() for name in ("id", "class", "bytes"))
+    before = set(zip(*columns, strict=True))
+    found = adapter.read(address.partition(":")[2])
+    now = {(each.id, each.class_, _num_bytes(Path(each.path))) for each in found}
+    if now == before:
+        return False
+    if Run.exists(output):
+        raise UserError(
+            f"{address}: {len(now - before)} images are new or altered and {len(before - now)} are"
+            f" gone since {output} was begun, which is trained on what there was; choose another -o"
+        )
+    return True
+
+
+def _num_bytes(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def _draw(adapter: ModuleType, name: str, folder: Path, size: int, show: ShowStage) -> None:
@@ -131,7 +174,12 @@ def _draw(adapter: ModuleType, name: str, folder: Path, size: int, show: ShowSta
 
 
 def _divide(manifest: Path, output: Path, source: str, options: SplitOptions) -> None:
-    """Split by the data set's own protocol where nothing else is asked for."""
+    """Split by the data set's own protocol where nothing else is asked for.
+
+    A split that nothing was trained on gives way: its options may be the remedy of a failure.
+    """
+    if not Run.exists(output.parent):
+        shutil.rmtree(output, ignore_errors=True)
     adapter = catalog.load("datasets", parse_source(source).name)
     if options.protocol is None and options.known is None:
         options = options.model_copy(update={"protocol": adapter.PROTOCOL})
@@ -160,4 +208,3 @@ def _attribute(whole: Path, output: Path, settings: RunSettings, show: ShowStage
         return None
     file = output / "predictions" / "test.parquet"
     return score(file, whole / "split", output / "scores.json")
-

@@ -67,4 +67,3 @@ def _fail(reason: str, status: int) -> int:
     line = " ".join(reason.split())
     print(f"owdfa: {line}", file=sys.stderr)
     return status
-
