@@ -91,7 +91,7 @@ def draw(
 
     Goes on where it was stopped.
     """
-    from owdfa.config import parse_settings, parse_overrides
+    from owdfa.config import parse_overrides, parse_settings
     from owdfa.datasets.lab import LabSettings
     from owdfa.datasets.lab import draw as stage
 
