@@ -233,7 +233,7 @@ def test_files_that_are_not_what_they_should_be(files, tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        "owdfa.balance",
+        "owdfa.stages.split.group_sampling",
         "owdfa.metrics.calibration",
         "owdfa.metrics.clustering",
         "owdfa.metrics.conventions",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from owdfa.images.decode import BadImageError, header_of, read
 
 
-class Examined(NamedTuple):
+class FileInfo(NamedTuple):
     """What one file holds; zero and None where that cannot be told."""
 
     width: int | None
@@ -22,14 +22,14 @@ class Examined(NamedTuple):
     linked: bool = False  # its path is a symbolic link
 
 
-def examine(files: Sequence[tuple[str, str | None]]) -> list[Examined]:
+def examine(files: Sequence[tuple[str, str | None]]) -> list[FileInfo]:
     """Read files, each with what its listing says against it: such a one is not opened."""
     return [_examine(Path(path), error) for path, error in files]
 
 
-def _examine(path: Path, error: str | None) -> Examined:
+def _examine(path: Path, error: str | None) -> FileInfo:
     if error is not None:
-        return Examined(None, None, None, None, None, error)
+        return FileInfo(None, None, None, None, None, error)
     size, digest, place, linked = None, None, 0, False
     try:
         data = read(path)
@@ -40,5 +40,5 @@ def _examine(path: Path, error: str | None) -> Examined:
         place = hash((found.st_dev, found.st_ino))
         width, height, kind = header_of(data, path)
     except BadImageError as bad:
-        return Examined(None, None, None, size, digest, bad.reason, place, linked)
-    return Examined(width, height, kind, size, digest, None, place, linked)
+        return FileInfo(None, None, None, size, digest, bad.reason, place, linked)
+    return FileInfo(width, height, kind, size, digest, None, place, linked)

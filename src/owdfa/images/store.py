@@ -19,7 +19,7 @@ import pyarrow as pa
 from owdfa.errors import UserError
 from owdfa.files import read_json, read_table, write_json, write_table
 from owdfa.records.manifest import SCHEMA as MANIFEST_SCHEMA
-from owdfa.records.rows import digest_of, places
+from owdfa.records.rows import digest_of, indices_of
 
 WHAT = "a store (owdfa data prepare makes one)"
 IDS = pa.schema([MANIFEST_SCHEMA.field(name) for name in ("id", "sha256", "phash", "face")])
@@ -125,7 +125,7 @@ class Store:
         Raises:
             UserError: An image is not in the store; the first such is named.
         """
-        found = places(ids, self.table["id"])
+        found = indices_of(ids, self.table["id"])
         if (found < 0).any():
             first = str(ids[int(np.argmin(found))])
             reason = self.failures.get(first, "prepare the manifest that the split was made from")

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from owdfa.files import read_table, table_writer, write_table
-from owdfa.records.rows import digest_of, in_order
+from owdfa.records.rows import digest_of, sorted_by_id
 
 FACE = pa.struct(
     [
@@ -90,7 +90,7 @@ class Manifest:
         Where the files lie, and what ``prepare`` adds, does not enter.
         """
         needed = replace(self, table=self.table.select([*_DIGESTED, "error"]))
-        return digest_of(in_order(needed.usable().table), _DIGESTED)
+        return digest_of(sorted_by_id(needed.usable().table), _DIGESTED)
 
 
 def manifest_writer(

@@ -26,7 +26,7 @@ from owdfa.images.journal import Journal
 from owdfa.images.store import IDS, Store, StoreBasis, check_basis, write_notes
 from owdfa.images.workers import num_processes, ordered_map
 from owdfa.records.manifest import FACE, SCHEMA, Manifest
-from owdfa.records.rows import in_order, places
+from owdfa.records.rows import indices_of, sorted_by_id
 
 Watch = Callable[[int, int], None]
 
@@ -101,7 +101,7 @@ def _make(
     watch: Watch | None,
 ) -> Store:
     """Crop all images in a hidden folder, as far as that is not done, and rename it."""
-    rows = in_order(images.usable().table)
+    rows = sorted_by_id(images.usable().table)
     if not rows.num_rows:
         raise UserError(f"{output}: the manifest has no usable image; scan a place that has some")
     folder = output.with_name(f".{output.name}.part")
@@ -203,7 +203,7 @@ def _with_errors(table: pa.Table, failures: dict[str, str]) -> pa.Table:
 def _filled(images: Manifest, store: Store) -> Manifest:
     """The manifest with what the store knows of each image."""
     table = _with_errors(images.table, store.failures)
-    found = places(table["id"], store.table["id"])
+    found = indices_of(table["id"], store.table["id"])
     kept = pa.array(found, mask=found < 0)
     for name in ("phash", "face"):
         column = store.table[name].take(kept)

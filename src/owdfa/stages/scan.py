@@ -21,10 +21,10 @@ from owdfa.config import Settings
 from owdfa.datasets.base import Listing
 from owdfa.errors import UserError
 from owdfa.images.bad import check_bad
-from owdfa.images.examine import Examined, examine
+from owdfa.images.examine import FileInfo, examine
 from owdfa.images.workers import num_processes, ordered_map, threaded_map
 from owdfa.records.manifest import SCHEMA, Manifest, manifest_writer
-from owdfa.records.rows import first_twice, in_order, repeated
+from owdfa.records.rows import duplicated, first_duplicate, sorted_by_id
 
 _CHUNK = 8192  # rows that are held as Python objects at once
 _BLOCK = 128  # files that a worker takes at once
@@ -177,8 +177,8 @@ def _listed(listings: Iterator[Listing], group_of: Callable[[Listing], str]) -> 
         rows = [_listed_row(listing, group_of(listing)) for listing in chunk]
         columns = [list(column) for column in zip(*rows, strict=True)]
         batches.append(pa.record_batch(columns, schema=_LISTED))
-    table = in_order(pa.Table.from_batches(batches, schema=_LISTED))
-    twice = first_twice(table["id"])
+    table = sorted_by_id(pa.Table.from_batches(batches, schema=_LISTED))
+    twice = first_duplicate(table["id"])
     if twice >= 0:
         name, (first, second) = table["id"][twice], table["path"][twice : twice + 2]
         raise UserError(f"{name}: listed twice, as {first} and {second}; remove one")
@@ -231,7 +231,7 @@ def _files(batch: pa.RecordBatch) -> list[tuple[str, str | None]]:
     return list(zip(batch["path"].to_pylist(), batch["error"].to_pylist(), strict=True))
 
 
-def _joined(batch: pa.RecordBatch, rows: list[Examined]) -> pa.RecordBatch:
+def _joined(batch: pa.RecordBatch, rows: list[FileInfo]) -> pa.RecordBatch:
     """Rows of the manifest: what was listed and what was found; ``prepare`` fills the rest."""
     columns = {name: batch[name] for name in _LISTED.names}
     for name in ("width", "height", "format", "bytes", "sha256", "error"):
@@ -250,9 +250,9 @@ def _check_same_file(listed: pa.Table, places: np.ndarray, linked: np.ndarray) -
     Raises:
         UserError: Two rows are the same file.
     """
-    rows = repeated(places)
+    rows = duplicated(places)
     rows = rows[places[rows] != 0]
-    rows = rows[repeated(places[rows] ^ _folders(listed, rows, linked[rows]))]
+    rows = rows[duplicated(places[rows] ^ _folders(listed, rows, linked[rows]))]
     first: dict[str, str] = {}
     for path in (path for paths in _paths(listed, rows) for path in paths.to_pylist()):
         before = first.setdefault(os.path.realpath(path), path)
