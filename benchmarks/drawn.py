@@ -60,9 +60,7 @@ def draw_store(folder: Path, side: int) -> None:
     store.mkdir()
     with (store / "pixels.bin").open("wb") as pixels:
         pixels.truncate(rows.num_rows * side * side * 3)
-    digest = manifest.digest()
-    basis = StoreBasis(side, "none", "drawn", digest)
-    write_notes(store, rows.select(IDS.names), basis, digest, {})
+    write_notes(store, rows.select(IDS.names), StoreBasis(side, "none", "drawn"), {})
     Manifest(manifest.table, manifest.dataset, store).write(folder / "images.parquet")
 
 

@@ -147,7 +147,7 @@ def write_files(folder: Path, drawn: Drawn) -> None:
     names = pa.array(note.classes)
     ids = pa.array([f"folder-{i // 1000:05d}/image-{i:08d}.jpg" for i in range(num_images)])
     classes = names.take(pa.array(drawn.true))
-    table = pa.table([ids, pa.repeat("test", num_images), classes, ids], schema=ROLES)
+    table = pa.table([ids, pa.repeat("test", num_images), classes, ids, ids], schema=ROLES)
     made = replace(empty, table=table)
     made.write(folder / "split")
     generator = np.random.default_rng(1)

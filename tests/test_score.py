@@ -33,7 +33,7 @@ def rows_of(images, role="test"):
     """Split rows of (class, ...) tuples."""
     ids = [f"{role}/{i:03d}.png" for i in range(len(images))]
     classes = [image[0] for image in images]
-    return pa.table([ids, [role] * len(images), classes, ids], schema=ROWS)
+    return pa.table([ids, [role] * len(images), classes, ids, ids], schema=ROWS)
 
 
 def write_split(folder, *tables):

@@ -23,6 +23,7 @@ SCHEMA = pa.schema(
         ("role", pa.string()),
         ("class", pa.string()),  # the truth, for scoring; training never reads it directly
         ("group", pa.string()),
+        ("sha256", pa.string()),  # of the file: with the id, which crop of a store is meant
     ]
 )
 

@@ -81,13 +81,13 @@ def split(manifest: Path, output: Path, *, options: SplitOptions | None = None) 
     """
     options = options or SplitOptions()
     images = Manifest.read(manifest, _COLUMNS).usable()
-    digest, rows = images.digest(), sorted_by_id(images.table).drop_columns(["sha256", "error"])
+    digest, rows = images.digest(), sorted_by_id(images.table).drop_columns(["error"])
     del images  # a third of the memory
     _check_ids(rows, manifest)
     plan = _plan(rows, options, manifest)
     roles = assign_roles(rows, plan, by_group=options.rule == "group")
     notes = _check_roles(rows, roles, plan, manifest)
-    columns = [rows["id"], names_of(roles), rows["class"], rows["group"]]
+    columns = [rows["id"], names_of(roles), rows["class"], rows["group"], rows["sha256"]]
     basis = Basis(
         manifest=str(manifest.resolve()),
         manifest_digest=digest,
