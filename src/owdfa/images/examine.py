@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from stat import S_ISLNK
 from typing import NamedTuple
 
 from owdfa.images.decode import BadImageError, header_of, read
@@ -18,8 +17,6 @@ class FileInfo(NamedTuple):
     bytes: int | None
     sha256: str | None
     error: str | None
-    place: int = 0  # a hash of device and inode
-    linked: bool = False  # its path is a symbolic link
 
 
 def examine(files: Sequence[tuple[str, str | None]]) -> list[FileInfo]:
@@ -30,15 +27,11 @@ def examine(files: Sequence[tuple[str, str | None]]) -> list[FileInfo]:
 def _examine(path: Path, error: str | None) -> FileInfo:
     if error is not None:
         return FileInfo(None, None, None, None, None, error)
-    size, digest, place, linked = None, None, 0, False
+    size, digest = None, None
     try:
         data = read(path)
         size, digest = len(data), sha256(data).hexdigest()
-        found = path.lstat()
-        if linked := S_ISLNK(found.st_mode):
-            found = path.stat()
-        place = hash((found.st_dev, found.st_ino))
         width, height, kind = header_of(data, path)
     except BadImageError as bad:
-        return FileInfo(None, None, None, size, digest, bad.reason, place, linked)
-    return FileInfo(width, height, kind, size, digest, None, place, linked)
+        return FileInfo(None, None, None, size, digest, bad.reason)
+    return FileInfo(width, height, kind, size, digest, None)

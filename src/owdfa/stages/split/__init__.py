@@ -9,12 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from owdfa.catalog import nearest
+from owdfa.checks import duplicates
 from owdfa.config import Settings
 from owdfa.errors import UserError
 from owdfa.protocols import Budget, Classes, classes_of, matches, natural_sort, read_protocol
 from owdfa.records.manifest import Manifest
 from owdfa.records.rows import first_duplicate, sorted_by_id
 from owdfa.records.split import SCHEMA, Basis, Split
+from owdfa.stages.split.notes import notes_on_copies
 from owdfa.stages.split.roles import (
     LABELLED,
     TEST,
@@ -23,10 +25,11 @@ from owdfa.stages.split.roles import (
     Plan,
     assign_roles,
     class_codes,
+    groups_of,
     names_of,
 )
 
-_COLUMNS = ("id", "class", "family", "source", "group", "sha256", "error")
+_COLUMNS = ("id", "class", "family", "source", "group", "sha256", "error", "phash")
 
 
 class SplitOptions(Settings):
@@ -59,8 +62,9 @@ def split(manifest: Path, output: Path, *, options: SplitOptions | None = None) 
 
     A group (video, identity, prompt) is in training or in test as a whole, whatever its classes;
     within a class it is labelled, unlabelled or validation as a whole, since its other images
-    would give a hidden label away. Images that nobody labelled are unlabelled; unused when
-    their group is tested on. Images of other classes or beyond the budget are unused.
+    would give a hidden label away. Groups that hold copies of one file count as one group. Images
+    that nobody labelled are unlabelled; unused when their group is tested on. Images of other
+    classes or beyond the budget are unused.
     The outcome depends on the manifest's rows and the options, not on their order or the machine.
 
     Args:
@@ -85,8 +89,13 @@ def split(manifest: Path, output: Path, *, options: SplitOptions | None = None) 
     del images  # a third of the memory
     _check_ids(rows, manifest)
     plan = _plan(rows, options, manifest)
-    roles = assign_roles(rows, plan, by_group=options.rule == "group")
-    notes = _check_roles(rows, roles, plan, manifest)
+    content = duplicates.contents(rows["sha256"])
+    duplicates.check_labels(rows["id"], rows["class"], content, output)
+    by_group = options.rule == "group"
+    groups = groups_of(rows, content) if by_group else np.arange(len(rows))
+    roles = assign_roles(rows, plan, groups)
+    notes = _check_roles(rows, roles, plan, groups, manifest)
+    notes += notes_on_copies(rows, roles, content, by_group=by_group)
     columns = [rows["id"], names_of(roles), rows["class"], rows["group"], rows["sha256"]]
     basis = Basis(
         manifest=str(manifest.resolve()),
@@ -147,7 +156,9 @@ def _chosen(known: tuple[str, ...] | None, names: list[str]) -> Classes:
     return Classes(tuple(chosen), tuple(name for name in names if name not in chosen))
 
 
-def _check_roles(rows: pa.Table, roles: np.ndarray, plan: Plan, manifest: Path) -> list[str]:
+def _check_roles(
+    rows: pa.Table, roles: np.ndarray, plan: Plan, groups: np.ndarray, manifest: Path
+) -> list[str]:
     """Raise unless known classes can be learnt and tested; list the novel ones that cannot."""
     classes = class_codes(rows, plan)
     labelled, tested = (
@@ -156,10 +167,10 @@ def _check_roles(rows: pa.Table, roles: np.ndarray, plan: Plan, manifest: Path) 
     )
     num_known = len(plan.classes.known)
     for class_ in np.flatnonzero((labelled * tested)[:num_known] == 0)[:1]:
-        mine = rows["group"].filter(pa.array(classes == class_))
+        mine = groups[classes == class_]
         raise UserError(
             f"{manifest}: known class {plan.names[class_]!r} has too few groups to train and to "
-            f"test on ({len(mine)} images, {pc.count_distinct(mine).as_py()} groups); add images, "
+            f"test on ({len(mine)} images, {len(np.unique(mine))} groups); add images, "
             "leave it out of the known classes, or draw single images with --rule paper"
         )
     if not (roles == UNLABELLED).any():
@@ -189,7 +200,8 @@ def _check_place(output: Path, made: Split) -> None:
     if not (output / "split.json").exists():
         return
     old = Split.read(output)
-    moved = replace(old, table=made.table, basis=old.basis._replace(manifest=made.basis.manifest))
+    basis = old.basis._replace(manifest=made.basis.manifest)
+    moved = replace(old, table=made.table, basis=basis, notes=made.notes)
     if not old.table.equals(made.table) or moved != made:
         raise UserError(
             f"{output}: holds another split; remove it or choose another folder with -o"

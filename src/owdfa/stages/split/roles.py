@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from owdfa.checks.duplicates import join_copies
 from owdfa.protocols import Budget, Classes
 from owdfa.records.rows import codes
 from owdfa.records.split import ROLES
@@ -31,13 +32,21 @@ class Plan(NamedTuple):
         return self.classes.known + self.classes.novel
 
 
-def assign_roles(rows: pa.Table, plan: Plan, *, by_group: bool) -> np.ndarray:
-    """Role of each row, as an index into ``ROLES``: (rows,) int8."""
+def groups_of(rows: pa.Table, content: np.ndarray) -> np.ndarray:
+    """Number the groups: (rows,) int64. Copies of a file are one group, with all that theirs hold.
+
+    Args:
+        rows: Of the manifest.
+        content: Numbers of the files' contents, see ``duplicates.contents``.
+    """
+    ids = pc.coalesce(rows["group"], rows["id"])
+    groups = np.arange(len(rows)) if ids.equals(rows["id"]) else codes(ids)
+    return join_copies(groups, content)
+
+
+def assign_roles(rows: pa.Table, plan: Plan, groups: np.ndarray) -> np.ndarray:
+    """Role of each row, as an index into ``ROLES``: (rows,) int8; no group is cut."""
     classes = class_codes(rows, plan)
-    groups = np.arange(len(rows))
-    if by_group:
-        ids = pc.coalesce(rows["group"], rows["id"])
-        groups = groups if ids.equals(rows["id"]) else codes(ids)
     num_groups = int(groups.max(initial=-1)) + 1
     taken = np.flatnonzero(_within_budget(rows, classes, plan))
     keys, cell, counts = np.unique(
