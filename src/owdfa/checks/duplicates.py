@@ -60,7 +60,8 @@ def check_labels(
         (content[rows[1:]] == content[rows[:-1]]) & (class_[rows[1:]] != class_[rows[:-1]])
     )
     if not len(at):
-        listing.unlink(missing_ok=True)
+        if listing.exists():
+            listing.unlink()
         return
     pairs = [(int(rows[i]), int(rows[i + 1])) for i in at]
     lines = [f"{names[i]} ({classes[i]}) and {names[j]} ({classes[j]})" for i, j in pairs]

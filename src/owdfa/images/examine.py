@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from owdfa.images.decode import BadImageError, header_of, read
+from owdfa.images.jpeg import jpeg_quality
 
 
 class FileInfo(NamedTuple):
@@ -17,6 +18,7 @@ class FileInfo(NamedTuple):
     bytes: int | None
     sha256: str | None
     error: str | None
+    jpeg_quality: int | None = None
 
 
 def examine(files: Sequence[tuple[str, str | None]]) -> list[FileInfo]:
@@ -34,4 +36,5 @@ def _examine(path: Path, error: str | None) -> FileInfo:
         width, height, kind = header_of(data, path)
     except BadImageError as bad:
         return FileInfo(None, None, None, size, digest, bad.reason)
-    return FileInfo(width, height, kind, size, digest, None)
+    quality = jpeg_quality(data) if kind == "JPEG" else None
+    return FileInfo(width, height, kind, size, digest, None, quality)

@@ -34,6 +34,7 @@ SCHEMA = pa.schema(
         ("format", pa.string()),  # "JPEG", "PNG", ...
         ("bytes", pa.int64()),
         ("sha256", pa.string()),
+        ("jpeg_quality", pa.int32()),  # 1 to 100, estimated; null for other formats
         ("error", pa.string()),  # why the image cannot be used; null when it can
         ("phash", pa.uint64()),  # filled by prepare
         ("face", FACE),  # filled by prepare: the box in pixels of the file; null when none is found

@@ -15,6 +15,8 @@ from pydantic import Field
 
 from owdfa import catalog
 from owdfa.checks import duplicates
+from owdfa.checks.classes import doubtful_classes
+from owdfa.checks.shortcuts import find_shortcut
 from owdfa.config import Settings
 from owdfa.datasets.base import Listing
 from owdfa.errors import UserError
@@ -116,6 +118,17 @@ def scan(
         check_bad(bad, listed.num_rows, output, options.max_bad, noun="files")
     del listed  # the manifest takes as much again
     return Manifest.read(output)
+
+
+def notes_on(manifest: Manifest) -> list[str]:
+    """What the user should know of the images before they are split, one line each."""
+    table = manifest.usable().table
+    notes = doubtful_classes(table)
+    if num := duplicates.num_copies(duplicates.contents(table["sha256"])):
+        notes.append(f"{num} images are byte copies of others; a split keeps copies on one side")
+    if shortcut := find_shortcut(table):
+        notes.append(str(shortcut))
+    return notes
 
 
 def _look_away(done: int, total: int) -> None:
@@ -230,7 +243,7 @@ def _files(batch: pa.RecordBatch) -> list[tuple[str, str | None]]:
 def _joined(batch: pa.RecordBatch, rows: list[FileInfo]) -> pa.RecordBatch:
     """Rows of the manifest: what was listed and what was found; ``prepare`` fills the rest."""
     columns = {name: batch[name] for name in _LISTED.names}
-    for name in ("width", "height", "format", "bytes", "sha256", "error"):
+    for name in ("width", "height", "format", "bytes", "sha256", "jpeg_quality", "error"):
         columns[name] = pa.array([getattr(row, name) for row in rows], SCHEMA.field(name).type)
     empty = {name: pa.nulls(len(rows), SCHEMA.field(name).type) for name in ("phash", "face")}
     columns |= empty

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from owdfa.catalog import nearest
-from owdfa.checks import duplicates
+from owdfa.checks import duplicates, shortcuts
 from owdfa.config import Settings
 from owdfa.errors import UserError
 from owdfa.protocols import Budget, Classes, classes_of, matches, natural_sort, read_protocol
@@ -29,7 +29,9 @@ from owdfa.stages.split.roles import (
     names_of,
 )
 
-_COLUMNS = ("id", "class", "family", "source", "group", "sha256", "error", "phash")
+_COLUMNS = tuple(
+    dict.fromkeys(("id", "family", "source", "sha256", "error", "phash", *shortcuts.COLUMNS))
+)
 
 
 class SplitOptions(Settings):
@@ -96,6 +98,8 @@ def split(manifest: Path, output: Path, *, options: SplitOptions | None = None) 
     roles = assign_roles(rows, plan, groups)
     notes = _check_roles(rows, roles, plan, groups, manifest)
     notes += notes_on_copies(rows, roles, content, by_group=by_group)
+    if shortcut := shortcuts.find_shortcut(rows):
+        notes.append(str(shortcut))
     columns = [rows["id"], names_of(roles), rows["class"], rows["group"], rows["sha256"]]
     basis = Basis(
         manifest=str(manifest.resolve()),
