@@ -2,10 +2,11 @@ import pickle
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from owdfa.errors import UserError
-from owdfa.images.store import Store, check_basis
+from owdfa.images.store import ABSENT, CHANGED, Store, check_basis
 from tiny_store import BASIS, make_store
 
 
@@ -80,3 +81,27 @@ def test_every_difference_is_named(tmp_path):
         check_basis(tmp_path, BASIS, other)
     assert str(caught.value).startswith(f"{tmp_path}: ")
     assert "(size 8 there, 9 here)" in str(caught.value)
+
+
+def images(**digests):
+    return pa.table({"id": list(digests), "sha256": list(digests.values())})
+
+
+def test_an_image_is_known_by_id_and_content(tmp_path):
+    make_store(tmp_path / "s", failures={"bad": "is truncated"})
+    store = Store.open(tmp_path / "s")
+    assert store.lacks(images(c="sha of c", a="sha of a")) is None
+    assert store.find(images(c="sha of c", b="sha of a", d="x")).tolist() == [2, CHANGED, ABSENT]
+    assert store.lacks(images(a="sha of a", b="sha of a")) == "'b' has another SHA-256 there"
+    assert store.lacks(images(d="x")) == "'d' is not there: it was not prepared"
+    assert store.lacks(images(bad="x")) == "'bad' is not there: is truncated"
+
+
+def test_what_was_appended_and_not_counted_is_not_read(tmp_path):
+    pixels = make_store(tmp_path / "s")
+    note = (tmp_path / "s" / "store.json").read_bytes()
+    make_store(tmp_path / "s", ids=("a", "b", "c", "d"))
+    (tmp_path / "s" / "store.json").write_bytes(note)
+    store = Store.open(tmp_path / "s")
+    assert store.ids == ["a", "b", "c"]
+    assert np.array_equal(store.pixels, pixels)

@@ -16,10 +16,8 @@ from owdfa.protocols import natural_sort
 from owdfa.records.rows import codes
 
 COLUMNS = ("id", "class", "group")
-_PARTS = frozenset(
-    ["train", "training", "test", "testing"]
-    + ["val", "valid", "validation", "dev", "eval", "evaluation"]
-)  # of a data set that its publisher has split
+_PARTS = {"train", "training", "test", "testing", "dev", "val", "valid", "validation", "eval"}
+"""Names of the parts of a data set that its publisher has split."""
 _MIN_FOLDERS = 2  # below the classes
 _MIN_FRAMES = 3  # images of a folder, on average, that may be a video
 

@@ -132,12 +132,12 @@ def get(
 
 def _list_classes(sizes: "list[ClassSize]") -> None:
     """Print the number of images and groups of each class, of the first ``_MAX_CLASSES``."""
-    rows = [("class", "images", "groups")]
-    for name, images, groups in sizes[:_MAX_CLASSES]:
-        rows.append(("(unlabelled)" if name is None else name, str(images), str(groups)))
-    width = min(max(len(row[0]) for row in rows), 40)
-    for name, images, groups in rows:
-        typer.echo(f"  {name:<{width}} {images:>9} {groups:>9}")
+    shown = sizes[:_MAX_CLASSES]
+    names = ["(unlabelled)" if size.name is None else size.name for size in shown]
+    width = min(max(map(len, ["class", *names])), 40)
+    typer.echo(f"  {'class':<{width}} {'images':>9} {'groups':>9}")
+    for name, size in zip(names, shown, strict=True):
+        typer.echo(f"  {name:<{width}} {size.num_images:>9} {size.num_groups:>9}")
     if left := sizes[_MAX_CLASSES:]:
         num_images = sum(size.num_images for size in left)
         typer.echo(f"  ... and {len(left)} more classes with {num_images} images")
