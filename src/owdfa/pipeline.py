@@ -27,11 +27,12 @@ from owdfa.runs.settings import RunSettings
 from owdfa.stages.predict import predict
 from owdfa.stages.prepare import prepare
 from owdfa.stages.report import report
-from owdfa.stages.scan import ScanOptions, parse_source, scan
+from owdfa.stages.scan import ScanOptions, list_images, notes_on, parse_source, scan
 from owdfa.stages.score import score
 from owdfa.stages.split import SplitOptions, split
 from owdfa.stages.train import train
 
+Tell = Callable[[str], None]
 ShowStage = Callable[[str], AbstractContextManager[OnProgress]]  # by the name of the stage
 
 
@@ -67,6 +68,7 @@ def run(
     settings: RunSettings,
     options: PathOptions,
     show: ShowStage,
+    tell: Tell,
 ) -> Outcome:
     """Scan, prepare, split, train, predict, score and report.
 
@@ -76,21 +78,29 @@ def run(
         settings: Of the training run.
         options: Of everything before it.
         show: Opens a progress display for a stage.
+        tell: Shows a line that the user should know.
 
     Raises:
         UserError: As each stage; or the folder holds a run already and ``resume`` is not set.
     """
     with writing(output):
-        return _run(source, output, settings, options, show)
+        return _run(source, output, settings, options, show, tell)
 
 
 def _run(
-    source: str, output: Path, settings: RunSettings, options: PathOptions, show: ShowStage
+    source: str,
+    output: Path,
+    settings: RunSettings,
+    options: PathOptions,
+    show: ShowStage,
+    tell: Tell,
 ) -> Outcome:
     if (output / "images.parquet").exists() and not options.resume:
         raise UserError(f"{output}: holds a run already; add --resume, or choose another -o")
     manifest = _collect(source, output, settings=settings, options=options, show=show)
-    _divide(manifest, output / "split", source, options.split)
+    made = _divide(manifest, output / "split", source, options.split)
+    for note in dict.fromkeys((*notes_on(Manifest.read(manifest)), *made.notes)):
+        tell(note)
     scores = {settings.method.name: _attribute(output, output, settings, show)}
     baseline = None
     if options.baseline is not None:
@@ -120,7 +130,7 @@ def _collect(
         _draw(adapter, name, Path(root), size, show)
     manifest = output / "images.parquet"
     address = f"{name}:{root}"
-    if manifest.exists() and _is_outdated(manifest, adapter, address, output):
+    if manifest.exists() and _is_outdated(manifest, address, options, output):
         shutil.rmtree(output / "split", ignore_errors=True)  # of the images that there were
         manifest.unlink()
     if not manifest.exists():
@@ -132,7 +142,7 @@ def _collect(
     return manifest
 
 
-def _is_outdated(manifest: Path, adapter: ModuleType, address: str, output: Path) -> bool:
+def _is_outdated(manifest: Path, address: str, options: PathOptions, output: Path) -> bool:
     """Whether the images of a run that is resumed are others than when they were scanned.
 
     Compared are names, classes and sizes of files; their content is not read again.
@@ -147,21 +157,23 @@ def _is_outdated(manifest: Path, adapter: ModuleType, address: str, output: Path
         )
     columns = (earlier.table[name].to_pylist() for name in ("id", "class", "bytes"))
     before = set(zip(*columns, strict=True))
-    found = adapter.read(address.partition(":")[2])
-    now = {(each.id, each.class_, _num_bytes(Path(each.path))) for each in found}
+    listed = list_images(address, options.scan)
+    sizes = [_num_bytes(path) for path in listed["path"].to_pylist()]
+    now = set(zip(listed["id"].to_pylist(), listed["class"].to_pylist(), sizes, strict=True))
     if now == before:
         return False
     if Run.exists(output):
         raise UserError(
             f"{address}: {len(now - before)} images are new or altered and {len(before - now)} are"
-            f" gone since {output} was begun, which is trained on what there was; choose another -o"
+            f" gone since {output} was started, which is trained on the earlier ones; choose"
+            " another -o"
         )
     return True
 
 
-def _num_bytes(path: Path) -> int | None:
+def _num_bytes(path: str) -> int | None:
     try:
-        return path.stat().st_size
+        return Path(path).stat().st_size
     except OSError:
         return None
 
@@ -173,7 +185,7 @@ def _draw(adapter: ModuleType, name: str, folder: Path, size: int, show: ShowSta
         adapter.draw(folder, adapter.LabSettings(size=size), on_progress=report_progress)
 
 
-def _divide(manifest: Path, output: Path, source: str, options: SplitOptions) -> None:
+def _divide(manifest: Path, output: Path, source: str, options: SplitOptions) -> Split:
     """Split by the data set's own protocol where nothing else is asked for.
 
     A split that nothing was trained on gives way: its options may be the remedy of a failure.
@@ -183,7 +195,7 @@ def _divide(manifest: Path, output: Path, source: str, options: SplitOptions) ->
     adapter = catalog.load("datasets", parse_source(source).name)
     if options.protocol is None and options.known is None:
         options = options.model_copy(update={"protocol": adapter.PROTOCOL})
-    split(manifest, output, options=options)
+    return split(manifest, output, options=options)
 
 
 def _attribute(whole: Path, output: Path, settings: RunSettings, show: ShowStage) -> Scores | None:

@@ -118,7 +118,7 @@ def run(
         "resume": resume,
     }
     options = parse_settings(PathOptions, given, "run")
-    outcome = whole(source, output, settings=chosen, options=options, show=progress_bar)
+    outcome = whole(source, output, settings=chosen, options=options, show=progress_bar, tell=_tell)
     if outcome.scores:
         print_scores(outcome.scores)
     typer.echo(f"report: {outcome.page}")
@@ -315,6 +315,10 @@ def _baseline(
     shared = [pair for pair in overrides or [] if not pair.startswith(("method.", "stages"))]
     chosen = {"method": {"name": method}, "seed": settings.seed}
     return load_settings(size, config, shared, chosen)
+
+
+def _tell(note: str) -> None:
+    typer.echo(f"note: {note}")
 
 
 def _images(named: list[str]) -> str | list[Path]:

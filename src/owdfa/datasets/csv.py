@@ -16,7 +16,7 @@ import numpy as np
 from owdfa.catalog import nearest
 from owdfa.datasets.base import Listing
 from owdfa.errors import UserError
-from owdfa.records.rows import repeated
+from owdfa.records.rows import duplicated
 
 DESCRIPTION = "a CSV file with columns path, class and, if wanted, family, source, group"
 PROTOCOL: str | None = None
@@ -58,7 +58,7 @@ def _rows(file: Path) -> Iterator[tuple[int, Listing]]:
 
 def _check_twice(file: Path, lines: np.ndarray, hashes: np.ndarray) -> None:
     """Raise when two rows name the same file: they are among those with equal hashes."""
-    suspected = frozenset(lines[repeated(hashes)].tolist())
+    suspected = frozenset(lines[duplicated(hashes)].tolist())
     first: dict[str, int] = {}
     for line, listing in _rows(file) if suspected else ():
         if line in suspected and first.setdefault(listing.id, line) != line:
