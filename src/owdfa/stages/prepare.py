@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from owdfa.errors import UserError
 from owdfa.files import read_json, write_json, writing_error
-from owdfa.images.bad import check_bad
+from owdfa.images.bad import check_bad, check_listing
 from owdfa.images.cropping import File, crop_chunk
 from owdfa.images.decode import DECODER
 from owdfa.images.faces import check_faces
@@ -73,6 +73,7 @@ def prepare(  # noqa: PLR0913  the options of the command
     images = Manifest.read(manifest)
     basis = StoreBasis(size, faces, DECODER, images.digest())
     output = output.absolute()
+    check_listing(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         store = _reopen(output, images, basis)
     else:

@@ -20,7 +20,7 @@ from owdfa import catalog
 from owdfa.config import Settings
 from owdfa.datasets.base import Listing
 from owdfa.errors import UserError
-from owdfa.images.bad import check_bad
+from owdfa.images.bad import check_bad, check_listing
 from owdfa.images.examine import Examined, examine
 from owdfa.images.workers import num_processes, ordered_map, threaded_map
 from owdfa.records.manifest import SCHEMA, Manifest, manifest_writer
@@ -110,6 +110,7 @@ def scan(
     listed = _listed(listings, _grouping(options))
     if not listed.num_rows:
         raise UserError(f"{address}: no images there; name a place that holds some")
+    check_listing(output)
     with manifest_writer(output, str(address)) as write:
         jobs = num_processes(options.jobs)
         bad, places, linked = _examine_all(listed, jobs, on_progress or _look_away, write)
