@@ -12,7 +12,7 @@ from pathlib import Path
 from owdfa.catalog import nearest
 from owdfa.datasets.base import Listing
 from owdfa.errors import UserError
-from owdfa.images.decode import SUFFIXES
+from owdfa.images.formats import SUFFIXES
 
 DESCRIPTION = "one folder a class; _unlabelled/ holds images that nobody labelled"
 UNLABELLED_FOLDER = "_unlabelled"

@@ -20,6 +20,7 @@ class Examined(NamedTuple):
     error: str | None
     place: int = 0  # a hash of device and inode
     linked: bool = False  # its path is a symbolic link
+    note: str | None = None  # what of its metadata is left aside
 
 
 def examine(files: Sequence[tuple[str, str | None]]) -> list[Examined]:
@@ -38,7 +39,7 @@ def _examine(path: Path, error: str | None) -> Examined:
         if linked := S_ISLNK(found.st_mode):
             found = path.stat()
         place = hash((found.st_dev, found.st_ino))
-        width, height, kind = header_of(data, path)
+        width, height, kind, note = header_of(data, path)
     except BadImageError as bad:
         return Examined(None, None, None, size, digest, bad.reason, place, linked)
-    return Examined(width, height, kind, size, digest, None, place, linked)
+    return Examined(width, height, kind, size, digest, None, place, linked, note)

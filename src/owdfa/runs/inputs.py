@@ -10,8 +10,9 @@ import numpy as np
 from owdfa.catalog import nearest
 from owdfa.datasets.folder import files_below
 from owdfa.errors import UserError
-from owdfa.images.decode import SUFFIXES, BadImageError
+from owdfa.images.decode import BadImageError
 from owdfa.images.faces import check_faces, crop_pixels
+from owdfa.images.formats import SUFFIXES
 from owdfa.records.split import ROLES, Split
 from owdfa.runs.predictor import Predictor
 
