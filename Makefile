@@ -10,7 +10,7 @@ export UV_SYSTEM_CERTS ?= 1
 .PHONY: demo test check bench setup format clean
 
 demo: $(READY)  ## draw the built-in data, train, score, report: one command, no data needed
-	$(BIN)/owdfa run lab: -o runs/demo --baseline
+	$(BIN)/owdfa run lab: -o runs/demo --baseline supervised
 
 test: check  ## everything that must hold
 	$(BIN)/pytest -q -n 2

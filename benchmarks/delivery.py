@@ -27,10 +27,10 @@ from benchmarks.harness import RESULTS, Comparison, Report, elsewhere, pairs, se
 from benchmarks.machine import copy_bandwidth
 from benchmarks.photos import photographs
 from owdfa.images.decode import decode
-from owdfa.images.pixels import Normalise, jitter, resize, unfilled
+from owdfa.loading.pixels import Normalise, jitter, resize, unfilled
 from owdfa.images.store import Store
-from owdfa.images.views import ViewSettings
-from owdfa.loader import LoaderSettings, TrainingLoader
+from owdfa.loading.views import ViewSettings
+from owdfa.loading.batches import LoaderSettings, TrainingLoader
 from owdfa.records.split import TrainingRows
 from owdfa.stages.prepare import prepare
 from owdfa.stages.scan import scan

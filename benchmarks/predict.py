@@ -29,7 +29,7 @@ from benchmarks.machine import conv_rate
 from benchmarks.photos import photographs
 from owdfa.backbones.base import build
 from owdfa.images.faces import crop_pixels
-from owdfa.images.views import PlainView
+from owdfa.loading.views import PlainView
 from owdfa.images.workers import threaded_map
 from owdfa.runs.assembly import assemble
 from owdfa.runs.bundle import open_bundle

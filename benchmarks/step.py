@@ -22,9 +22,9 @@ from owdfa.methods.cal import CAL, CALSettings
 from owdfa.records.training import Batch, Progress
 from owdfa.runs.settings import OptimiserSettings, RunSettings, load_settings
 from owdfa.training.devices import autocast
-from owdfa.training.fast import make_fast
+from owdfa.training.optimize import make_fast
 from owdfa.training.meter import Meter
-from owdfa.training.optimizers import build_optimizer
+from owdfa.training.optimizer import build_optimizer
 
 _OPTIONS = {
     "": "",

@@ -191,6 +191,6 @@ def epoch_record(epoch, epochs, live):
         "kind": "epoch", "epoch": epoch, "loss": 3 * fall + 0.4, "ce": 1.4 * fall, "r": 0.3 * fall,
         "acr": 0.5 * fall if epoch > 1 else 0.0, "ccr": 0.9 * fall,
         "novel_threshold": 0.85 * (1 - fall),
-        "num_live": live + round(12 * fall), "labelled_accuracy": 1 - 0.7 * fall,
+        "num_active": live + round(12 * fall), "labelled_accuracy": 1 - 0.7 * fall,
         "images_per_second": 200.0, "lr": 0.001,
     }  # fmt: skip

@@ -73,7 +73,7 @@ def method_steps(name):
             terms |= {n: term.detach() for n, term in losses.terms.items()}
             seen.append({**terms, **gradients, **buffers})
         end = method.end_epoch(Progress(epoch, 7))
-        seen.append({"live": torch.tensor(method.num_live), **_tensors(end.log)})
+        seen.append({"live": torch.tensor(method.num_active), **_tensors(end.log)})
         seen.append({n: value.clone() for n, value in method.state_dict().items()})
     return seen
 

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from owdfa import catalog
 from owdfa.backbones.base import build
 from owdfa.errors import UserError
-from owdfa.images.views import PlainView
+from owdfa.loading.views import PlainView
 from owdfa.layers import FrequencyEnhancement
 from owdfa.weights import Undrawn, fit, load_weights, read_state
 

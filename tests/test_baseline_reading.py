@@ -7,7 +7,7 @@ from PIL import Image
 
 from benchmarks.baseline import reading
 from owdfa.images.faces import Box, crop_face
-from owdfa.images.views import TrainingViews, ViewSettings
+from owdfa.loading.views import TrainingViews, ViewSettings
 
 SIZE = 48
 CROP = round(SIZE * 292 / 256)  # of the crops that are kept, and of the strong view

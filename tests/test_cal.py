@@ -16,7 +16,7 @@ from owdfa.methods.cal import (
     next_novel_threshold,
 )
 from owdfa.records.training import Progress
-from owdfa.training.optimizers import move_rows
+from owdfa.training.optimizer import move_rows
 from small_networks import backbone, batch
 
 LABELS = [0, 1, -1, -1, -1, 1, -1, 0]
@@ -194,17 +194,17 @@ def test_pruning_follows_usage_and_says_what_moved():
     (move,) = end.moves
     assert move.parameter is cal.prototypes.vectors
     assert move.sources.tolist()[:4] == [0, 1, 18, 17]
-    assert cal.num_live == len(move.sources) == end.log["num_live"] < 20
-    assert cal(batch(LABELS).views[0]).logits.shape == (8, cal.num_live)
+    assert cal.num_active == len(move.sources) == end.log["num_active"] < 20
+    assert cal(batch(LABELS).views[0]).logits.shape == (8, cal.num_active)
     assert torch.equal(cal.prototypes.vectors[:2], before[:2])
-    assert not cal.prototypes.vectors[cal.num_live :].any()
+    assert not cal.prototypes.vectors[cal.num_active :].any()
 
 
 def test_nothing_is_pruned_when_the_number_is_known():
     cal = method(20)
     cal.usage[5] = 100
     assert cal.end_epoch(Progress(0, 4)).moves == ()
-    assert cal.num_live == 20
+    assert cal.num_active == 20
 
 
 def test_dead_prototypes_stay_dead_while_the_others_learn():
@@ -218,9 +218,9 @@ def test_dead_prototypes_stay_dead_while_the_others_learn():
         cal.usage[2:] = torch.arange(18) ** 3
         for move in cal.end_epoch(Progress(epoch, 3)).moves:
             move_rows(optimizer, move)
-    assert cal.num_live < 20
-    assert not cal.prototypes.vectors[cal.num_live :].any()
-    assert cal.prototypes.vectors[: cal.num_live].any(dim=1).all()
+    assert cal.num_active < 20
+    assert not cal.prototypes.vectors[cal.num_active :].any()
+    assert cal.prototypes.vectors[: cal.num_active].any(dim=1).all()
 
 
 def test_statistics_keep_their_precision_under_autocast():
@@ -275,8 +275,8 @@ def test_a_step_never_waits_for_the_device(labels):
 
 
 def test_prototypes_at_first():
-    assert method().num_live == 20
-    assert method(prototypes_per_known=4).num_live == 8
-    assert method(7).num_live == 7
+    assert method().num_active == 20
+    assert method(prototypes_per_known=4).num_active == 8
+    assert method(7).num_active == 7
     with pytest.raises(UserError, match="1 classes are fewer than the 2 known ones"):
         method(1)

@@ -122,7 +122,7 @@ def test_a_run_is_the_same_and_seen_from_here(data, tmp_path):
         assert runs[num].facts.environment["processes"] == str(num)
     assert [state.done for state in seen[2]] == [state.done for state in seen[1]]
     assert seen[2][0].warm_start
-    assert runs[1].num_live == runs[2].num_live < 20
+    assert runs[1].num_active == runs[2].num_active < 20
     assert_alike(*runs.values())
     weights = [checkpoint.read_weights(run.checkpoint) for run in runs.values()]
     for name, tensor in weights[0].items():

@@ -16,9 +16,9 @@ import owdfa
 from owdfa.backbones.base import build
 from owdfa.cli.main import main
 from owdfa.errors import UserError
-from owdfa.images.pixels import resize
+from owdfa.loading.pixels import resize
 from owdfa.images.store import Store
-from owdfa.images.views import PlainView
+from owdfa.loading.views import PlainView
 from owdfa.methods.supervised import Supervised, SupervisedSettings
 from owdfa.records.predictions import Predictions
 from owdfa.records.split import Split
@@ -98,7 +98,7 @@ def test_the_model_predicts_what_its_run_predicts(data, run, model, photos, tmp_
 def test_the_model_says_what_it_is(run, model):
     note = Note.model_validate_json(_metadata(model)["owdfa"])
     assert note.classes[:2] == run.known
-    assert len(note.classes) == run.num_live
+    assert len(note.classes) == run.num_active
     assert (note.num_known, note.store_size, note.image_size) == (2, SIDE, 12)
     assert (note.faces, note.enlarge, note.method) == ("none", 1.2, "cal")
     assert note.split_digest == run.facts.split_digest

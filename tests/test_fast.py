@@ -13,7 +13,7 @@ from owdfa.runs import checkpoint
 from owdfa.runs.run import Run
 from owdfa.runs.settings import load_settings
 from owdfa.stages.train import train
-from owdfa.training.fast import algorithms, arrange, compile_backbone
+from owdfa.training.optimize import algorithms, arrange, compile_backbone
 from small_networks import backbone, batch
 from tiny_data import TINY, make_data
 
@@ -130,7 +130,7 @@ def test_a_compiled_run_is_a_run_like_any_other(data, tmp_path, calls):
 
 
 def test_several_processes_do_not_compile(monkeypatch):
-    monkeypatch.setattr("owdfa.training.fast.own_share", lambda: Share(0, 2))
+    monkeypatch.setattr("owdfa.training.optimize.own_share", lambda: Share(0, 2))
     with pytest.raises(UserError, match="compile: one process"):
         compile_backbone(cal(), 4)
 

@@ -186,8 +186,8 @@ def test_a_checkpoint_says_how_many_live():
     pruned.replace(torch.ones(2, 3))
     fresh = torch.nn.Sequential(Prototypes(5, 3, 1.0))
     fresh.load_state_dict(torch.nn.Sequential(pruned).state_dict())
-    assert fresh[0].num_live == 2
-    assert copy.deepcopy(fresh)[0].num_live == 2
+    assert fresh[0].num_active == 2
+    assert copy.deepcopy(fresh)[0].num_active == 2
 
 
 def test_logits_keep_their_precision_under_autocast():

@@ -12,9 +12,9 @@ from owdfa.config import fill
 from owdfa.distributed import Share
 from owdfa.errors import UserError
 from owdfa.images.store import Store
-from owdfa.images.views import PlainView
+from owdfa.loading.views import PlainView
 from owdfa.images.workers import ordered_map
-from owdfa.loader import (
+from owdfa.loading.batches import (
     LoaderSettings,
     TrainingLoader,
     epoch_order,

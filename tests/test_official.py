@@ -45,14 +45,14 @@ def imported(path, tmp_path, protocol, backbone=BACKBONE, method="cal"):
     return import_checkpoint(path, tmp_path / "run", **options)
 
 
-@pytest.mark.parametrize(("num_classes", "num_live"), [(5, 5), (None, 20), (None, 7)])
-def test_an_imported_checkpoint_predicts_as_it_did(tmp_path, protocol, num_classes, num_live):
+@pytest.mark.parametrize(("num_classes", "num_active"), [(5, 5), (None, 20), (None, 7)])
+def test_an_imported_checkpoint_predicts_as_it_did(tmp_path, protocol, num_classes, num_active):
     theirs = cal(num_classes)
-    theirs.prototypes.replace(theirs.prototypes.vectors[:num_live].clone())
+    theirs.prototypes.replace(theirs.prototypes.vectors[:num_active].clone())
     run = imported(release(theirs, tmp_path / "c.ckpt"), tmp_path, protocol)
     assert run.known == ("real", "a")
     assert run.facts.selection == "oracle"
-    assert run.num_live == num_live
+    assert run.num_active == num_active
     ours, images = run.method(), batch([0, 1, -1]).views[0]
     with torch.no_grad():
         assert torch.equal(ours(images).logits, theirs(images).logits)

@@ -7,7 +7,7 @@ from torch import nn
 
 from owdfa.records.training import RowMove
 from owdfa.runs.settings import OptimiserSettings
-from owdfa.training.optimizers import build_optimizer, move_rows
+from owdfa.training.optimizer import build_optimizer, move_rows
 
 OPTIMIZERS = {
     "adam": lambda p: torch.optim.Adam(p, lr=0.1, weight_decay=0.01),

@@ -12,8 +12,8 @@ from owdfa.errors import UserError
 from owdfa.files import write_table
 from owdfa.images.bad import read_listing
 from owdfa.images.store import Store
-from owdfa.images.views import PlainView
-from owdfa.loader import plain_batches
+from owdfa.loading.views import PlainView
+from owdfa.loading.batches import plain_batches
 from owdfa.records.predictions import Predictions, class_names
 from owdfa.records.split import Split
 from owdfa.runs import checkpoint
@@ -241,9 +241,9 @@ def test_pruned_classes_are_never_predicted(data, tmp_path):
     overrides = [*TINY, "method.name=cal", "method.warm_up_epochs=0"]
     run = train(data.split, tmp_path / "run", settings=load_settings(None, None, overrides))
     made = predict(run.folder, "split:test", tmp_path / "p.parquet")
-    assert run.num_live < run.facts.num_classes
-    assert len(made.basis.classes) == run.num_live
-    assert max(made.table["index"].to_pylist()) < run.num_live
+    assert run.num_active < run.facts.num_classes
+    assert len(made.basis.classes) == run.num_active
+    assert max(made.table["index"].to_pylist()) < run.num_active
 
 
 def test_imported_weights_predict(data, run, photos, tmp_path):

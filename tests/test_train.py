@@ -9,8 +9,8 @@ from outside.drift import Drift, DriftSettings
 from owdfa.backbones.base import build
 from owdfa.errors import UserError
 from owdfa.images.store import Store
-from owdfa.images.views import PlainView
-from owdfa.loader import TrainingLoader, plain_batches
+from owdfa.loading.views import PlainView
+from owdfa.loading.batches import TrainingLoader, plain_batches
 from owdfa.records.manifest import Manifest
 from owdfa.records.split import Split
 from owdfa.records.training import Batch, Losses, Progress
@@ -104,7 +104,7 @@ def test_the_log_has_every_term(data, tmp_path):
     run = train(data.split, tmp_path / "run", settings=settings())
     epochs, steps = log_of(run, "epoch"), log_of(run, "step")
     assert [line["epoch"] for line in epochs] == [0, 1, 2]
-    expected = {"loss", "ce", "pull", "warmth", "num_live", "labelled_accuracy", "lr"}
+    expected = {"loss", "ce", "pull", "warmth", "num_active", "labelled_accuracy", "lr"}
     assert all(expected | {"images_per_second"} <= line.keys() for line in epochs)
     for line in epochs:
         own = [step for step in steps if step["epoch"] == line["epoch"]]
@@ -117,7 +117,7 @@ def test_progress_counts_steps(data, tmp_path):
     train(data.split, tmp_path / "run", settings=settings(), on_progress=seen.append)
     assert all(isinstance(state, TrainingState) for state in seen)
     assert [(s.epoch, s.step) for s in seen] == [(e, s) for e in range(3) for s in (2, 4)]
-    assert {(s.epochs, s.steps, s.num_live) for s in seen} == {(3, 4, 4)}
+    assert {(s.epochs, s.steps, s.num_active) for s in seen} == {(3, 4, 4)}
     assert [s.done for s in seen] == [2, 4, 6, 8, 10, 12]
     assert {s.total for s in seen} == {12}
     assert seen[2].summary().startswith("epoch 2/3  loss ")
@@ -251,7 +251,7 @@ def test_a_run_starts_from_the_backbone_of_an_earlier_one(data, tmp_path):
 
 def test_the_number_of_classes_reaches_the_method(data, tmp_path):
     run = train(data.split, tmp_path / "run", settings=settings("classes=5", "epochs=1"))
-    assert (run.num_live, run.facts.num_classes, run.facts.classes) == (5, 5, 5)
+    assert (run.num_active, run.facts.num_classes, run.facts.classes) == (5, 5, 5)
 
 
 def test_a_meter_keeps_nothing_of_the_steps_that_it_has_read():

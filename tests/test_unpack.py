@@ -1,7 +1,5 @@
 """Archives made by friends and by foes."""
 
-import io
-import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,15 +19,6 @@ def make_zip(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_DE
     return path
 
 
-def make_tar(path: Path, members: dict[str, bytes], mode: str = "w") -> Path:
-    with tarfile.open(path, mode) as archive:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return path
-
-
 def files(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
@@ -41,10 +30,6 @@ def files(folder: Path) -> dict[str, bytes]:
 MAKERS: dict[str, Callable[[Path, dict[str, bytes]], Path]] = {
     "zip": make_zip,
     "stored.zip": lambda path, members: make_zip(path, members, zipfile.ZIP_STORED),
-    "tar": make_tar,
-    "tar.gz": lambda path, members: make_tar(path, members, "w:gz"),
-    "tar.bz2": lambda path, members: make_tar(path, members, "w:bz2"),
-    "tar.xz": lambda path, members: make_tar(path, members, "w:xz"),
 }
 every_kind = pytest.mark.parametrize("kind", sorted(MAKERS))
 
@@ -59,9 +44,7 @@ def test_files_come_out_as_they_went_in(tmp_path: Path, kind: str) -> None:
 
 @every_kind
 def test_a_folder_named_like_the_target_is_the_target(tmp_path: Path, kind: str) -> None:
-    members = {
-        f"./out/{name}" if kind != "zip" else f"out/{name}": CONTENT[name] for name in CONTENT
-    }
+    members = {f"out/{name}": CONTENT[name] for name in CONTENT}
     unpack(MAKERS[kind](tmp_path / "archive", members), tmp_path / "out")
     assert files(tmp_path / "out") == CONTENT
 
@@ -95,17 +78,6 @@ def test_names_that_lead_out_are_refused(tmp_path: Path, kind: str, name: str) -
     assert f"{name!r} leads out of the folder" in refused(archive)
 
 
-@pytest.mark.parametrize(
-    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE]
-)
-def test_links_and_devices_in_a_tar_are_refused(tmp_path: Path, kind: bytes) -> None:
-    with tarfile.open(tmp_path / "archive", "w") as archive:
-        info = tarfile.TarInfo("x.png")
-        info.type, info.linkname = kind, "/etc/passwd"
-        archive.addfile(info)
-    assert "'x.png' is a link or a device" in refused(tmp_path / "archive")
-
-
 def test_links_in_a_zip_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "archive", "w") as archive:
         info = zipfile.ZipInfo("x.png")
@@ -114,9 +86,8 @@ def test_links_in_a_zip_are_refused(tmp_path: Path) -> None:
     assert "'x.png' is a link or a device" in refused(tmp_path / "archive")
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.bz2", "tar.xz"])
-def test_a_bomb_is_stopped(tmp_path: Path, kind: str) -> None:
-    archive = MAKERS[kind](tmp_path / "archive", {"1.png": bytes(2**24 + 2**20)})
+def test_a_bomb_is_stopped(tmp_path: Path) -> None:
+    archive = make_zip(tmp_path / "archive", {"1.png": bytes(2**24 + 2**20)})
     assert archive.stat().st_size < 2**16
     assert "unpacks to far more than its size" in refused(archive)
 
@@ -146,20 +117,12 @@ def test_truncated_archives_are_refused(tmp_path: Path, kind: str, share: float)
     assert "cannot be unpacked" in refused(archive)
 
 
-@pytest.mark.parametrize("kind", ["stored.zip", "tar.gz", "tar.bz2", "tar.xz"])
-def test_damaged_archives_are_refused(tmp_path: Path, kind: str) -> None:
-    archive = MAKERS[kind](tmp_path / "archive", {"1.png": bytes(range(256)) * 400})
+def test_damaged_archives_are_refused(tmp_path: Path) -> None:
+    archive = MAKERS["stored.zip"](tmp_path / "archive", {"1.png": bytes(range(256)) * 400})
     content = bytearray(archive.read_bytes())
     content[len(content) // 2] ^= 0xFF
     archive.write_bytes(content)
     assert "cannot be unpacked" in refused(archive)
-
-
-def test_a_tar_header_of_absurd_length_is_not_read(tmp_path: Path) -> None:
-    info = tarfile.TarInfo("x")
-    info.type, info.size = tarfile.XHDTYPE, 2**40
-    (tmp_path / "archive").write_bytes(info.tobuf() + bytes(1024))
-    assert "cannot be unpacked" in refused(tmp_path / "archive")
 
 
 def test_what_is_no_archive(tmp_path: Path) -> None:

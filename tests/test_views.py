@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms.v2 import functional as reference
 
-from owdfa.images.pixels import resize
-from owdfa.images.views import PlainView, TrainingViews, ViewSettings, draw, uniforms
+from owdfa.loading.pixels import resize
+from owdfa.loading.views import PlainView, TrainingViews, ViewSettings, draw, uniforms
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SMALL = ViewSettings(size=24)

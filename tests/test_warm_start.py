@@ -7,7 +7,7 @@ from owdfa.runs import checkpoint
 from owdfa.runs.run import Run
 from owdfa.runs.settings import load_settings
 from owdfa.stages.train import train
-from owdfa.training.first_weights import build_method
+from owdfa.training.initial_weights import build_method
 from tiny_data import TINY, make_data
 
 SETTINGS = load_settings(None, None, [*TINY, "warm_start.epochs=2", "epochs=1"])

@@ -77,13 +77,19 @@ def _store(folder: Path, table: pa.Table, truth: list[str], digest: str) -> None
     write_notes(folder, table.select(IDS.names), basis, digest, {})
 
 
-TINY = [  # settings of a run that takes a second
+TINY = [  # settings of a run that takes a second, over a recipe
     "epochs=3",
     "device=cpu",
     "backbone.name=tiny/trace8w16",
+    "backbone.weights=none",
     "data.batch_size=8",
+    "data.images_per_epoch=all",
+    "data.sampling=half_labelled",
     f"data.views.size={SIDE}",
+    "data.views.crop_size=18",
     "optimiser.lr=0.01",
+    "schedule.name=constant",
+    "stages=[]",
     "log_every=2",
 ]
 DRIFT = [*TINY, "method.name=outside.drift"]

@@ -47,6 +47,44 @@ def load(kind: str, name: str) -> ModuleType:
     return import_module(f"owdfa.{kind}.{name}")
 
 
+def recipe_path(method: str, recipe: str | None = None) -> Path:
+    """Find a recipe of a method.
+
+    Those of ``cal`` are ``recipes/cal.toml``, its paper's, and ``recipes/cal-<name>.toml``. Those
+    of a method outside this package lie beside its module, named after it alike.
+
+    Args:
+        method: The method's name.
+        recipe: ``"tiny"`` or ``"cal-tiny"``, say; None for the paper's.
+
+    Raises:
+        UserError: There is none; the message lists what there is.
+    """
+    name = method.rpartition(".")[2]
+    folder = Path(str(files("owdfa"))) / "recipes"
+    if "." in method:
+        folder = Path(str(load("methods", method).__file__)).parent
+    found = sorted(folder.glob(f"{name}.toml")) + sorted(folder.glob(f"{name}-*.toml"))
+    for path in found:
+        if path.stem in (f"{name}-{recipe}", recipe or name):
+            return path
+    if not found:
+        raise UserError(
+            f"method {method!r} has no recipe; write {folder / name}.toml, or give all settings"
+            " with --recipe none --config FILE"
+        )
+    there = ", ".join(path.stem for path in found)
+    raise UserError(f"method {method!r} has no recipe {recipe or name!r}; there are: {there}")
+
+
+def method_of_recipe(recipe: str | None) -> str | None:
+    """The method that a recipe named whole, ``"cal-tiny"`` say, belongs to; None without one."""
+    if recipe not in names("recipes"):
+        return None
+    longest_first = sorted(names("methods"), key=len, reverse=True)
+    return next((m for m in longest_first if recipe == m or recipe.startswith(f"{m}-")), None)
+
+
 def text(kind: str, name: str) -> str:
     """The text of ``owdfa/<kind>/<name>.toml``.
 

@@ -14,19 +14,27 @@ from owdfa.errors import UserError
 class Settings(BaseModel):
     """Base of all settings: immutable, and a misspelt name is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        use_attribute_docstrings=True,  # what owdfa settings prints
+    )
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
-def fill(schema: type[AnySettings], table: Mapping[str, Any], where: str) -> AnySettings:
+def parse_settings(
+    schema: type[AnySettings], table: Mapping[str, Any], where: str, *, partial: bool = False
+) -> AnySettings:
     """Build ``schema`` from plain values.
 
     Args:
         schema: The settings class.
         table: Values by name, nested for sections.
         where: The file or option that they came from, for the error message.
+        partial: Do not complain of values that are missing; the result is then incomplete.
 
     Raises:
         UserError: A name is unknown (the nearest is named) or a value does not fit; all at once.
@@ -34,8 +42,10 @@ def fill(schema: type[AnySettings], table: Mapping[str, Any], where: str) -> Any
     try:
         return schema.model_validate(dict(table))
     except ValidationError as error:
-        problems = "; ".join(_explain(schema, problem) for problem in error.errors())
-        raise UserError(f"{where}: {problems}") from None
+        found = [each for each in error.errors() if not (partial and each["type"] == "missing")]
+        if not found:
+            return schema.model_construct()
+        raise UserError(f"{where}: {'; '.join(_explain(schema, each) for each in found)}") from None
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -91,6 +101,8 @@ def _explain(schema: type[BaseModel], problem: Any) -> str:
     """One clause for one of pydantic's errors."""
     place = [part for part in problem["loc"] if isinstance(part, str)]
     dotted = ".".join(place)
+    if problem["type"] == "missing":
+        return f"{dotted}: is missing; choose a recipe, or set it with --set {dotted}=VALUE"
     if problem["type"] != "extra_forbidden":
         return f"{dotted}: {problem['msg'].lower()} (got {problem['input']!r})"
     owner: Any = schema

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-_PARTS = ("torch", "torchvision", "timm", "lightning-fabric", "pyarrow", "pillow", "dlib-bin")
+_PARTS = ("torch", "torchvision", "timm", "pyarrow", "pillow", "dlib-bin")
 _LITTLE_DISK = 5e9  # bytes; a store of 20,000 crops of 292 px
 
 

@@ -21,8 +21,8 @@ class Pruning(NamedTuple):
 
 
 def prune(
-    prototypes: Float[Tensor, "live dim"],
-    usage: Int[Tensor, "live"],
+    prototypes: Float[Tensor, "active dim"],
+    usage: Int[Tensor, "active"],
     num_known: int,
     coverage: float,
 ) -> Pruning:

@@ -2,13 +2,9 @@
 
 
 class UserError(Exception):
-    """Something the user can mend.
+    """Something that the user can fix.
 
-    The message is one line that names the file or setting and says what to do. The command line
-    prints it after ``owdfa:`` and exits with status 2; any other exception is a bug and keeps its
+    The message is one line that names the file or setting and the remedy. The command line prints
+    it after ``owdfa:`` and exits with status 2; any other exception is a bug and keeps its
     traceback.
     """
-
-
-class LostProcessError(UserError):
-    """Another process of this training ended before its time: it knows why, not this one."""

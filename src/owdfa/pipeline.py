@@ -4,7 +4,7 @@ Everything lies in one folder, which is also the run folder::
 
     OUT/images.parquet  OUT/store/  OUT/split/  OUT/run.json, checkpoints, log
     OUT/predictions/{test,unlabelled}.parquet  OUT/scores.json  OUT/report.html
-    OUT/warm_start/ or OUT/baseline/: a supervised run
+    OUT/baseline/: the run to set beside it
 """
 
 from collections.abc import Callable
@@ -16,8 +16,10 @@ from typing import NamedTuple
 from owdfa import catalog
 from owdfa.config import Settings
 from owdfa.errors import UserError
+from owdfa.progress import OnProgress
 from owdfa.records.scores import Scores
 from owdfa.records.split import Split
+from owdfa.runs.lock import writing
 from owdfa.runs.settings import RunSettings
 from owdfa.stages.predict import predict
 from owdfa.stages.prepare import prepare
@@ -27,23 +29,22 @@ from owdfa.stages.score import score
 from owdfa.stages.split import SplitOptions, split
 from owdfa.stages.train import train
 
-Report = Callable[[int, int, str], None]
-Watch = Callable[[str], AbstractContextManager[Report]]  # by the name of the stage
+ShowStage = Callable[[str], AbstractContextManager[OnProgress]]  # by the name of the stage
 
 
 class PathOptions(Settings):
-    """What the whole path may be told.
+    """Options of everything but the training.
 
     Attributes:
         split: Options of the split; a data set with a protocol of its own uses that by default.
         faces: Face detector; None for the one that the data set asks for.
-        baseline: Also train the supervised baseline, to set beside the method.
-        resume: Go on where an earlier call was stopped.
+        baseline: Settings of another run on the same images, to set beside the first.
+        resume: Continue where an earlier call was stopped.
     """
 
     split: SplitOptions = SplitOptions()
     faces: str | None = None
-    baseline: bool = False
+    baseline: RunSettings | None = None
     resume: bool = False
 
 
@@ -60,7 +61,7 @@ def run(
     *,
     settings: RunSettings,
     options: PathOptions,
-    watch: Watch,
+    show: ShowStage,
 ) -> Outcome:
     """Scan, prepare, split, train, predict, score and report.
 
@@ -69,39 +70,40 @@ def run(
         output: The run folder.
         settings: Of the training run.
         options: Of everything before it.
-        watch: Opens a progress display for a stage.
+        show: Opens a progress display for a stage.
 
     Raises:
         UserError: As each stage; or the folder holds a run already and ``resume`` is not set.
     """
+    with writing(output):
+        return _run(source, output, settings, options, show)
+
+
+def _run(
+    source: str, output: Path, settings: RunSettings, options: PathOptions, show: ShowStage
+) -> Outcome:
     if (output / "images.parquet").exists() and not options.resume:
         raise UserError(f"{output}: holds a run already; add --resume, or choose another -o")
-    manifest = _collect(source, output, settings=settings, options=options, watch=watch)
+    manifest = _collect(source, output, settings=settings, options=options, show=show)
     _divide(manifest, output / "split", source, options.split)
-    scores = {settings.method.name: _attribute(output, output, settings, watch)}
+    scores = {settings.method.name: _attribute(output, output, settings, show)}
     baseline = None
-    if options.baseline:
-        baseline, plain = _baseline(output, settings)
-        scores["supervised"] = _attribute(output, baseline, plain, watch)
-    with watch("report") as tell:
+    if options.baseline is not None:
+        baseline = output / "baseline"
+        name = options.baseline.method.name
+        scores[name] = _attribute(output, baseline, options.baseline, show)
+    with show("report") as report_progress:
         page = report(
             output,
             output / "report.html",
             baseline=baseline,
-            on_progress=lambda done, total: tell(done, total, ""),
+            on_progress=report_progress,
         )
     return Outcome({name: each for name, each in scores.items() if each is not None}, page)
 
 
-def _baseline(output: Path, settings: RunSettings) -> tuple[Path, RunSettings]:
-    """Folder and settings of the supervised run: the warm start, where the method has one."""
-    if settings.warm_start.epochs:
-        return output / "warm_start", settings.first_stage()
-    return output / "baseline", settings.with_method("supervised")
-
-
 def _collect(
-    source: str, output: Path, *, settings: RunSettings, options: PathOptions, watch: Watch
+    source: str, output: Path, *, settings: RunSettings, options: PathOptions, show: ShowStage
 ) -> Path:
     """Draw if need be, scan and prepare; return the manifest."""
     name, root = parse_source(source)
@@ -110,22 +112,22 @@ def _collect(
     size = settings.data.views.size
     if not root:
         root = str(output / "images")
-        _draw(adapter, name, Path(root), size, watch)
+        _draw(adapter, name, Path(root), size, show)
     manifest = output / "images.parquet"
     if not manifest.exists():
-        with watch("scan") as tell:
-            scan(f"{name}:{root}", manifest, on_progress=_counting(tell))
+        with show("scan") as report_progress:
+            scan(f"{name}:{root}", manifest, on_progress=report_progress)
     faces = options.faces or adapter.FACES
-    with watch("prepare") as tell:
-        prepare(manifest, output / "store", faces=faces, size=size, on_progress=_counting(tell))
+    with show("prepare") as report_progress:
+        prepare(manifest, output / "store", faces=faces, size=size, on_progress=report_progress)
     return manifest
 
 
-def _draw(adapter: ModuleType, name: str, folder: Path, size: int, watch: Watch) -> None:
+def _draw(adapter: ModuleType, name: str, folder: Path, size: int, show: ShowStage) -> None:
     if not hasattr(adapter, "draw"):
         raise UserError(f"{name}: say where the images are, e.g. {name}:photos")
-    with watch("draw") as tell:
-        adapter.draw(folder, adapter.LabSettings(size=size), on_progress=_counting(tell))
+    with show("draw") as report_progress:
+        adapter.draw(folder, adapter.LabSettings(size=size), on_progress=report_progress)
 
 
 def _divide(manifest: Path, output: Path, source: str, options: SplitOptions) -> None:
@@ -136,29 +138,26 @@ def _divide(manifest: Path, output: Path, source: str, options: SplitOptions) ->
     split(manifest, output, options=options)
 
 
-def _attribute(whole: Path, output: Path, settings: RunSettings, watch: Watch) -> Scores | None:
+def _attribute(whole: Path, output: Path, settings: RunSettings, show: ShowStage) -> Scores | None:
     """Train one method into ``output``, predict and score; None where nothing can be scored."""
     label = settings.method.name
-    with watch(f"train {label}") as tell:
+    with show(f"train {label}") as report_progress:
         train(
             whole / "split",
             output,
             settings=settings,
-            resume=True,  # what may not be gone on with was refused before the first stage
-            on_progress=lambda state: tell(state.done, state.total, state.summary()),
+            resume=True,  # a run that is not to be continued was refused before the first stage
+            on_progress=report_progress,
         )
     roles = [
         role for role in ("test", "unlabelled") if len(Split.read(whole / "split").with_role(role))
     ]
     for role in roles:
-        with watch(f"predict {role}") as tell:
+        with show(f"predict {role}") as report_progress:
             file = output / "predictions" / f"{role}.parquet"
-            predict(output, f"split:{role}", file, on_progress=_counting(tell))
+            predict(output, f"split:{role}", file, on_progress=report_progress)
     if "test" not in roles:
         return None
     file = output / "predictions" / "test.parquet"
     return score(file, whole / "split", output / "scores.json")
 
-
-def _counting(tell: Report) -> Callable[[int, int], None]:
-    return lambda done, total: tell(done, total, "")

@@ -1,15 +1,13 @@
 """Weights that others made: read without running anything that their file may hold."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, final
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from owdfa.errors import UserError
 
@@ -17,34 +15,6 @@ from owdfa.errors import UserError
 _PREFIXES = ("encoder.encoder.", "backbone.network.", "module.", "model.")
 _SHOWN = 3  # tensors that do not fit, named in an error
 _CLASSIFIERS = ("classifier", "fc", "head", "last_linear")
-_DRAWS = (
-    *(Tensor.normal_, Tensor.uniform_),
-    *(nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_),
-)
-
-
-@final
-class Undrawn(TorchFunctionMode):
-    """Inside of it, layers get zeros for first weights: drawing those of a ResNet-50 takes 0.3 s.
-
-    For a network that :func:`fit` fills next.
-    """
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Do what is called, or fill with zeros where it would draw."""
-        del types
-        kwargs = kwargs or {}
-        if func not in _DRAWS:
-            return func(*args, **kwargs)
-        filled: Tensor = (*args, *kwargs.values())[0]
-        with torch.no_grad():
-            return filled.zero_()
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -95,10 +65,10 @@ def load_weights(network: nn.Module, path: Path) -> None:
     kept = {n: v for n, v in state.items() if n in own or n.split(".")[0] not in _CLASSIFIERS}
     # Old files do not count BatchNorm's batches, and nothing here reads that count.
     counts = {n: v for n, v in own.items() if n.endswith(".num_batches_tracked")}
-    fit(network, counts | kept, str(path))
+    load_weights_strict(network, counts | kept, str(path))
 
 
-def fit(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+def load_weights_strict(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
     """Load ``weights`` into ``module``: all of them, each of the right shape.
 
     Args:

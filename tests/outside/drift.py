@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from owdfa.config import Settings
-from owdfa.distributed import joined
 from owdfa.methods.base import Method
-from owdfa.records.training import UNLABELLED, EpochEnd, Losses, Outputs, RowMove
+from owdfa.records.training import UNLABELLED, EpochEnd, Features, Losses, RowMove
 
 
 class DriftSettings(Settings):
@@ -37,20 +36,23 @@ class Drift(Method):
         self.register_buffer("warmth", torch.ones(()))
 
     @property
-    def num_live(self):
+    def num_active(self):
         return self.width
 
-    def forward(self, images):
+    def features(self, images):
         cells = nn.functional.adaptive_avg_pool2d(images, 4).flatten(1)
-        feature = nn.functional.dropout(self.norm(self.first(cells)), 0.3, self.training)
-        return Outputs(feature @ self.rows.T, feature)
+        return Features(self.norm(self.first(cells)))
 
-    def losses(self, batch, progress):
-        weak, strong = (joined(self(view).logits) for view in batch.views)
+    def classify(self, features):
+        kept = nn.functional.dropout(features.embedding, 0.3, self.training)
+        return kept @ self.rows.T
+
+    def objective(self, views, labels, progress):
+        weak, strong = (self.classify(view) for view in views)
         with torch.no_grad():
             self.usage += torch.bincount(weak.argmax(dim=1), minlength=self.width)
-        chosen = batch.labels != UNLABELLED
-        ce = cross_entropy(weak[chosen], batch.labels[chosen], reduction="sum") / len(weak)
+        chosen = labels != UNLABELLED
+        ce = cross_entropy(weak[chosen], labels[chosen], reduction="sum") / len(weak)
         pull = (weak.detach() - strong).square().mean() * self.warmth
         if progress.epoch == self.settings.blow_up_at:
             pull = pull / 0

@@ -11,10 +11,11 @@ from torch.optim.lr_scheduler import StepLR
 from owdfa.backbones.base import Backbone, build
 from owdfa.dpp import num_to_keep, prune
 from owdfa.layers import FrequencyEnhancement
-from owdfa.methods.cal import CAL, CALSettings, agreed_confidence, next_novel_threshold
+from owdfa.methods.cal import CAL, CALSettings, agreement_stats, next_novel_threshold
 from owdfa.records.training import UNLABELLED, Batch, Progress
 from owdfa.runs.official import read_official
-from owdfa.training.optimizers import move_rows
+from owdfa.training.optimizer import move_rows
+from small_networks import losses
 from reference.recordings import FOLDER, Recording, arrays, cases, note
 
 LABELLED_TAG = 1
@@ -40,13 +41,13 @@ def test_losses(recording: Recording):
         known_threshold=case["gamma"],
         warm_up_epochs=case["warmup_epochs"],
     )
-    backbone = Backbone("none", nn.Identity(), 3, (0, 0, 0), (1, 1, 1))
+    backbone = Backbone("none", nn.Identity(), (0, 0, 0), (1, 1, 1))
     method = CAL(backbone, case["num_known"], case["num_classes"], settings).double()
     method.novel_threshold.fill_(case["novel_threshold"])
     weak, strong = (given[view].requires_grad_() for view in ("weak", "strong"))
     progress = Progress(case["epoch"], case["max_epochs"])
 
-    found = method.objective(weak, strong, hide(given["target"], given["tag"]), progress)
+    found = method.losses(weak, strong, hide(given["target"], given["tag"]), progress)
     found.total.backward()
 
     assert found.total.item() == pytest.approx(case["total"], rel=1e-9, abs=1e-9)
@@ -55,12 +56,12 @@ def test_losses(recording: Recording):
     torch.testing.assert_close(weak.grad, given["grad_weak"], rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(strong.grad, given["grad_strong"], rtol=1e-9, atol=1e-9)
 
-    agreed = agreed_confidence(weak.detach(), strong.detach(), case["num_known"])
+    agreement = agreement_stats(weak.detach(), strong.detach(), case["num_known"])
     sides = ("known", "novel")
     recorded = [[case[f"{side}_conf_sum"], case[f"{side}_conf_count"]] for side in sides]
     expected = torch.tensor(recorded, dtype=torch.float64)
-    torch.testing.assert_close(agreed, expected, rtol=1e-9, atol=1e-9)
-    threshold = next_novel_threshold(method.novel_threshold, agreed, case["gamma"])
+    torch.testing.assert_close(agreement, expected, rtol=1e-9, atol=1e-9)
+    threshold = next_novel_threshold(method.novel_threshold, agreement, case["gamma"])
     assert threshold.item() == pytest.approx(case["novel_threshold_next_epoch"], abs=1e-9)
 
 
@@ -92,7 +93,7 @@ def test_attention(recording: Recording):
 def test_released_checkpoint(recording: Recording):
     case, given = recording.note, tensors(recording)
     official = read_official(FOLDER / case["checkpoint"])
-    assert (official.num_classes, official.num_live) == (
+    assert (official.num_classes, official.num_active) == (
         case["num_prototypes"],
         case["num_valid_prototypes"],
     )
@@ -124,10 +125,10 @@ def test_training(name):
         progress = Progress(epoch, run["epochs"])
         for step in range(run["steps"]):
             recorded = steps[epoch, step]
-            assert method.num_live == recorded["num_prototypes"]
+            assert method.num_active == recorded["num_prototypes"]
             close(method.novel_threshold, recorded["novel_threshold"])
             batch = batch_of(given, f"e{epoch}s{step}", run["normalisation"])
-            found = method.losses(batch, progress)
+            found = losses(method, batch, progress)
             optimizer.zero_grad()
             found.total.backward()
             optimizer.step()
@@ -138,12 +139,12 @@ def test_training(name):
             move_rows(optimizer, move)
         schedule.step()
 
-    assert method.num_live == run["final_num_prototypes"]
+    assert method.num_active == run["final_num_prototypes"]
     close(method.novel_threshold, run["final_novel_threshold"])
-    live = method.prototypes.vectors[: method.num_live].detach()
+    live = method.prototypes.vectors[: method.num_active].detach()
     final = torch.from_numpy(given["final_prototypes"])
     torch.testing.assert_close(live, final, rtol=1e-6, atol=1e-6 * final.abs().max().item())
-    assert not method.prototypes.vectors[method.num_live :].any()
+    assert not method.prototypes.vectors[method.num_active :].any()
 
 
 def method_of(run, checkpoint):

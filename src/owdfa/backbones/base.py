@@ -1,5 +1,6 @@
-"""What a backbone is: images in, one feature map out, and how its images are to be normalised."""
+"""What a backbone is: images in, feature maps out, and how its images are to be normalised."""
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import final
 
@@ -8,6 +9,8 @@ from torch import Tensor, nn
 
 from owdfa import catalog
 from owdfa.errors import UserError
+
+Colour = tuple[float, float, float]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -19,29 +22,92 @@ class Backbone(nn.Module):
 
     Attributes:
         name: ``<library>/<model>``, e.g. ``"timm/resnet50.a1_in1k"``.
-        channels: Number of channels of the feature map.
+        channels: Number of channels of the last feature map.
+        stage_channels: Number of channels of the map after each stage, the last included.
         mean, std: Per colour channel, for images in [0, 1].
+
+    Args:
+        network: Turns images into the last feature map.
+        stage_modules: Names of the submodules of ``network`` whose outputs are the maps of its
+            stages, before the last; empty where the library does not say.
     """
 
     def __init__(
         self,
         name: str,
         network: nn.Module,
-        channels: int,
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
+        mean: Colour,
+        std: Colour,
+        stage_modules: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.name = name
         self.network = network
-        self.channels = channels
         self.mean = mean
         self.std = std
+        self._stage_modules = tuple(stage_modules)
+        self.stage_channels = self._num_channels()
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Turn normalised images (B, 3, H, W) into a feature map (B, channels, h, w)."""
-        features: Tensor = self.network(images)
-        return features
+    @property
+    def channels(self) -> int:
+        """Number of channels of the last feature map."""
+        return self.stage_channels[-1]
+
+    def forward(self, images: Tensor, stages: Sequence[int] = (-1,)) -> tuple[Tensor, ...]:
+        """Compute feature maps.
+
+        Args:
+            images: (B, 3, H, W), normalised.
+            stages: Which maps: -1 is the last, 0 the one after the first residual stage.
+
+        Returns:
+            For each of ``stages`` a map (B, channels, h, w).
+        """
+        if all(stage == -1 for stage in stages):
+            return (self.network(images),) * len(stages)
+        found = self._all_maps(images)
+        return tuple(found[stage] for stage in stages)
+
+    def _all_maps(self, images: Tensor) -> list[Tensor]:
+        """The map after each stage, caught by hooks on the stages' modules, then the last map."""
+        found: list[Tensor] = []
+        hooks = [
+            self.network.get_submodule(name).register_forward_hook(
+                lambda _module, _inputs, output: found.append(output)
+            )
+            for name in self._stage_modules
+        ]
+        try:
+            last = self.network(images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [*found, last]
+
+    def _num_channels(self) -> tuple[int, ...]:
+        """Find the number of channels of each map by trying the network on a blank image.
+
+        Raises:
+            UserError: What comes out is not a feature map (B, channels, h, w).
+        """
+        was_training = self.network.training
+        self.network.eval()
+        try:
+            with torch.no_grad():
+                maps = self._all_maps(torch.zeros(1, 3, 64, 64))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"backbone {self.name}: does not take images of any size ({reason})"
+            ) from error
+        finally:
+            self.network.train(was_training)
+        # A square image gives a square map; with the channels last it does not look like one.
+        if any(each.dim() != 4 or each.shape[2] != each.shape[3] for each in maps):
+            raise UserError(
+                f"backbone {self.name}: gives no feature map; choose a convolutional network"
+            )
+        return tuple(int(each.shape[1]) for each in maps)
 
 
 def build(name: str, weights: str | None = None) -> Backbone:
@@ -53,8 +119,8 @@ def build(name: str, weights: str | None = None) -> Backbone:
             (safetensors, or a state dict that torch saved).
 
     Raises:
-        UserError: There is no such library or model, it gives no feature map, or the weights cannot
-            be had or do not fit.
+        UserError: There is no such library or model, it gives no feature map, or the weights are not
+            available or do not fit.
     """
     library, slash, model = name.partition("/")
     if not slash:
@@ -73,31 +139,9 @@ def check_model(library: str, model: str, models: list[str]) -> None:
 
 
 def unavailable(name: str, error: Exception) -> UserError:
-    """Say that a library's pre-trained weights cannot be had, and what to do."""
+    """Say that a library's pre-trained weights are not available, and what to do."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return UserError(
-        f"backbone {name}: its pre-trained weights cannot be had ({reason});"
+        f"backbone {name}: its pre-trained weights are not available ({reason});"
         " when offline, name a file of them with --weights FILE"
     )
-
-
-def num_channels(name: str, network: nn.Module) -> int:
-    """Find the number of channels of a network's feature map by trying it on a blank image.
-
-    Raises:
-        UserError: What comes out is not a feature map (B, channels, h, w).
-    """
-    was_training = network.training
-    network.eval()
-    try:
-        with torch.no_grad():
-            features = network(torch.zeros(1, 3, 64, 64))
-    except (AssertionError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"backbone {name}: does not take images of any size ({reason})") from error
-    finally:
-        network.train(was_training)
-    # A square image gives a square map; with the channels last it does not look like one.
-    if features.dim() != 4 or features.shape[2] != features.shape[3]:
-        raise UserError(f"backbone {name}: gives no feature map; choose a convolutional network")
-    return int(features.shape[1])

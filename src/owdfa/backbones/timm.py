@@ -9,11 +9,12 @@ from urllib.request import Request, urlopen
 import timm
 from huggingface_hub import constants as hub
 from timm.data import resolve_model_data_config
+from torch import nn
 
-from owdfa.backbones.base import Backbone, check_model, num_channels, unavailable
+from owdfa.backbones.base import Backbone, check_model, unavailable
 from owdfa.weights import load_weights
 
-_PATIENCE = 3.0  # seconds that the hub has to answer
+_TIMEOUT = 3.0  # seconds that the hub has to answer
 
 
 def names() -> list[str]:
@@ -37,7 +38,13 @@ def build(model: str, *, weights: str | None) -> Backbone:
     if weights not in (None, "hub"):
         load_weights(network, Path(weights))
     data = resolve_model_data_config(network)
-    return Backbone(name, network, num_channels(name, network), data["mean"], data["std"])
+    return Backbone(name, network, data["mean"], data["std"], _stage_modules(network))
+
+
+def _stage_modules(network: nn.Module) -> list[str]:
+    """Modules after which maps are a quarter of the image's size or smaller; without the last."""
+    info = getattr(network, "feature_info", None) or []
+    return [each["module"] for each in info if each["reduction"] >= 4][:-1]
 
 
 @contextmanager
@@ -56,7 +63,7 @@ def _hub_or_cache() -> Iterator[None]:
 
 def _within_reach(address: str) -> bool:
     try:
-        urlopen(Request(address, method="HEAD"), timeout=_PATIENCE).close()  # noqa: S310
+        urlopen(Request(address, method="HEAD"), timeout=_TIMEOUT).close()  # noqa: S310
     except HTTPError:  # an answer, though no friendly one
         return True
     except OSError:

@@ -45,8 +45,8 @@ def build(model: str, *, weights: str | None) -> Backbone:
     network = _network(_BLOCKS[depth], int(width))
     if weights is not None:
         load_weights(network, Path(weights))
-    channels = _EMBEDDING * int(width)
-    return Backbone(f"tiny/{model}", network, channels, IMAGENET_MEAN, IMAGENET_STD)
+    stages = ("stage1", "stage2", "stage3")
+    return Backbone(f"tiny/{model}", network, IMAGENET_MEAN, IMAGENET_STD, stages)
 
 
 def _network(num_blocks: int, width: int) -> nn.Module:

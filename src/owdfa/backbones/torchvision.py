@@ -11,7 +11,6 @@ from owdfa.backbones.base import (
     IMAGENET_STD,
     Backbone,
     check_model,
-    num_channels,
     unavailable,
 )
 from owdfa.weights import load_weights
@@ -42,4 +41,5 @@ def build(model: str, *, weights: str | None) -> Backbone:
     network = nn.Sequential(parts)
     if weights not in (None, "hub"):
         load_weights(network, Path(weights))
-    return Backbone(name, network, num_channels(name, network), IMAGENET_MEAN, IMAGENET_STD)
+    stages = [n for n in ("layer1", "layer2", "layer3") if n in parts]  # of the ResNet family
+    return Backbone(name, network, IMAGENET_MEAN, IMAGENET_STD, stages)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from owdfa.cli.progress import counter
+from owdfa.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +36,7 @@ def scan(
     """List images with size, format and SHA-256, and the bad ones."""
     import pyarrow.compute as pc
 
-    from owdfa.config import fill
+    from owdfa.config import parse_settings
     from owdfa.stages.scan import ScanOptions
     from owdfa.stages.scan import scan as stage
 
@@ -46,8 +46,8 @@ def scan(
         "max_bad": max_bad,
         "jobs": jobs,
     }
-    options = fill(ScanOptions, given, "data scan")
-    with counter("scan") as report:
+    options = parse_settings(ScanOptions, given, "data scan")
+    with progress_bar("scan") as report:
         manifest = stage(source, output, options=options, on_progress=report)
     table = manifest.table
     bad = table.num_rows - manifest.usable().table.num_rows
@@ -71,7 +71,7 @@ def prepare(
     from owdfa.records.manifest import Manifest
     from owdfa.stages.prepare import prepare as stage
 
-    with counter("prepare") as report:
+    with progress_bar("prepare") as report:
         store = stage(
             manifest, output, faces=faces, size=size, jobs=jobs, max_bad=max_bad, on_progress=report
         )
@@ -91,12 +91,12 @@ def draw(
 
     Goes on where it was stopped.
     """
-    from owdfa.config import fill, parse_overrides
+    from owdfa.config import parse_settings, parse_overrides
     from owdfa.datasets.lab import LabSettings
     from owdfa.datasets.lab import draw as stage
 
-    chosen = fill(LabSettings, parse_overrides(settings or []), "data draw")
-    with counter("draw") as report:
+    chosen = parse_settings(LabSettings, parse_overrides(settings or []), "data draw")
+    with progress_bar("draw") as report:
         stage(folder, chosen, jobs=jobs, on_progress=report)
     typer.echo(f"{folder}: synthetic images; scan them as lab:{folder}")
 
@@ -115,7 +115,7 @@ def get(
     """
     from owdfa.download.fetch import get as stage
 
-    with counter("get") as report:
+    with progress_bar("get") as report:
         missing = stage(name, output, address=address, on_progress=report)
     if missing:
         typer.echo(f"{output}: the address does not offer {', '.join(missing)}")

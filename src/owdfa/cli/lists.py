@@ -4,6 +4,8 @@ import inspect
 import shutil
 import textwrap
 
+from typing import Annotated
+
 import typer
 
 from owdfa import catalog
@@ -11,7 +13,7 @@ from owdfa import catalog
 
 def add_lists(app: typer.Typer) -> None:
     """Add the listing commands to ``app``."""
-    for command in (methods, datasets, protocols, backbones, recipes, doctor):
+    for command in (methods, datasets, protocols, backbones, recipes, settings, doctor):
         app.command()(command)
 
 
@@ -53,6 +55,18 @@ def recipes() -> None:
         for n in catalog.names("recipes")
     ]
     _print(rows)
+
+
+def settings(
+    method: Annotated[str | None, typer.Option(help="The method; cal otherwise.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Its recipe; its paper's otherwise.")] = None,
+) -> None:
+    """Print every setting with its meaning, type and default, as TOML for --config."""
+    from owdfa.runs.settings import load_settings
+    from owdfa.runs.settings_toml import commented_toml
+
+    chosen = {"method": {"name": method}} if method else {}
+    typer.echo(commented_toml(load_settings(recipe, explicit=chosen)), nl=False)
 
 
 def doctor() -> None:

@@ -1,12 +1,12 @@
 """The command ``owdfa``: collects the groups, and turns the user's mistakes into one line."""
 
 import errno
-import os
 import sys
 
 import typer
 
 from owdfa.cli import data, lists, models, stages
+from owdfa.cli.memory import keep_memory
 from owdfa.errors import UserError
 
 HELP = """Open-world deepfake attribution: which known method made an image, which new ones there
@@ -34,14 +34,15 @@ lists.add_lists(app)
 
 
 def main() -> None:
-    """Run the command line; exit 2 with one line on stderr for what the user can mend."""
+    """Run the command line; exit 2 with one line on stderr for what the user can fix."""
+    keep_memory()
     try:
         app()
     except UserError as error:
         sys.exit(_fail(str(error), 2))
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # typer's way of saying Ctrl-C
-            _fail("stopped; where the command has --resume, that goes on", _INTERRUPTED)
+            _fail("stopped; where the command has --resume, it continues with it", _INTERRUPTED)
         raise
     except BrokenPipeError:
         sys.stderr.close()
@@ -54,15 +55,7 @@ def main() -> None:
 
 
 def _fail(reason: str, status: int) -> int:
-    if "TORCHELASTIC_RUN_ID" in os.environ and not _first_to_fail():
-        return status
     line = " ".join(reason.split())
     print(f"owdfa: {line}", file=sys.stderr)
     return status
 
-
-def _first_to_fail() -> bool:
-    """Whether no other of torchrun's processes has failed before this one, and said why."""
-    from owdfa.distributed import first_to_fail
-
-    return first_to_fail()

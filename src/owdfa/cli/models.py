@@ -37,4 +37,4 @@ def import_(
     run = import_checkpoint(
         file, output, method=method, protocol=protocol, backbone=backbone, size=size
     )
-    typer.echo(f"{output}: {run.num_live} live classes, {len(run.known)} of them known")
+    typer.echo(f"{output}: {run.num_active} classes, {len(run.known)} of them known")

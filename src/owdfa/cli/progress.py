@@ -2,19 +2,19 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
 
-_LOG_SECONDS = 15.0  # between two lines where there is no terminal
+from owdfa.progress import OnProgress
 
-Report = Callable[[int, int, str], None]
+_LOG_SECONDS = 15.0  # between two lines where there is no terminal
 
 
 @contextmanager
-def bar(label: str) -> Iterator[Report]:
-    """Show how far a stage is; yields ``report(done, total, note)``."""
+def progress_bar(label: str) -> Iterator[OnProgress]:
+    """Show how far a stage is; yields what the stage reports to."""
     if not sys.stderr.isatty():
         yield _Lines(label)
         return
@@ -33,17 +33,10 @@ def bar(label: str) -> Iterator[Report]:
     with rich.Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(label, total=None, note="")
 
-        def report(done: int, total: int, note: str = "") -> None:
+        def report(done: int, total: int, note: str = "", /) -> None:
             progress.update(task, completed=done, total=total, note=note)
 
         yield report
-
-
-@contextmanager
-def counter(label: str) -> Iterator[Callable[[int, int], None]]:
-    """The same for a stage that only counts; yields ``report(done, total)``."""
-    with bar(label) as report:
-        yield lambda done, total: report(done, total, "")
 
 
 class _Lines:
@@ -54,7 +47,7 @@ class _Lines:
         self.started = time.monotonic()
         self.printed = self.started
 
-    def __call__(self, done: int, total: int, note: str = "") -> None:
+    def __call__(self, done: int, total: int, note: str = "", /) -> None:
         now = time.monotonic()
         if done < total and now - self.printed < _LOG_SECONDS:
             return

@@ -1,6 +1,5 @@
 """The stages as commands, in the order in which data goes through them."""
 
-import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,15 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from owdfa.cli.data import MaxBad
-from owdfa.cli.progress import bar, counter
+from owdfa.cli.progress import progress_bar
+from owdfa.progress import no_progress
 
 if TYPE_CHECKING:
     from owdfa.runs.settings import RunSettings
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the training run.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]
-Recipe = Annotated[str, typer.Option(help="Settings of a whole run: see owdfa recipes.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")]
+Recipe = Annotated[
+    str | None,
+    typer.Option(help="Recipe of the method, e.g. tiny; its paper's otherwise. See owdfa recipes."),
+]
+Store = Annotated[Path | None, typer.Option(help="The crops, where they were moved.")]
 Config = Annotated[Path | None, typer.Option(help="TOML file of settings, over the recipe.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="A setting, e.g. method.ccr_weight=0.3.")
@@ -32,7 +36,7 @@ Protocol = Annotated[str | None, typer.Option(help="Known and novel classes by n
 
 def add_run(app: typer.Typer) -> None:
     """Add the whole path, ahead of its stages."""
-    app.command(short_help="Go the whole path, from images to a report.")(run)
+    app.command(short_help="Run all stages, from images to a report.")(run)
 
 
 def add_stages(app: typer.Typer) -> None:
@@ -61,24 +65,25 @@ def run(
         str | None, typer.Option(help="Face detector: dlib or none; by the data set otherwise.")
     ] = None,
     baseline: Annotated[
-        bool, typer.Option("--baseline", help="Train the supervised baseline beside it.")
-    ] = False,
+        str | None, typer.Option(help="Another method to train and set beside it, e.g. supervised.")
+    ] = None,
     resume: Resume = False,
 ) -> None:
-    """Go the whole path: scan, prepare, split, train, predict, score, report."""
+    """Run all stages: scan, prepare, split, train, predict, score, report."""
     from owdfa.cli.tables import print_scores
-    from owdfa.config import fill
+    from owdfa.config import parse_settings
     from owdfa.pipeline import PathOptions
     from owdfa.pipeline import run as whole
 
     chosen = _settings(recipe, config, settings, method, classes, seed, weights)
+    other = baseline and _baseline(chosen, baseline, recipe, config, settings)
     division = {"protocol": protocol, "known": _names(known)}
-    options = fill(
+    options = parse_settings(
         PathOptions,
-        {"split": division, "faces": faces, "baseline": baseline, "resume": resume},
+        {"split": division, "faces": faces, "baseline": other, "resume": resume},
         "run",
     )
-    outcome = whole(source, output, settings=chosen, options=options, watch=bar)
+    outcome = whole(source, output, settings=chosen, options=options, show=progress_bar)
     if outcome.scores:
         print_scores(outcome.scores)
     typer.echo(f"report: {outcome.page}")
@@ -102,7 +107,7 @@ def split(
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 2025,
 ) -> None:
     """Decide what each image is for; a group is never cut."""
-    from owdfa.config import fill
+    from owdfa.config import parse_settings
     from owdfa.stages.split import SplitOptions
     from owdfa.stages.split import split as stage
 
@@ -116,7 +121,7 @@ def split(
         "seed": seed,
     }
     chosen = {name: value for name, value in given.items() if value is not None}
-    made = stage(manifest, output, options=fill(SplitOptions, chosen, "split"))
+    made = stage(manifest, output, options=parse_settings(SplitOptions, chosen, "split"))
     counts = ", ".join(f"{num} {role}" for role, num in made.num_images().items() if num)
     typer.echo(f"{output}: {len(made.known)} known and {len(made.novel)} novel classes; {counts}")
     typer.echo(f"rule {made.basis.rule}, digest {made.digest()}")
@@ -130,32 +135,31 @@ def train(
     method: MethodName = None,
     classes: Classes = None,
     seed: Seed = None,
-    recipe: Recipe = "paper",
+    recipe: Recipe = None,
     config: Config = None,
     settings: Set = None,
     weights: Weights = None,
     devices: Annotated[
         int | None, typer.Option(help="Processes that train together: a GPU or some cores each.")
     ] = None,
+    store: Store = None,
     resume: Resume = False,
 ) -> None:
     """Train a method; the run folder holds everything that it rests on."""
+    from owdfa.distributed import is_first_process, launched
     from owdfa.runs.run import Run
     from owdfa.stages.train import train as stage
 
     chosen = _settings(recipe, config, settings, method, classes, seed, weights, devices)
-    speaks = os.environ.get("RANK", "0") == "0"  # torchrun starts this command several times
+    is_first = is_first_process()  # torchrun starts this command several times
     done = resume and Run.exists(output) and Run.open(output).facts.complete
-    with bar("train") if speaks else nullcontext(_unheard) as tell:
+    with progress_bar("train") if is_first else nullcontext(no_progress) as report:
         run = stage(
-            split,
-            output,
-            settings=chosen,
-            resume=resume,
-            on_progress=lambda state: tell(state.done, state.total, state.summary()),
+            split, output, settings=chosen, resume=resume, store=store, on_progress=report
         )
-    if speaks:
-        classes_ = f"{run.num_live} live classes, {len(run.known)} of them known"
+    # Where torch started processes for --devices, the first of them has said so already.
+    if is_first and (chosen.devices == 1 or launched()):
+        classes_ = f"{run.num_active} classes, {len(run.known)} of them known"
         typer.echo(f"{output}: {'complete already; ' if done else ''}{classes_}")
 
 
@@ -178,7 +182,7 @@ def predict(
     from owdfa.cli.tables import print_bad, print_types
     from owdfa.stages.predict import predict as stage
 
-    with counter("predict") as report:
+    with progress_bar("predict") as report:
         made = stage(
             run,
             _images(images),
@@ -239,13 +243,13 @@ def report(
     """Write one HTML page of what a run found, readable offline."""
     from owdfa.stages.report import report as stage
 
-    with counter("report") as watch:
-        page = stage(run, output, baseline=baseline, on_progress=watch)
+    with progress_bar("report") as report_progress:
+        page = stage(run, output, baseline=baseline, on_progress=report_progress)
     typer.echo(f"{page}")
 
 
 def _settings(
-    recipe: str,
+    recipe: str | None,
     config: Path | None,
     overrides: list[str] | None,
     method: str | None,
@@ -270,8 +274,20 @@ def _settings(
     return load_settings(recipe, config, overrides or [], chosen)
 
 
-def _unheard(done: int, total: int, note: str) -> None:
-    """Show nobody."""
+def _baseline(
+    settings: "RunSettings",
+    method: str,
+    recipe: str | None,
+    config: Path | None,
+    overrides: list[str] | None,
+) -> "RunSettings":
+    """Settings of another method beside a run: its own recipe of the same name, the same seed."""
+    from owdfa.runs.settings import load_settings
+
+    size = (recipe or "").removeprefix(f"{settings.method.name}-") or None
+    shared = [pair for pair in overrides or [] if not pair.startswith(("method.", "stages"))]
+    chosen = {"method": {"name": method}, "seed": settings.seed}
+    return load_settings(size, config, shared, chosen)
 
 
 def _images(named: list[str]) -> str | list[Path]:

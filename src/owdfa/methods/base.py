@@ -1,6 +1,13 @@
-"""What the training loop asks of a method, and nothing more."""
+"""The contract between a method and the training loop.
+
+The loop does this with every batch, and a method's file fills in the rest::
+
+    features = [gather(method.features(view)) for view in batch.views]
+    losses = method.objective(features, batch.labels, progress)
+"""
 
 from abc import ABC, abstractmethod
+from typing import Literal, final
 
 from torch import Tensor, nn
 
@@ -8,11 +15,13 @@ from owdfa import catalog
 from owdfa.backbones.base import Backbone
 from owdfa.config import Settings
 from owdfa.errors import UserError
-from owdfa.records.training import Batch, EpochEnd, Losses, Outputs, Progress
+from owdfa.records.training import EpochEnd, Features, Losses, Outputs, Progress
+
+View = Literal["weak", "strong"]
 
 
 class Method(nn.Module, ABC):
-    """A network together with the rule that trains it.
+    """A network together with the objective that trains it.
 
     A method's file defines one final subclass and one ``Settings`` class::
 
@@ -22,40 +31,72 @@ class Method(nn.Module, ABC):
             def __init__(self, backbone, num_known, num_classes, settings): ...
 
     Subclasses are final: share code by calling functions, not by inheriting from a method.
-    Anything that changes training and outlives a step is a buffer, so a checkpoint holds it whole.
-    Parameters and buffers keep their shape from first to last; a count of live rows is a buffer.
-    In several processes the views of a batch are those of this one's images, the labels those of
-    the whole batch: pass logits through ``owdfa.distributed.joined`` before anything is computed
-    over images.
+    State that changes training and outlives a step is a buffer, so that a checkpoint is complete.
+    Parameters and buffers never change their shape; a count of active rows is a buffer.
+    A method never sees a process: ``features`` is given the images of one process, ``objective``
+    the features of the whole batch.
 
     Args of every subclass:
         backbone: Gives feature maps, see ``owdfa.backbones.base``.
         num_known: Number of known classes.
-        num_classes: Number of classes in all, known and novel; None when it is not known.
+        num_classes: Number of classes in all, known and novel; None when it is not known. Never
+            None where ``needs_num_classes`` is set, never less than ``num_known``.
         settings: An instance of ``settings_type``.
     """
 
     settings_type: type[Settings]
-    uses_unlabelled = True
-    """Whether unlabelled images are of any use to it; otherwise it is given none."""
+    views: tuple[View, ...] = ("weak", "strong")
+    """The views of each image that the loader makes, in the order ``objective`` takes them."""
+    needs_num_classes: bool = False
+    """Whether it cannot be built without the number of classes."""
+    uses_unlabelled: bool = True
+    """Whether it is trained on unlabelled images as well; otherwise it is given none."""
     backbone: Backbone
 
     @abstractmethod
-    def forward(self, images: Tensor) -> Outputs:
-        """Score normalised images (B, 3, H, W) against every class that lives."""
+    def features(self, images: Tensor) -> Features:
+        """Compute features of normalised images (B, 3, H, W)."""
 
     @abstractmethod
-    def losses(self, batch: Batch, progress: Progress) -> Losses:
-        """Compute the training objective of one batch, and note what the epoch's end needs."""
+    def classify(self, features: Features) -> Tensor:
+        """Compute logits (B, num_active) from features; the known classes come first."""
 
     @abstractmethod
-    def end_epoch(self, progress: Progress) -> EpochEnd:
-        """Update whatever changes once per epoch; say what is worth logging."""
+    def objective(
+        self, views: tuple[Features, ...], labels: Tensor, progress: Progress
+    ) -> Losses:
+        """Compute the training objective of a whole batch.
+
+        Args:
+            views: Features of each of ``views``.
+            labels: (B,) int64: class index, or ``UNLABELLED``.
+            progress: Where the training is.
+        """
+
+    def end_epoch(self, progress: Progress) -> EpochEnd:  # noqa: ARG002
+        """Update what changes once an epoch; return what to log. By default nothing."""
+        return EpochEnd({})
+
+    def finish(self, embeddings: Tensor, labels: Tensor) -> None:
+        """Fit buffers to the whole training set after the last epoch. By default nothing.
+
+        A method that overrides it is given the embeddings of its training images.
+
+        Args:
+            embeddings: (N, D) float32, plain views in evaluation mode.
+            labels: (N,) int64: class index, or ``UNLABELLED``.
+        """
 
     @property
     @abstractmethod
-    def num_live(self) -> int:
-        """Number of classes that live: the width of the logits."""
+    def num_active(self) -> int:
+        """Number of active classes: the width of the logits."""
+
+    @final
+    def forward(self, images: Tensor) -> Outputs:
+        """Compute logits and embedding of normalised images (B, 3, H, W)."""
+        features = self.features(images)
+        return Outputs(self.classify(features), features.embedding)
 
 
 def method_type(name: str) -> type[Method]:
@@ -75,3 +116,25 @@ def method_type(name: str) -> type[Method]:
     if len(own) != 1:
         raise UserError(f"method {name!r}: its file must define one method, it has {len(own)}")
     return own[0]
+
+
+def build_method(
+    name: str, backbone: Backbone, num_known: int, num_classes: int | None, settings: Settings
+) -> Method:
+    """Build the method ``name`` on top of ``backbone``.
+
+    Raises:
+        UserError: There is no such method, it needs the number of classes, or there are fewer
+            classes than known ones.
+    """
+    own = method_type(name)
+    if num_classes is None and own.needs_num_classes:
+        raise UserError(
+            f"method {name}: needs the number of classes, known and novel; give it with --classes"
+        )
+    if num_classes is not None and num_classes < num_known:
+        raise UserError(
+            f"{num_classes} classes are fewer than the {num_known} known ones;"
+            " give their number in all (--classes), or auto"
+        )
+    return own(backbone, num_known, num_classes, settings)

@@ -1,18 +1,22 @@
-"""CAL: Confidence-Aware Asymmetric Learning (Zheng et al., AAAI 2026, arXiv:2512.12667).
+"""CAL: Confidence-Aware Asymmetric Learning (Zheng et al., AAAI 2026).
+
+Paper: https://arxiv.org/abs/2512.12667. Page: docs/methods/cal.md.
 
     L = CE + R + ACR + 0.2 CCR
 
-CE asks for the labels of labelled images; R for a use of all classes alike; CCR for the same answer
-to both views, sure images first and unsure ones later; ACR for more of what is believed already,
-above a bar that is lower for novel classes than for known ones. After each epoch the bar follows
-the gap between the two confidences, and, when the number of classes is not known, prototypes that
-few images chose are pruned (DPP).
+CE   cross-entropy of labelled images, both views.
+R    prior regularizer: the mean prediction should use all classes alike.
+CCR  the strong view learns what the weak view predicts: confident images first, others later.
+ACR  confident predictions of unlabelled images become their targets; novel classes have a lower
+     confidence threshold than known ones, and it follows the gap between the two confidences.
+When the number of classes is not known, prototypes that few images chose are pruned after each
+epoch (DPP, ``owdfa.dpp``).
 
 Differs from the authors' release (OWDFA-CAL, c8311d1), never in what one epoch computes:
-* the number of live prototypes and the novel bar are in the checkpoint, and dead rows are never
-  scored (in the release a reloaded model scores zero rows too, and starts with the bar at 0);
-* usage is counted as it comes, in memory of the number of classes (in the release, all logits of an
-  epoch are kept);
+* the number of active prototypes and the novel threshold are in the checkpoint, and pruned rows are
+  never scored (in the release a reloaded model scores zero rows too, and its threshold restarts
+  at 0);
+* usage is counted batch by batch (the release keeps all logits of an epoch in memory);
 * the optimiser's moments move with their prototypes (in the release they stay at the old rows);
 * of equally used prototypes the lower row comes first (in the release the order is undefined).
 The paper calls CCR's confidence normalised; as in the release, the sharpened softmax is all of it.
@@ -28,9 +32,7 @@ from torch import Tensor, nn
 
 from owdfa.backbones.base import Backbone
 from owdfa.config import Settings
-from owdfa.distributed import joined
 from owdfa.dpp import prune
-from owdfa.errors import UserError
 from owdfa.layers import FrequencyEnhancement, Neck, Prototypes
 from owdfa.losses import (
     chosen_cross_entropy,
@@ -41,33 +43,42 @@ from owdfa.losses import (
 from owdfa.methods.base import Method
 from owdfa.records.training import (
     UNLABELLED,
-    Batch,
     EpochEnd,
+    Features,
     Losses,
-    Outputs,
     Progress,
     RowMove,
 )
 
 
 class CALSettings(Settings):
-    """Settings of CAL; the defaults are the paper's."""
+    """Settings of CAL; the defaults are the paper's (section 4.1, implementation details)."""
 
     ccr_weight: float = Field(default=0.2, ge=0)
-    student_temperature: float = Field(default=1.0, gt=0)  # tau_s
-    teacher_temperature: float = Field(default=0.1, gt=0)  # tau_t
-    known_threshold: float = Field(default=0.9, ge=0, le=1)  # gamma
-    warm_up_epochs: int = Field(default=5, ge=0)  # epochs before ACR starts
-    coverage: float = Field(default=0.9544, gt=0, le=1)  # of DPP
-    prototypes_per_known: int = Field(default=10, ge=2)  # at first, where their number is unknown
-    prototype_scale: float = Field(default=0.001, gt=0)  # standard deviation at first
+    """Weight of CCR."""
+    student_temperature: float = Field(default=1.0, gt=0)
+    """tau_s, of the strong view's predictions."""
+    teacher_temperature: float = Field(default=0.1, gt=0)
+    """tau_t, of the weak view's; below 1 it sharpens them."""
+    known_threshold: float = Field(default=0.9, ge=0, le=1)
+    """gamma, the confidence threshold of known classes in ACR."""
+    warm_up_epochs: int = Field(default=5, ge=0)
+    """Epochs before ACR starts."""
+    coverage: float = Field(default=0.9544, gt=0, le=1)
+    """Share of the novel predictions that the prototypes kept by DPP must account for."""
+    prototypes_per_known: int = Field(default=10, ge=2)
+    """Prototypes for each known class at the start, where the number of classes is not known."""
+    prototype_scale: float = Field(default=0.001, gt=0)
+    """Standard deviation of the prototypes at the start."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
-    ffe: bool = True  # frequency-guided feature enhancement
+    """Dropout of the embedding before it is scored."""
+    ffe: bool = True
+    """Whether feature maps are weighted by frequency attention (FFE)."""
 
 
 @final
 class CAL(Method):
-    """The network that scores images, and CAL's rule for training it.
+    """The network that scores images, and the objective that trains it.
 
     Args:
         backbone: Gives feature maps.
@@ -75,9 +86,6 @@ class CAL(Method):
         num_classes: Number of classes in all; None when it is not known: start with
             ``prototypes_per_known`` a known class and prune.
         settings: The method's settings.
-
-    Raises:
-        UserError: ``num_classes`` is lower than ``num_known``.
     """
 
     settings_type = CALSettings
@@ -86,57 +94,56 @@ class CAL(Method):
         self, backbone: Backbone, num_known: int, num_classes: int | None, settings: CALSettings
     ) -> None:
         super().__init__()
-        if num_classes is not None and num_classes < num_known:
-            raise UserError(
-                f"{num_classes} classes are fewer than the {num_known} known ones;"
-                " give their number in all (--classes), or auto"
-            )
         self.settings = settings
         self.num_known = num_known
         self.prunes = num_classes is None
-        room = num_classes or settings.prototypes_per_known * num_known
+        capacity = num_classes or settings.prototypes_per_known * num_known
         self.backbone = backbone
         self.ffe = FrequencyEnhancement() if settings.ffe else None
         self.neck = Neck(backbone.channels)
         self.dropout = nn.Dropout(settings.dropout)
-        self.prototypes = Prototypes(room, backbone.channels, settings.prototype_scale)
+        self.prototypes = Prototypes(capacity, backbone.channels, settings.prototype_scale)
         self.novel_threshold: Tensor  # gamma_n
         self.register_buffer("novel_threshold", torch.zeros(()))
-        self.agreed: Tensor  # this epoch's agreed_confidence
-        self.register_buffer("agreed", torch.zeros(2, 2))
+        self.agreement: Tensor  # this epoch's agreement_stats
+        self.register_buffer("agreement", torch.zeros(2, 2))
         self.usage: Tensor  # how many of this epoch's weak views chose each prototype
-        self.register_buffer("usage", torch.zeros(room, dtype=torch.int64))
+        self.register_buffer("usage", torch.zeros(capacity, dtype=torch.int64))
 
     @property
-    def num_live(self) -> int:
-        """Number of prototypes that live: the width of the logits."""
-        return self.prototypes.num_live
+    def num_active(self) -> int:
+        """Number of prototypes that were not pruned: the width of the logits."""
+        return self.prototypes.num_active
 
-    def forward(self, images: Float[Tensor, "batch 3 h w"]) -> Outputs:
-        """Score normalised images against every prototype that lives."""
-        maps = self.backbone(images)
+    def features(self, images: Float[Tensor, "batch 3 h w"]) -> Features:
+        """Compute the normalised embedding of images; FFE weighs the feature maps."""
+        (maps,) = self.backbone(images)
         weights = None if self.ffe is None else self.ffe.weights(images, maps)
-        embedding = self.dropout(self.neck(maps, weights))
-        return Outputs(self.prototypes(embedding), embedding)
+        return Features(self.neck(maps, weights))
 
-    def losses(self, batch: Batch, progress: Progress) -> Losses:
-        """Compute L for a batch of weak and strong views."""
-        # One after the other: BatchNorm sees one view at a time.
-        weak, strong = (joined(self(view).logits) for view in batch.views)
-        self._observe(weak, strong)
-        return self.objective(weak, strong, batch.labels, progress)
+    def classify(self, features: Features) -> Float[Tensor, "batch classes"]:
+        """Score embeddings against every active prototype."""
+        return self.prototypes(self.dropout(features.embedding))
 
     def objective(
+        self, views: tuple[Features, ...], labels: Int[Tensor, "batch"], progress: Progress
+    ) -> Losses:
+        """Compute L from the features of the weak and the strong view."""
+        weak, strong = (self.classify(view) for view in views)
+        self._observe(weak, strong)
+        return self.losses(weak, strong, labels, progress)
+
+    def losses(
         self,
         weak: Float[Tensor, "batch classes"],
         strong: Float[Tensor, "batch classes"],
         labels: Int[Tensor, "batch"],
         progress: Progress,
     ) -> Losses:
-        """Compute L from the logits of the weak and the strong view."""
+        """Compute L from the logits of both views."""
         settings, both = self.settings, torch.cat([weak, strong])
         ce = labelled_cross_entropy(both / settings.student_temperature, labels.repeat(2))
-        r = balance(both / settings.student_temperature)
+        r = prior_regularizer(both / settings.student_temperature)
         ccr = confidence_weighted_consistency(
             weak,
             strong,
@@ -150,16 +157,15 @@ class CAL(Method):
 
     @torch.no_grad()
     def end_epoch(self, progress: Progress) -> EpochEnd:  # noqa: ARG002
-        """Move the novel bar after the confidence gap; prune when the number is not known."""
+        """Update the novel threshold; prune when the number of classes is not known."""
         threshold = next_novel_threshold(
-            self.novel_threshold, self.agreed, self.settings.known_threshold
+            self.novel_threshold, self.agreement, self.settings.known_threshold
         )
         self.novel_threshold.copy_(threshold)
         moves = self._prune() if self.prunes else ()
-        self.agreed.zero_()
+        self.agreement.zero_()
         self.usage.zero_()
-        log = {"novel_threshold": float(self.novel_threshold), "num_live": float(self.num_live)}
-        return EpochEnd(log, moves)
+        return EpochEnd({"novel_threshold": float(self.novel_threshold)}, moves)
 
     def _reinforcement(
         self, weak: Float[Tensor, "batch classes"], unlabelled: Bool[Tensor, "batch"], epoch: int
@@ -180,20 +186,20 @@ class CAL(Method):
         self, weak: Float[Tensor, "batch classes"], strong: Float[Tensor, "batch classes"]
     ) -> None:
         """Add a batch to this epoch's sums and counts."""
-        self.agreed += agreed_confidence(weak, strong, self.num_known)
+        self.agreement += agreement_stats(weak, strong, self.num_known)
         guess = weak.max(dim=1).indices  # argmax takes more than twice as long
         self.usage.index_add_(0, guess, torch.ones_like(guess))
 
     def _prune(self) -> tuple[RowMove, ...]:
-        vectors, live = self.prototypes.vectors, self.num_live
-        left = prune(vectors[:live], self.usage[:live], self.num_known, self.settings.coverage)
-        if len(left.sources) == live:  # nothing to merge: no need to reorder either
+        vectors, active = self.prototypes.vectors, self.num_active
+        left = prune(vectors[:active], self.usage[:active], self.num_known, self.settings.coverage)
+        if len(left.sources) == active:  # nothing to merge: no need to reorder either
             return ()
         self.prototypes.replace(left.prototypes)
         return (RowMove(vectors, left.sources),)
 
 
-def balance(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, ""]:
+def prior_regularizer(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, ""]:
     """R: half of what the entropy of the mean prediction falls short of log(classes)."""
     return (math.log(logits.shape[1]) - entropy_of_mean(logits)) / 2
 
@@ -206,13 +212,13 @@ def confidence_weighted_consistency(
     teacher_temperature: float = 0.1,
     student_temperature: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """Teach the strong view what the weak view believes: sure images first, unsure ones later.
+    """Train the strong view to predict what the weak view predicts.
 
     CCR::
 
-        t_i = softmax(weak_i / tau_t)             what the teacher believes; no gradient
+        t_i = softmax(weak_i / tau_t)             the teacher's prediction; no gradient
         c_i = max_k t_ik                          its confidence
-        w_i = (1 - p) c_i + p (1 - c_i)           p = 0 favours sure images, p = 1 unsure ones
+        w_i = (1 - p) c_i + p (1 - c_i)           p = 0 favours confident images, p = 1 others
         L   = mean_i  w_i * H(t_i, softmax(strong_i / tau_s))
 
     Args:
@@ -237,17 +243,20 @@ def asymmetric_reinforcement(
     novel_threshold: Float[Tensor, ""],
     temperature: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """Believe confident guesses of unlabelled images, known and novel ones above their own bar.
+    """Train on confident predictions of unlabelled images as if they were labels.
 
     ACR: mean cross-entropy of the logits, at temperature 1, with their own argmax, over the
-    unlabelled images whose largest probability, at ``temperature``, reaches the bar; 0 without any.
+    unlabelled images whose largest probability, at ``temperature``, reaches the threshold of known
+    or of novel classes; 0 without any.
     """
     confidence, guess = (logits.detach() / temperature).softmax(dim=1).max(dim=1)
-    bar = novel_threshold.expand_as(confidence).masked_fill(guess < num_known, known_threshold)
-    return chosen_cross_entropy(logits, guess, unlabelled & (confidence >= bar))
+    threshold = novel_threshold.expand_as(confidence).masked_fill(
+        guess < num_known, known_threshold
+    )
+    return chosen_cross_entropy(logits, guess, unlabelled & (confidence >= threshold))
 
 
-def agreed_confidence(
+def agreement_stats(
     weak: Float[Tensor, "batch classes"], strong: Float[Tensor, "batch classes"], num_known: int
 ) -> Float[Tensor, "2 2"]:
     """Sum and number of the confidences of images whose two views agree.
@@ -264,13 +273,13 @@ def agreed_confidence(
 
 
 def next_novel_threshold(
-    current: Float[Tensor, ""], agreed: Float[Tensor, "2 2"], known_threshold: float
+    current: Float[Tensor, ""], agreement: Float[Tensor, "2 2"], known_threshold: float
 ) -> Float[Tensor, ""]:
     """Compute gamma_n = gamma * clamp(mean novel / mean known confidence, 0.1, 10).
 
-    It may exceed 1, and then no novel guess is believed. Without images of either sort it stays.
+    It may exceed 1, and then no novel prediction is trusted. Without images of either sort it stays.
     """
-    total, count = agreed.unbind(dim=1)
+    total, count = agreement.unbind(dim=1)
     known, novel = (total / count).unbind()
     ratio = (novel / known).float().clamp(0.1, 10.0)  # the release rounds it to float32 as well
     return torch.where((count > 0).all(), known_threshold * ratio.to(current), current)

@@ -1,31 +1,31 @@
-"""Supervised baseline: what is reached without a look at any unlabelled image.
+"""Supervised bound: a classifier of the known classes, trained on labelled images alone.
 
     L = CE
 
-Cross-entropy on the labelled images, both views, with one logit a known class. It cannot find a
-novel class: whatever it scores on those is the floor that a method of discovery must clear.
+Cross-entropy of the labelled images, both views, with one logit a known class. It cannot find a
+novel class: what it scores on novel images is what a method of discovery must exceed.
 """
 
 from typing import final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
 from owdfa.backbones.base import Backbone
 from owdfa.config import Settings
-from owdfa.distributed import joined
 from owdfa.layers import Neck
 from owdfa.losses import labelled_cross_entropy
 from owdfa.methods.base import Method
-from owdfa.records.training import Batch, EpochEnd, Losses, Outputs, Progress
+from owdfa.records.training import Features, Losses, Progress
 
 
 class SupervisedSettings(Settings):
-    """Settings of the supervised baseline."""
+    """Settings of the supervised bound."""
 
     dropout: float = Field(default=0.2, ge=0, lt=1)
+    """Dropout of the embedding before it is classified."""
 
 
 @final
@@ -49,22 +49,27 @@ class Supervised(Method):
         self.classifier = nn.Linear(backbone.channels, num_known, bias=False)
 
     @property
-    def num_live(self) -> int:
+    def num_active(self) -> int:
         """Number of known classes."""
         return self.classifier.out_features
 
-    def forward(self, images: Float[Tensor, "batch 3 h w"]) -> Outputs:
-        """Score normalised images against every known class."""
-        embedding = self.dropout(self.neck(self.backbone(images)))
-        return Outputs(self.classifier(embedding), embedding)
+    def features(self, images: Float[Tensor, "batch 3 h w"]) -> Features:
+        """Compute the normalised embedding of images."""
+        (maps,) = self.backbone(images)
+        return Features(self.neck(maps))
 
-    def losses(self, batch: Batch, progress: Progress) -> Losses:  # noqa: ARG002
+    def classify(self, features: Features) -> Float[Tensor, "batch classes"]:
+        """Score embeddings for every known class."""
+        logits: Tensor = self.classifier(self.dropout(features.embedding))
+        return logits
+
+    def objective(
+        self,
+        views: tuple[Features, ...],
+        labels: Int[Tensor, "batch"],
+        progress: Progress,  # noqa: ARG002
+    ) -> Losses:
         """Compute the cross-entropy of the labelled images."""
-        logits = [joined(self(view).logits) for view in batch.views]
-        labels = batch.labels.repeat(len(batch.views))
-        ce = labelled_cross_entropy(torch.cat(logits), labels)
+        logits = [self.classify(view) for view in views]
+        ce = labelled_cross_entropy(torch.cat(logits), labels.repeat(len(views)))
         return Losses(ce, {"ce": ce}, logits[0].detach())
-
-    def end_epoch(self, progress: Progress) -> EpochEnd:  # noqa: ARG002
-        """Nothing changes between epochs."""
-        return EpochEnd({})

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-_BLOCK = 1 << 14  # cells of a table at once: what is computed of them stays in the cache
 _ROUNDING = 1e-13  # share of a sum of logarithms that may be left of nothing
 
 
@@ -50,9 +49,6 @@ def best_match(
     Returns:
         The cluster of each class; -1 for a class that shares no image with a cluster of its own.
     """
-    match = _largest_clusters(table)
-    if match is not None:
-        return match
     from scipy.optimize import linear_sum_assignment
 
     gain = table * (1.0 + table.sum())
@@ -62,30 +58,6 @@ def best_match(
     together = table[rows, columns] > 0
     match[rows[together]] = columns[together]
     return match
-
-
-def _largest_clusters(
-    table: Int[np.ndarray, "classes clusters"],
-) -> Int[np.ndarray, "classes"] | None:
-    """The cluster that holds most images of each class, where that is the one best match.
-
-    It is when each class with images has one such cluster, and no two the same: no class can have
-    more, and any other match gives one less. That saves the Hungarian algorithm, by far the most
-    work where predictions are good.
-
-    Returns:
-        As ``best_match``; None where it is not so simple.
-    """
-    if not table.shape[1]:
-        return None
-    match = table.argmax(axis=1)
-    most = np.take_along_axis(table, match[:, None], axis=1)
-    there = most[:, 0] > 0
-    taken = np.bincount(match[there], minlength=table.shape[1])
-    alone = (table == most).sum(axis=1) == 1
-    if (taken > 1).any() or not alone[there].all():
-        return None
-    return np.where(there, match, -1)
 
 
 def matched_images(
@@ -151,8 +123,5 @@ def adjusted_rand_index(counts: Counts) -> float:
 
 def _n_log_n(counts: Int[np.ndarray, "..."]) -> float:
     """Sum of n log n, where 0 log 0 = 0; 1 log 1 is 0 as well."""
-    total = 0.0
-    for block in np.split(counts.ravel(), range(_BLOCK, counts.size, _BLOCK)):
-        number = block[block > 1].astype(np.float64)  # most cells of a large table hold less
-        total += float(number @ np.log(number))
-    return total
+    number = counts[counts > 1].astype(np.float64)  # most cells of a large table hold less
+    return float(number @ np.log(number))

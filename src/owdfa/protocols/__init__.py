@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from pydantic import PositiveInt
 
 from owdfa import catalog
-from owdfa.config import Settings, fill, merge, read_toml
+from owdfa.config import Settings, merge, parse_settings, read_toml
 from owdfa.errors import UserError
 
 _SHARED = ("ratios", "budget")
@@ -152,4 +152,4 @@ def _names(tables: dict[str, Any]) -> list[str]:
 
 def _parse(where: str, tables: dict[str, Any], key: str) -> Protocol:
     shared = {**tables.get("ratios", {}), "budget": tables.get("budget", {})}
-    return fill(Protocol, merge(shared, tables[key]), f"{where}/{key}")
+    return parse_settings(Protocol, merge(shared, tables[key]), f"{where}/{key}")

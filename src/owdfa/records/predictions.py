@@ -41,10 +41,10 @@ class PredictionBasis(NamedTuple):
     precision: str | None = None  # that it was computed in; None in files older than this record
 
 
-def class_names(known: Sequence[str], num_live: int) -> list[str]:
+def class_names(known: Sequence[str], num_active: int) -> list[str]:
     """Names by index: the known classes, then "novel-01" and so on, save names that are taken."""
     free = (name for i in count(1) if (name := f"novel-{i:02d}") not in known)
-    return [*known, *islice(free, num_live - len(known))]
+    return [*known, *islice(free, num_active - len(known))]
 
 
 @dataclass(frozen=True)

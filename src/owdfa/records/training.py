@@ -1,6 +1,8 @@
 """What passes between loader, method and training loop, in memory."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # the stages without a network do not wait for torch
@@ -13,12 +15,12 @@ UNLABELLED = -1
 
 @dataclass(frozen=True)
 class Batch:
-    """What a method may see. The true label of an unlabelled image is not in here.
+    """What training may see. The true label of an unlabelled image is not in here.
 
-    In several processes each sees b of the B images; labels and rows are those of the whole batch.
+    In several processes each has the views of b of the B images, and all labels and rows.
     """
 
-    views: tuple["Tensor", ...]  # each (b, 3, H, W) float, normalised; weak first, then strong
+    views: tuple["Tensor", ...]  # each (b, 3, H, W) float, normalised; in the method's order
     labels: "Tensor"  # (B,) int64: class index, or UNLABELLED
     rows: "Tensor"  # (B,) int64: row in the training table
 
@@ -42,10 +44,18 @@ class Progress(NamedTuple):
     epochs: int
 
 
+class Features(NamedTuple):
+    """What a method's network makes of a batch of images; every tensor has B rows."""
+
+    embedding: "Tensor"  # (B, D), one vector an image
+    maps: tuple["Tensor", ...] = ()  # feature maps that the objective needs, if any
+    parts: Mapping[str, "Tensor"] = MappingProxyType({})  # what a head made, by name; (B, ...)
+
+
 class Outputs(NamedTuple):
     """What a method says of images."""
 
-    logits: "Tensor"  # (B, C), C = the classes that live; the first are the known ones
+    logits: "Tensor"  # (B, C), one an active class; the known classes come first
     embedding: "Tensor"  # (B, D), the feature that the logits are computed from
 
 

@@ -34,14 +34,14 @@ class Note(NamedTuple):
 
     Attributes:
         epochs: How many epochs it was trained for.
-        num_live: How many classes live in it.
+        num_active: How many classes live in it.
         score: What the selection rule measured of it; None where nothing is measured.
         weights: SHA-256 of the weights file; filled by ``write``.
         state: SHA-256 of the state file; None without one; filled by ``write``.
     """
 
     epochs: int
-    num_live: int
+    num_active: int
     score: float | None = None
     weights: str = ""
     state: str | None = None

@@ -12,7 +12,7 @@ from owdfa.protocols import Protocol, read_protocol
 from owdfa.runs.assembly import empty_method
 from owdfa.runs.run import Run, create_imported
 from owdfa.runs.settings import RunSettings, load_settings
-from owdfa.weights import fit, read_state
+from owdfa.weights import load_weights_strict, read_state
 
 _NAMES = {
     "encoder.encoder.": "backbone.network.",
@@ -28,7 +28,7 @@ class Official(NamedTuple):
 
     state: dict[str, Tensor]  # what ``CAL.load_state_dict`` takes
     num_classes: int  # prototypes that there is room for
-    num_live: int  # those that live
+    num_active: int  # those that live
 
 
 def import_checkpoint(
@@ -57,7 +57,7 @@ def import_checkpoint(
         )
     settings = _settings(official, classes, file, backbone, size)
     # Checked here, so that a misfit is told of the file.
-    fit(empty_method(settings, len(classes.known)), official.state, str(file))
+    load_weights_strict(empty_method(settings, len(classes.known)), official.state, str(file))
     # The release detects faces as it tests, and resizes them to the size of the input at once.
     return create_imported(
         output, settings, classes.known, official.state, faces="dlib", store_size=size
@@ -79,7 +79,7 @@ def read_official(path: Path) -> Official:
         raise UserError(
             f"{path}: is no released checkpoint of CAL; it lacks {_PROTOTYPES!r}, the prototypes"
         )
-    num_classes, num_live = len(prototypes), int(prototypes.any(dim=1).nonzero().max()) + 1
+    num_classes, num_active = len(prototypes), int(prototypes.any(dim=1).nonzero().max()) + 1
     state = {
         ours + name.removeprefix(theirs): tensor
         for name, tensor in found.items()
@@ -87,11 +87,11 @@ def read_official(path: Path) -> Official:
         if name.startswith(theirs) and not name.startswith(_UNUSED)
     }
     state["prototypes.vectors"] = prototypes
-    state["prototypes.live"] = torch.tensor(num_live)
+    state["prototypes.active"] = torch.tensor(num_active)
     state["novel_threshold"] = torch.zeros(())
-    state["agreed"] = torch.zeros(2, 2)
+    state["agreement"] = torch.zeros(2, 2)
     state["usage"] = torch.zeros(num_classes, dtype=torch.int64)
-    return Official(state, num_classes, num_live)
+    return Official(state, num_classes, num_active)
 
 
 def _settings(
@@ -100,9 +100,9 @@ def _settings(
     """The settings of the run, after the number of prototypes was checked against the protocol."""
     num_known, num_all = len(protocol.known), len(protocol.known) + len(protocol.novel)
     unknown = CALSettings().prototypes_per_known * num_known
-    if official.num_classes not in (num_all, unknown) or official.num_live < num_known:
+    if official.num_classes not in (num_all, unknown) or official.num_active < num_known:
         raise UserError(
-            f"{file}: has {official.num_classes} prototypes, {official.num_live} of them live; a"
+            f"{file}: has {official.num_classes} prototypes, {official.num_active} of them live; a"
             f" protocol of {num_all} classes, {num_known} of them known, asks for {num_all}, or for"
             f" {unknown} when their number was not known; name its own with --protocol"
         )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-_PARTS = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pillow")
+_PARTS = ("torch", "torchvision", "timm", "numpy", "pillow")
 
 
 def commit() -> str:
@@ -26,14 +26,14 @@ def environment(device: str) -> dict[str, str]:
     """
     import torch
 
-    from owdfa.distributed import own_share
+    from owdfa.distributed import get_shard
 
     name = torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor()
     return {
         "python": platform.python_version(),
         **{part: version(part) for part in _PARTS},
         "device": f"{device} {name}".strip(),
-        "processes": str(own_share().num),
+        "processes": str(get_shard().num),
         "threads": str(torch.get_num_threads()),
         "platform": platform.platform(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from owdfa.config import Settings, fill
+from owdfa.config import Settings, parse_settings
 from owdfa.errors import UserError
 from owdfa.files import read_json, write_json, write_text
 from owdfa.images.store import Store
@@ -27,7 +27,7 @@ from owdfa.runs import checkpoint
 from owdfa.runs.assembly import empty_method
 from owdfa.runs.provenance import commit, environment
 from owdfa.runs.settings import RunSettings, Selection, load_settings
-from owdfa.weights import fit
+from owdfa.weights import load_weights_strict
 
 _SCHEMA: Literal["owdfa/run/1"] = "owdfa/run/1"
 _WHAT = "a run (owdfa train makes one)"
@@ -67,7 +67,7 @@ class Facts(Images):
     num_known: int
     classes: int | Literal["auto"]
     num_classes: int  # room for classes, before any were pruned
-    num_live: int  # classes left in the checkpoint that predicts
+    num_active: int  # classes left in the checkpoint that predicts
     image_size: int
     mean: Colour
     std: Colour
@@ -105,8 +105,8 @@ class Run:
         table = read_json(folder / _FACTS, what=_WHAT)
         if not isinstance(table, Mapping) or table.get("schema") != _SCHEMA:
             raise UserError(f"{folder / _FACTS}: is not {_WHAT}")
-        facts = fill(Facts, table, str(folder / _FACTS))
-        return cls(folder, facts, load_settings(None, folder / _SETTINGS))
+        facts = parse_settings(Facts, table, str(folder / _FACTS))
+        return cls(folder, facts, load_settings("none", folder / _SETTINGS))
 
     @staticmethod
     def exists(folder: Path) -> bool:
@@ -119,9 +119,9 @@ class Run:
         return self.facts.known
 
     @property
-    def num_live(self) -> int:
+    def num_active(self) -> int:
         """Number of classes that the run tells apart."""
-        return self.facts.num_live
+        return self.facts.num_active
 
     @property
     def checkpoint(self) -> Path:
@@ -156,7 +156,7 @@ class Run:
         """
         method = empty_method(self.settings, self.facts.num_known)
         weights = checkpoint.read_weights(self.checkpoint)
-        fit(method, weights, str(self.checkpoint))
+        load_weights_strict(method, weights, str(self.checkpoint))
         return method.eval()
 
 
@@ -177,8 +177,8 @@ def describe(
             "known": known,
             "num_known": len(known),
             "classes": settings.classes,
-            "num_classes": method.num_live,
-            "num_live": method.num_live,
+            "num_classes": method.num_active,
+            "num_active": method.num_active,
             "image_size": settings.data.views.size,
             "mean": method.backbone.mean,
             "std": method.backbone.std,
@@ -244,13 +244,13 @@ def create_imported(
     if Run.exists(output):
         raise UserError(f"{output}: holds a run already; choose another -o")
     method = empty_method(settings, len(known))
-    num_classes, epochs = method.num_live, settings.epochs
-    fit(method, weights, "the imported weights")
+    num_classes, epochs = method.num_active, settings.epochs
+    load_weights_strict(method, weights, "the imported weights")
     images = Images(split=None, split_digest=None, store=None, store_size=store_size, faces=faces)
     facts = describe(settings, method, known, images, torch.device("cpu"))
     done = {"num_classes": num_classes, "trained_epochs": epochs, "selected_epochs": epochs}
     run = Run(output, facts.model_copy(update={**done, "complete": True}), settings)
-    note = checkpoint.Note(epochs, method.num_live)
+    note = checkpoint.Note(epochs, method.num_active)
     checkpoint.write(run.checkpoint, note, method.state_dict())
     run.write()
     return run

@@ -1,138 +1,172 @@
-"""The settings of a whole run: one section for each part, each part's own settings beside it."""
+"""The settings of a whole run: one section for each part, each part's own settings beside it.
 
-import math
+What a paper fixes (optimiser, schedule, sampling, views, epochs) has no default here: it stands in
+the method's recipe.
+"""
+
 import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import Field, create_model
+from pydantic import AfterValidator, Field, create_model
 
 from owdfa import catalog
-from owdfa.config import Settings, fill, merge, parse_overrides, read_toml
-from owdfa.loader import LoaderSettings
+from owdfa.config import Settings, merge, parse_overrides, parse_settings, read_toml
+from owdfa.loading.batches import LoaderSettings
 from owdfa.methods.base import method_type
 from owdfa.runs.computing import Device, Precision
+
+DEFAULT_METHOD = "cal"
 
 Selection = Literal["last", "validation", "oracle"]
 
 
 class MethodSettings(Settings):
-    """The method's name; ``load_settings`` puts the method's own settings beside it."""
+    """The method, and its own settings beside its name."""
 
     name: str
+    """The method's name, or the module of a method outside this package."""
 
 
 class BackboneSettings(Settings):
     """The network under the method."""
 
-    name: str = "timm/resnet50.a1_in1k"
-    weights: str = "none"  # or "hub", a file of weights, or the folder of an earlier run
+    name: str
+    """<library>/<model>; owdfa backbones lists the libraries."""
+    weights: str = "none"
+    """Weights at the start: none, hub, a file, or the folder of an earlier run."""
 
 
 class OptimiserSettings(Settings):
-    """How the weights are changed; the defaults are those of CAL's paper."""
+    """How the weights are changed."""
 
-    name: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: float = Field(default=2e-4, gt=0)
-    weight_decay: float = Field(default=1e-3, ge=0)  # L2 for adam and sgd, decoupled for adamw
-    momentum: float = Field(default=0.9, ge=0, lt=1)  # of sgd
-    lr_step: int = Field(default=10, ge=1)  # epochs between two drops of the learning rate
-    lr_gamma: float = Field(default=0.05, gt=0, le=1)  # what a drop multiplies it by
+    name: Literal["adam", "adamw", "sgd"]
+    """The optimiser."""
+    lr: float = Field(gt=0)
+    """Learning rate at the start."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """L2 penalty for adam and sgd, decoupled decay for adamw."""
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    """Momentum of sgd."""
 
 
-class WarmStartSettings(Settings):
-    """A supervised run on the labelled images, whose backbone the method begins with.
+class ScheduleSettings(Settings):
+    """How the learning rate changes over the epochs."""
 
-    For a network of which no trained weights exist: the method's recipe expects features that say
-    something already.
-    """
+    name: Literal["constant", "step", "cosine"] = "constant"
+    """constant; step: multiplied by gamma every few epochs; cosine: down to gamma times lr."""
+    every: int = Field(default=1, ge=1)
+    """Epochs between two drops of a step schedule."""
+    gamma: float = Field(default=1.0, gt=0, le=1)
+    """What a drop multiplies the rate by; for cosine, the share of lr that is left at the end."""
 
-    epochs: int = Field(default=0, ge=0)  # 0: none
-    lr: float = Field(default=3e-3, gt=0)  # a fifth of it in the last quarter
+
+def _check_folder_name(name: str) -> str:
+    if not name or not set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_"):
+        raise ValueError("a stage's name is that of a folder: use a-z, 0-9, - and _")
+    return name
+
+
+class StageSettings(Settings):
+    """A training that comes before: a run of its own, whose backbone the next one begins with."""
+
+    name: Annotated[str, AfterValidator(_check_folder_name)]
+    """Name of its folder below stages/."""
+    method: dict[str, Any] = {}
+    """Its method, where that is another, with that method's settings."""
+    settings: dict[str, Any] = {}
+    """All else in which it differs from the run, as in a recipe."""
 
 
 class RunSettings(Settings):
-    """Everything that decides a run, save the images; made by ``load_settings``.
-
-    Attributes:
-        method: The method's name and settings; also an instance of its ``settings_type``.
-        classes: Number of classes, known and novel; "auto" when it is not known.
-        selection: Which checkpoint predicts: the ``last``, the best by ``validation`` on known
-            classes, or the best by test labels (``oracle``: for comparison with published numbers).
-        devices: Number of processes; each takes a GPU, or its part of the cores. Their batch is
-            one: results differ by rounding alone.
-        deterministic: Take algorithms that give the same bits every time. Without them a GPU is
-            faster, and a run that was stopped and resumed agrees up to rounding alone.
-        compile: Compile the backbone in the first step, which takes the longer for it.
-        log_every: Steps between two lines of the log.
-    """
+    """Everything that decides a run, save the images; made by ``load_settings``."""
 
     method: MethodSettings
-    backbone: BackboneSettings = BackboneSettings()
-    data: LoaderSettings = LoaderSettings()
-    optimiser: OptimiserSettings = OptimiserSettings()
-    warm_start: WarmStartSettings = WarmStartSettings()
-    epochs: int = Field(default=50, ge=1)
+    """The method's name and settings; also an instance of its ``settings_type``."""
+    backbone: BackboneSettings
+    """The network under the method."""
+    data: LoaderSettings
+    """Batches and views."""
+    optimiser: OptimiserSettings
+    """How the weights are changed."""
+    schedule: ScheduleSettings = ScheduleSettings()
+    """How the learning rate changes."""
+    epochs: int = Field(ge=0)
+    """Number of epochs."""
     seed: int = Field(default=0, ge=0)
-    classes: int | Literal["auto"] = "auto"
+    """Decides first weights, order and augmentation."""
+    classes: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Number of classes, known and novel; auto when it is not known."""
     selection: Selection = "last"
+    """Checkpoint that predicts: last, best by validation, or by test labels (oracle)."""
     precision: Precision = "32-true"
+    """bf16-mixed takes convolutions and matrix products in bfloat16."""
     device: Device = "auto"
+    """cpu, cuda, or auto for a GPU where there is one."""
     devices: int = Field(default=1, ge=1)
+    """Number of processes that share each batch: a GPU, or some of the cores, each."""
     deterministic: bool = True
+    """Bit-identical resume; without it a GPU is faster, and equal up to rounding."""
     compile: bool = False
+    """Compile the features of full training batches in the first step, which takes longer."""
     log_every: int = Field(default=10, ge=1)
+    """Steps between two lines of the log."""
+    stages: tuple[StageSettings, ...] = ()
+    """Trainings that come before, in order; each begins with the backbone of the one before."""
 
-    def with_method(self, name: str) -> "RunSettings":
-        """The same run of another method, with that method's defaults."""
-        table = self.model_dump(exclude_none=True)
-        table["method"] = {"name": name}
-        return fill(_schema(name), table, f"method {name}")
+    def stage(self, stage: StageSettings) -> "RunSettings":
+        """The settings of a training that comes before.
 
-    def first_stage(self) -> "RunSettings":
-        """The settings of the warm start, a run of its own."""
-        warm = self.warm_start
-        drop = max(1, math.ceil(0.75 * warm.epochs))
-        changes: dict[str, Any] = {
-            "data": {"images_per_epoch": None},
-            "optimiser": {"lr": warm.lr, "lr_step": drop, "lr_gamma": 0.2},
-            "warm_start": {"epochs": 0},
-            "epochs": warm.epochs,
-            "selection": "last",
-        }
-        plain = self.with_method("supervised")
-        return fill(type(plain), merge(plain.model_dump(), changes), "warm start")
+        Raises:
+            UserError: A setting of the stage is unknown or does not fit.
+        """
+        table = self.model_dump(exclude={"stages"})
+        if stage.method:
+            table["method"] = stage.method
+        # Test labels choose no checkpoint of a stage, whatever the run's own rule is.
+        table = merge(table, {"selection": "last"}, stage.settings)
+        return _parse(table, f"stage {stage.name}")
+
+    def with_weights(self, weights: Path) -> "RunSettings":
+        """The same run with a backbone from elsewhere: a file, or the folder of a run."""
+        backbone = self.backbone.model_copy(update={"weights": str(weights)})
+        return self.model_copy(update={"backbone": backbone})
 
     def to_toml(self) -> str:
         """As a file that ``load_settings`` reads."""
         return tomli_w.dumps(self.model_dump(exclude_none=True))
 
-    def differences(self, other: "RunSettings") -> list[str]:
-        """Name what differs from ``other``, e.g. ``"epochs 50 there, 60 here"``."""
+    def differences(self, other: "RunSettings", ignored: Sequence[str] = ()) -> list[str]:
+        """Name what differs from ``other``, e.g. ``"epochs 50 there, 60 here"``.
+
+        Args:
+            other: The settings to compare with.
+            ignored: Dotted names of settings that may differ.
+        """
         there, here = _flat(other.model_dump()), _flat(self.model_dump())
         return [
             f"{name} {there.get(name)} there, {here.get(name)} here"
             for name in sorted(there.keys() | here.keys())
-            if there.get(name) != here.get(name)
+            if name not in ignored and there.get(name) != here.get(name)
         ]
 
 
 def load_settings(
-    recipe: str | None = "paper",
+    recipe: str | None = None,
     config: Path | None = None,
     overrides: Sequence[str] = (),
     explicit: Mapping[str, Any] | None = None,
 ) -> RunSettings:
     """Lay settings over each other, the later ones winning, and check them.
 
-    A section ``method`` that was written for another method than the one chosen in the end is
-    left out: a recipe of CAL serves the supervised baseline too.
+    The method is the last one named, and its recipe comes first: a recipe belongs to a method.
 
     Args:
-        recipe: Name of a recipe in ``owdfa/recipes/``; None for none.
+        recipe: ``"tiny"`` for the method's recipe ``<method>-tiny``, or a whole name; None for the
+            recipe of its paper, ``"none"`` for none at all.
         config: A TOML file.
         overrides: Pairs such as ``"method.ccr_weight=0.3"``.
         explicit: Nested settings, e.g. ``{"method": {"name": "cal"}, "seed": 1}``.
@@ -142,40 +176,42 @@ def load_settings(
             says which of the four sources it came from.
     """
     layers: list[tuple[str, Mapping[str, Any]]] = []
-    if recipe is not None:
-        layers.append((f"recipe {recipe}", parse_recipe(recipe)))
     if config is not None:
         layers.append((str(config), read_toml(config)))
     layers.append(("--set", parse_overrides(overrides)))
     layers.append(("settings", explicit or {}))
-
     named = [name for _, table in layers if (name := _method_name(table)) is not None]
-    method = named[-1] if named else "cal"
-    schema = _schema(method)
+    method = named[-1] if named else catalog.method_of_recipe(recipe) or DEFAULT_METHOD
+    schema = _schema(method)  # first of all: a method that does not exist has no recipe
+    if recipe != "none":
+        path = catalog.recipe_path(method, recipe)
+        layers.insert(0, (f"recipe {path.stem}", read_toml(path)))
     table: dict[str, Any] = {}
     for where, layer in layers:
-        if _method_name(layer) not in (None, method):
+        if _method_name(layer) not in (None, method):  # settings of a method that was replaced
             layer = {name: value for name, value in layer.items() if name != "method"}
         table = merge(table, layer)
-        settings = fill(schema, table, where)
-    return settings
+        if layer:  # each for itself, so that a mistake is told of its source
+            parse_settings(schema, table, where, partial=True)
+    return _parse(merge(table, {"method": {"name": method}}), layers[-1][0])
 
 
-def parse_recipe(name: str) -> dict[str, Any]:
-    """Read a recipe.
-
-    Raises:
-        UserError: There is none of that name.
-    """
-    return tomllib.loads(catalog.text("recipes", name))
+def settings_schema(method: str) -> type[RunSettings]:
+    """``RunSettings`` whose section ``method`` holds the settings of ``method``."""
+    return _schema(method)
 
 
 @cache
 def _schema(method: str) -> type[RunSettings]:
-    """``RunSettings`` whose section ``method`` holds the settings of ``method``."""
     own = method_type(method).settings_type
-    section = create_model("MethodSettings", __base__=(own, MethodSettings), name=(str, method))
-    return create_model("RunSettings", __base__=RunSettings, method=(section, section()))
+    name = Field(default=method, description="The method's name.")
+    section = create_model("MethodSettings", __base__=(own, MethodSettings), name=(str, name))
+    settings = Field(default=section(), description="The method's name and its own settings.")
+    return create_model("RunSettings", __base__=RunSettings, method=(section, settings))
+
+
+def _parse(table: Mapping[str, Any], where: str) -> RunSettings:
+    return parse_settings(_schema(table["method"]["name"]), table, where)
 
 
 def _method_name(table: Mapping[str, Any]) -> str | None:

@@ -11,7 +11,7 @@ from owdfa.errors import UserError
 from owdfa.files import atomic, check_replaceable
 from owdfa.images.decode import DECODER
 from owdfa.images.faces import ENLARGE
-from owdfa.images.views import PlainView
+from owdfa.loading.views import PlainView
 from owdfa.methods.base import Method
 from owdfa.runs.bundle import (
     INPUT,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from owdfa.config import fill
+from owdfa.config import parse_settings
 from owdfa.files import table_writer
 from owdfa.images.bad import check_bad, check_listing
 from owdfa.images.workers import num_processes, threaded_map
@@ -70,7 +70,7 @@ def predict(  # noqa: PLR0913  the options of the command
         UserError: The run or the images cannot be read, what to compute on or in is not there, or
             too many images are bad.
     """
-    computing = fill(Computing, {"device": device, "precision": precision}, "predict")
+    computing = parse_settings(Computing, {"device": device, "precision": precision}, "predict")
     predictor = _predictor(run, computing)
     inputs = find_images(predictor, images, split)
     basis = predictor.basis._replace(images=inputs.name, split_digest=inputs.split_digest)

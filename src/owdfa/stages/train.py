@@ -1,32 +1,43 @@
 """Train: fit a method to a split. What happens to a batch can be read in ``_fit`` alone."""
 
+from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import torch
-from lightning_fabric import Fabric
 from torch.optim import Optimizer
 
-from owdfa.distributed import average_gradients, naming_a_lost_process, own_share, whole_batch
-from owdfa.images.views import PlainView
-from owdfa.loader import TrainingLoader
+from owdfa.distributed import (
+    all_gather_features,
+    average_gradients,
+    barrier,
+    is_first_process,
+    launched,
+    start_process_group,
+    sync_batch_norm,
+)
+from owdfa.files import write_text
+from owdfa.images.store import Store
+from owdfa.loading.batches import TrainingLoader
+from owdfa.loading.views import PlainView, TrainingViews
 from owdfa.methods.base import Method
-from owdfa.records.split import Split
+from owdfa.progress import OnProgress, no_progress
+from owdfa.records.split import Split, TrainingRows
 from owdfa.records.training import Progress
+from owdfa.runs.lock import writing
 from owdfa.runs.run import Images, Run, describe, open_store
 from owdfa.runs.settings import RunSettings, load_settings
-from owdfa.training.devices import seed_step
-from owdfa.training.fabric import start
-from owdfa.training.fast import algorithms, make_fast
-from owdfa.training.feed import DeviceFeed, build_loader
-from owdfa.training.first_weights import build_method
-from owdfa.training.keeper import Keeper, begun
-from owdfa.training.launch import Tell, launch, launched
-from owdfa.training.meter import Meter
-from owdfa.training.optimizers import build_optimizer, move_rows, set_learning_rate
-from owdfa.training.progress import OnProgress, TrainingState, look_away
-from owdfa.training.selection import LOGGED_AS, Judge, judge_for
+from owdfa.training.checkpoints import CheckpointManager, open_for_resume
+from owdfa.training.devices import algorithms, autocast, find_device, seed_step
+from owdfa.training.evaluation import evaluate
+from owdfa.training.initial_weights import initial_method
+from owdfa.training.launch import run_processes
+from owdfa.training.meter import Meter, summary
+from owdfa.training.optimize import optimize_for_training
+from owdfa.training.optimizer import build_optimizer, learning_rate, move_rows
+from owdfa.training.selection import LOGGED_AS, Evaluator, make_evaluator
 
 
 def train(
@@ -36,157 +47,189 @@ def train(
     settings: RunSettings | None = None,
     resume: bool = False,
     store: Path | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = no_progress,
 ) -> Run:
     """Train a method on the labelled and unlabelled images of a split.
 
-    A run that was stopped, even by ``kill -9``, and resumed ends with the same bits as one that
-    was not, on the same machine and with as many processes. Resuming a complete run does nothing.
+    A run that was stopped, even by ``kill -9``, and resumed is bit-identical with one that was
+    not, on the same machine and with as many processes. Resuming a complete run does nothing.
 
-    With ``settings.devices`` above 1, processes are started here that share the work; where
-    torchrun has started them, this is one of them. The result is that of one process, up to
-    rounding.
+    With ``settings.devices`` above 1, processes are started that share each batch; where torchrun
+    started them, this is one of them.
 
     Args:
         split: Folder of the split.
-        output: The run folder to make, or to go on with.
-        settings: Of the run; None for the paper's, or, when resuming, those it began with.
-        resume: Go on with the run in ``output``; begin it when there is none.
+        output: The run folder to make, or to continue.
+        settings: Of the run; None for the default method's, or, when resuming, those of the run.
+        resume: Continue the run in ``output``; start it when there is none.
         store: Folder of the crops; None for the one that the manifest of the split names.
-        on_progress: Called every few steps, in the first process.
+        on_progress: Called every few steps, in the first process, with the steps done.
 
     Returns:
         The complete run.
 
     Raises:
         UserError: The inputs do not belong together, ``output`` holds a run and ``resume`` is not
-            set, the loss is not finite, or a process was killed.
+            set, the loss is not finite, or a process failed.
     """
+    # Of several processes the first one writes, and has the lock.
+    with writing(output) if is_first_process() else nullcontext():
+        return _train(split, output, settings, resume, store, on_progress)
+
+
+def _train(
+    split: Path,
+    output: Path,
+    settings: RunSettings | None,
+    resume: bool,
+    store: Path | None,
+    on_progress: OnProgress,
+) -> Run:
     data = Split.read(split, ("id", "role", "class"))
-    run = begun(output, data, settings, resume=resume)
+    run = open_for_resume(output, data, settings, resume=resume)
     if run is not None and run.facts.complete:
         return run
     settings = run.settings if run else settings or load_settings()
-    crops = open_store(split, data, store)
     if settings.devices > 1 and not launched():
-        table = settings.model_dump(exclude_none=True)
-        work = partial(_one_of_several, split, output, table, resume=resume, store=store)
-        launch(work, settings.devices, on_progress or look_away)
-        return Run.open(output)
-    with naming_a_lost_process(), algorithms(same_bits=settings.deterministic):
-        fabric = start(settings.device, settings.precision, together=launched())
-        told = on_progress if on_progress and own_share().rank == 0 else look_away
-        warm = _warm_start(split, output, settings, resume=resume, store=store, on_progress=told)
+        return _train_in_processes(split, output, settings, store)
+    device = find_device(settings.device)
+    start_process_group(device)
+    report = on_progress if is_first_process() else no_progress
+    earlier = None
+    for stage in settings.stages:
+        before = settings.stage(stage)
+        if earlier is not None:
+            before = before.with_weights(earlier)
+        earlier = train(
+            split,
+            output / "stages" / stage.name,
+            settings=before,
+            resume=resume,
+            store=store,
+            on_progress=_named(stage.name, report),
+        ).folder
+    with algorithms(deterministic=settings.deterministic):
         torch.manual_seed(settings.seed)
-        method = build_method(settings, len(data.known), warm)
-        facts = describe(settings, method, data.known, Images.of(split, data, crops), fabric.device)
-        view = PlainView(facts.image_size, facts.mean, facts.std)
-        judge = judge_for(settings.selection, data, crops, view, settings.data.batch_size)
-        rows = data.training_rows()
-        loader = build_loader(
-            crops,
-            rows if method.uses_unlabelled else rows.only_labelled(),
-            settings,
-            method.backbone,
-            fabric.device,
-        )
-        fabric.barrier()  # every process has seen that there is no run before the first makes it
+        method = initial_method(settings, len(data.known), earlier)
+        crops = open_store(split, data, store)
+        training = _Training.prepare(settings, method, data, crops, device)
         if run is None:
+            images = Images.of(split, data, crops)
+            facts = describe(settings, method, data.known, images, device)
             run = Run(output, facts, settings)
-            if own_share().rank == 0:
+            barrier()  # every process has seen that there is no run before the first makes it
+            if is_first_process():
                 run.write()
-        return _fit(run, method, loader, fabric, judge, told)
+        return _fit(run, training, report)
 
 
-def _one_of_several(
-    split: Path,
-    output: Path,
-    table: dict[str, Any],
-    tell: Tell,
-    *,
-    resume: bool,
-    store: Path | None,
-) -> None:
-    """What each process does that ``train`` starts."""
-    settings = load_settings(None, None, (), table)
-    train(split, output, settings=settings, resume=resume, store=store, on_progress=tell)
+@dataclass(frozen=True)
+class _Training:
+    """What is trained, and on what."""
+
+    method: Method
+    optimizer: Optimizer
+    rows: TrainingRows
+    loader: TrainingLoader
+    evaluator: Evaluator | None
+    store: Store
+    view: PlainView
+    device: torch.device
+
+    @classmethod
+    def prepare(
+        cls,
+        settings: RunSettings,
+        method: Method,
+        data: Split,
+        store: Store,
+        device: torch.device,
+    ) -> "_Training":
+        mean, std = method.backbone.mean, method.backbone.std
+        view = PlainView(settings.data.views.size, mean, std)
+        views = TrainingViews(method.views, settings.data.views, mean, std, settings.seed)
+        rows = data.training_rows()
+        rows = rows if method.uses_unlabelled else rows.only_labelled()
+        loader = TrainingLoader(
+            store, rows, settings.data, views, pin_memory=device.type == "cuda"
+        )
+        evaluator = make_evaluator(settings, data, store, view)
+        method.to(device)
+        sync_batch_norm(method, device)
+        optimize_for_training(method, settings)
+        optimizer = build_optimizer(method, settings.optimiser)
+        return cls(method, optimizer, rows, loader, evaluator, store, view, device)
 
 
-def _warm_start(
-    split: Path,
-    output: Path,
-    settings: RunSettings,
-    *,
-    resume: bool,
-    store: Path | None,
-    on_progress: OnProgress,
-) -> Path | None:
-    """Train the run that the backbone is taken from, if one is asked for."""
-    if not settings.warm_start.epochs:
-        return None
-    run = train(
-        split,
-        output / "warm_start",
-        settings=settings.first_stage(),
-        resume=resume,
-        store=store,
-        on_progress=lambda state: on_progress(state._replace(warm_start=True)),
-    )
-    return run.folder
-
-
-def _fit(
-    run: Run,
-    method: Method,
-    loader: TrainingLoader | DeviceFeed,
-    fabric: Fabric,
-    judge: Judge | None,
-    on_progress: OnProgress,
-) -> Run:
+def _fit(run: Run, training: _Training, on_progress: OnProgress) -> Run:
     """The training loop, whole."""
-    settings, num_steps = run.settings, len(loader)
-    fabric.to_device(method)
-    make_fast(method, settings, fabric.device)
-    optimizer = build_optimizer(method, settings.optimiser)
-    with Keeper(run, method, optimizer, fabric) as keeper:
-        for epoch in range(keeper.epochs, settings.epochs):
+    settings, method, optimizer = run.settings, training.method, training.optimizer
+    num_steps = len(training.loader)
+    with CheckpointManager(run, method, optimizer) as manager:
+        for epoch in range(manager.epochs, settings.epochs):
             progress, meter = Progress(epoch, settings.epochs), Meter(epoch)
-            set_learning_rate(optimizer, settings.optimiser, epoch)
+            lr = learning_rate(settings.optimiser, settings.schedule, progress)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
             method.train()
-            for step, batch in enumerate(loader.epoch(epoch), start=1):
+            for step, batch in enumerate(training.loader.epoch(epoch), start=1):
                 seed_step(settings.seed, epoch, step)
-                batch = batch.to(fabric.device)
-                with fabric.autocast(), whole_batch(len(batch.labels)):
-                    losses = method.losses(batch, progress)
+                batch = batch.to(training.device)
+                with autocast(training.device, settings.precision):
+                    views = [method.features(view) for view in batch.views]
+                    views = [all_gather_features(each, len(batch.labels)) for each in views]
+                    losses = method.objective(tuple(views), batch.labels, progress)
                 optimizer.zero_grad(set_to_none=True)
-                fabric.backward(losses.total)
+                losses.total.backward()
                 average_gradients(method)
                 optimizer.step()
                 meter.add(losses, batch)
                 if step % settings.log_every == 0 or step == num_steps:
                     reading = meter.read()
-                    keeper.log("step", {"epoch": epoch, "step": step, **reading.flat()})
-                    on_progress(
-                        TrainingState.of(progress, step, num_steps, reading, method.num_live)
-                    )
+                    manager.log("step", {"epoch": epoch, "step": step, **reading.flat()})
+                    note = summary(progress, reading, method.num_active)
+                    on_progress(epoch * num_steps + step, settings.epochs * num_steps, note)
 
             seed_step(settings.seed, epoch, num_steps + 1)
             end = method.end_epoch(progress)
             for move in end.moves:
                 move_rows(optimizer, move)
-            score = judge(method, fabric) if judge else None
-            measured = {LOGGED_AS[settings.selection]: score} if judge else {}
-            line = _epoch_line(meter, optimizer, method)
-            keeper.log("epoch", {**end.log, **line, **measured})
-            keeper.end_epoch(score)
-    return keeper.finish()
+            score = training.evaluator(method) if training.evaluator else None
+            measured = {} if score is None else {LOGGED_AS[settings.selection]: score}
+            line = {**meter.line(), "num_active": method.num_active, "lr": lr}
+            manager.log("epoch", {**end.log, **line, **measured})
+            manager.end_epoch(score)
+        return manager.finish(_whole_fit(training, settings))
 
 
-def _epoch_line(meter: Meter, optimizer: Optimizer, method: Method) -> dict[str, float | None]:
-    return {
-        "epoch": meter.epoch,
-        **meter.total().flat(),
-        "num_live": method.num_live,
-        "images_per_second": round(meter.images_per_second(), 1),
-        "lr": optimizer.param_groups[0]["lr"],
-    }
+def _whole_fit(training: _Training, settings: RunSettings) -> "partial[None] | None":
+    """What fits the method to all training images at the end; None where it has nothing to fit."""
+    method = training.method
+    return None if type(method).finish is Method.finish else partial(_finish, training, settings)
+
+
+def _finish(training: _Training, settings: RunSettings) -> None:
+    rows = training.rows
+    _, embeddings = evaluate(training.method, training.store, rows.ids, training.view, settings)
+    with torch.no_grad():
+        training.method.finish(torch.from_numpy(embeddings), torch.from_numpy(rows.labels))
+
+
+def _named(stage: str, on_progress: OnProgress) -> OnProgress:
+    """Progress of an earlier training, with its name before the note."""
+    return lambda done, total, note="": on_progress(done, total, f"{stage}: {note}")
+
+
+def _train_in_processes(
+    split: Path, output: Path, settings: RunSettings, store: Path | None
+) -> Run:
+    """Start the command for these settings once for each device; its first process reports."""
+    with TemporaryDirectory() as folder:
+        config = Path(folder) / "settings.toml"
+        write_text(config, settings.to_toml())
+        arguments = ["train", "--split", str(split), "-o", str(output), "--resume"]
+        arguments += ["--recipe", "none", "--config", str(config)]
+        if store is not None:
+            arguments += ["--store", str(store)]
+        run_processes(arguments, settings.devices)
+    return Run.open(output)

@@ -13,16 +13,24 @@ from owdfa.errors import UserError
 from owdfa.runs.computing import Device, Precision
 
 
-def find(device: Device) -> torch.device:
-    """Find the first device of a kind.
+def find_device(device: Device) -> torch.device:
+    """Find the device of a kind that this process computes on: one of several takes its own.
 
     Raises:
-        UserError: It is ``"cuda"`` and there is none.
+        UserError: It is ``"cuda"`` and there is none, or none for this process.
     """
     here = torch.cuda.is_available() and torch.cuda.device_count() > 0
     if device == "cuda" and not here:
         raise UserError("device cuda: this machine has none that torch can use; take device=cpu")
-    return torch.device("cuda", 0) if device != "cpu" and here else torch.device("cpu")
+    if device == "cpu" or not here:
+        return torch.device("cpu")
+    index = int(os.environ.get("LOCAL_RANK", "0"))
+    if index >= torch.cuda.device_count():
+        raise UserError(
+            f"{index + 1} processes or more: this machine has {torch.cuda.device_count()} GPUs;"
+            " take device=cpu, or fewer devices"
+        )
+    return torch.device("cuda", index)
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
@@ -31,26 +39,30 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
 
 
 @contextmanager
-def deterministic() -> Iterator[None]:
-    """Take the algorithms that give the same bits every time, where torch has them.
+def algorithms(*, deterministic: bool) -> Iterator[None]:
+    """Choose torch's algorithms for a block, and restore what was chosen before.
 
-    An operation that has none warns with its name. What stood before is restored at the end.
+    Args:
+        deterministic: Those that give bit-identical results every time, where torch has them; an
+            operation that has none warns with its name. Otherwise the fastest, which are found by
+            trial and may differ from run to run: a resumed run then agrees up to rounding.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
-    before = torch.are_deterministic_algorithms_enabled()
-    warned = torch.is_deterministic_algorithms_warn_only_enabled()
     memory: Any = import_module("torch.utils.deterministic")
-    filled = memory.fill_uninitialized_memory
-    benchmark = torch.backends.cudnn.benchmark
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        memory.fill_uninitialized_memory,
+        torch.backends.cudnn.benchmark,
+    )
+    torch.use_deterministic_algorithms(deterministic, warn_only=deterministic)
     memory.fill_uninitialized_memory = False  # costs time, changes no result
-    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.benchmark = not deterministic
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before, warn_only=warned)
-        memory.fill_uninitialized_memory = filled
-        torch.backends.cudnn.benchmark = benchmark
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        memory.fill_uninitialized_memory, torch.backends.cudnn.benchmark = before[2:]
 
 
 def seed_step(seed: int, epoch: int, step: int) -> None:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from owdfa.errors import UserError
-from owdfa.images.pixels import resize_taps, scale_and_shift
-from owdfa.images.views import PlainView
+from owdfa.loading.pixels import resize_taps, scale_and_shift
+from owdfa.loading.views import PlainView
 from owdfa.methods.base import Method
 from owdfa.runs.bundle import INPUT, OUTPUTS
 

@@ -1,17 +1,15 @@
 """Run a method over images without training it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from owdfa.images.views import PlainView
-from owdfa.loader import PlainBatch
+from owdfa.loading.views import PlainView
 from owdfa.methods.base import Method
 from owdfa.records.predictions import PredictionBasis, class_names
 from owdfa.records.training import Outputs
@@ -20,41 +18,7 @@ from owdfa.runs.computing import AS_TOLD, Computing
 from owdfa.runs.predictor import FEW, Network, Predictor
 from owdfa.runs.run import Run
 from owdfa.runs.settings import RunSettings
-from owdfa.training.devices import autocast, deterministic, find
-from owdfa.training.folding import folded
-from owdfa.training.memory import keep_memory
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
-
-class Answers(NamedTuple):
-    """What a method says of the images of one batch."""
-
-    positions: np.ndarray  # (B,) int64: which of the images that were asked for
-    probabilities: Tensor  # (B, C) float32, on the CPU; temperature 1
-    embedding: Tensor  # (B, D) float32, on the CPU
-
-
-@torch.inference_mode()
-def answer(method: Method, batches: Iterable[PlainBatch], fabric: "Fabric") -> Iterator[Answers]:
-    """Go through ``batches``; the method is in evaluation mode meanwhile.
-
-    Args:
-        method: On ``fabric``'s device.
-        batches: The images.
-        fabric: Gives device and precision.
-    """
-    was_training = method.training
-    method.eval()
-    try:
-        for batch in batches:
-            with fabric.autocast():
-                outputs = _forward(method, batch.images, fabric.device)
-            yield Answers(batch.positions, outputs.logits.softmax(dim=1), outputs.embedding)
-    finally:
-        method.train(was_training)
-
+from owdfa.training.devices import algorithms, autocast, find_device
 
 def predictor_of(run: Run, computing: Computing = AS_TOLD) -> Predictor:
     """What predicts by the checkpoint that ``run`` selected.
@@ -72,7 +36,7 @@ def predictor_of(run: Run, computing: Computing = AS_TOLD) -> Predictor:
         run=str(run.folder),
         images="",
         method=facts.method,
-        classes=class_names(facts.known, note.num_live),
+        classes=class_names(facts.known, note.num_active),
         num_known=facts.num_known,
         split_digest=facts.split_digest,
         selection=facts.selection,
@@ -100,15 +64,9 @@ def _network(run: Run, settings: RunSettings) -> Iterator[Network]:
         UserError: The checkpoint is damaged, or the device is not here.
     """
     facts = run.facts
-    device = find(settings.device)
+    device = find_device(settings.device)
     on_cpu = device.type == "cpu"
-    if on_cpu:
-        keep_memory()
-    method = run.method()
-    if on_cpu:
-        dtype = torch.float32 if settings.precision == "32-true" else torch.bfloat16
-        method.backbone.network = folded(method.backbone.network, dtype)
-    method.to(device)
+    method = run.method().to(device)
     view = PlainView(facts.image_size, facts.mean, facts.std)
     turn = nullcontext() if on_cpu else Lock()
 
@@ -126,7 +84,7 @@ def _network(run: Run, settings: RunSettings) -> Iterator[Network]:
     batch_size = settings.data.batch_size
     try:
         # One thread gives the same bits anyway; on a CPU asking for them would take two seconds.
-        with nullcontext() if on_cpu else deterministic():
+        with nullcontext() if on_cpu else algorithms(deterministic=True):
             yield Network(answer_one, min(batch_size, FEW) if on_cpu else batch_size)
     finally:
         torch.set_num_threads(num_threads)

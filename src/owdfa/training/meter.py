@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from owdfa.errors import UserError
-from owdfa.records.training import Batch, Losses
+from owdfa.records.training import Batch, Losses, Progress
 
 
 class Reading(NamedTuple):
@@ -67,9 +67,14 @@ class Meter:
         """Means over all steps that were read."""
         return self._reading(self._sums, self._steps)
 
-    def images_per_second(self) -> float:
-        """Speed since the meter was made."""
-        return self.num_images / (time.perf_counter() - self.started)
+    def line(self) -> dict[str, float | None]:
+        """The epoch so far, as a line of the log."""
+        speed = self.num_images / (time.perf_counter() - self.started)
+        return {
+            "epoch": self.epoch,
+            **self.total().flat(),
+            "images_per_second": round(speed, 1),
+        }
 
     def _reading(self, sums: list[float], steps: int) -> Reading:
         *terms, right, labelled = sums
@@ -87,3 +92,13 @@ class Meter:
                 f"epoch {self.epoch + 1}, step {step + 1}: {', '.join(bad)}; log.jsonl shows how it"
                 " came to that; train again with a lower optimiser.lr"
             )
+
+
+def summary(progress: Progress, reading: Reading, num_active: int) -> str:
+    """What a person wants to see while waiting, on one line."""
+    accuracy = reading.labelled_accuracy
+    labelled = "-" if accuracy is None else f"{accuracy:.0%}"
+    return (
+        f"epoch {progress.epoch + 1}/{progress.epochs}  loss {reading.terms['loss']:.3f}"
+        f"  labelled {labelled}  classes {num_active}"
+    )

@@ -3,35 +3,33 @@
 from collections.abc import Callable
 
 import numpy as np
-from lightning_fabric import Fabric
-
 from owdfa.errors import UserError
 from owdfa.images.store import Store
-from owdfa.images.views import PlainView
-from owdfa.loader import plain_batches
+from owdfa.loading.views import PlainView
 from owdfa.methods.base import Method
 from owdfa.metrics.clustering import contingency
 from owdfa.metrics.conventions import score_conventions
 from owdfa.records.split import Split
-from owdfa.runs.settings import Selection
-from owdfa.training.inference import answer
+from owdfa.runs.settings import RunSettings
+from owdfa.training.evaluation import evaluate
 
-Judge = Callable[[Method, Fabric], float]
+Evaluator = Callable[[Method], float]
 
 LOGGED_AS = {"validation": "validation_accuracy", "oracle": "oracle_all_acc"}
 
 
-def judge_for(
-    selection: Selection, split: Split, store: Store, view: PlainView, batch_size: int
-) -> Judge | None:
-    """What measures a method for the rule ``selection``; greater is better; None for ``last``.
+def make_evaluator(
+    settings: RunSettings, split: Split, store: Store, view: PlainView
+) -> Evaluator | None:
+    """What measures a method for the rule ``settings.selection``; None for ``last``.
 
     ``validation`` is the accuracy on held-back labelled images of known classes. ``oracle`` is All
-    ACC of the paper convention on the test images: it looks at test labels, as the releases do.
+    ACC of the paper convention on the test images: it uses test labels, as the releases do.
 
     Raises:
         UserError: The split has no images for the rule.
     """
+    selection = settings.selection
     if selection == "last":
         return None
     if selection == "validation":
@@ -44,16 +42,16 @@ def judge_for(
     else:
         ids, truth = _test_truth(split)
 
-    def judge(method: Method, fabric: Fabric) -> float:
-        batches = plain_batches(store, ids, view, batch_size=batch_size)
-        guesses = [a.probabilities.argmax(dim=1).numpy() for a in answer(method, batches, fabric)]
-        guess = np.concatenate(guesses)
+    def evaluator(method: Method) -> float:
+        probabilities, _ = evaluate(method, store, ids, view, settings)
+        predicted = probabilities.argmax(axis=1)
         if selection == "validation":
-            return float((guess == truth).mean())
-        table = contingency(truth, guess, (len(split.known) + len(split.novel), method.num_live))
+            return float((predicted == truth).mean())
+        shape = (len(split.known) + len(split.novel), method.num_active)
+        table = contingency(truth, predicted, shape)
         return score_conventions(table, len(split.known)).paper.all.acc
 
-    return judge
+    return evaluator
 
 
 def _test_truth(split: Split) -> tuple[list[str], np.ndarray]:

@@ -7,7 +7,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
-from owdfa.config import fill
+from owdfa.config import parse_settings
 from owdfa.datasets.base import Listing
 from owdfa.datasets.lab.settings import LabSettings, class_sizes, identity, parse_class
 from owdfa.errors import UserError
@@ -133,7 +133,7 @@ def _read_settings(folder: Path) -> LabSettings:
     note = read_json(folder / _NOTE, what="the note of a drawn benchmark")
     if not isinstance(note, dict) or note.get("schema") != _SCHEMA:
         raise UserError(f"{folder / _NOTE}: is not of schema {_SCHEMA}; draw into another folder")
-    return fill(LabSettings, note["settings"], str(folder / _NOTE))
+    return parse_settings(LabSettings, note["settings"], str(folder / _NOTE))
 
 
 def _draw_all(

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from owdfa.stages.report.figures import COLOURS, NEUTRAL, Figure
 
 _NOT_TERMS = {  # numbers of an epoch that have a figure of their own, or none
-    "epoch", "loss", "lr", "images_per_second", "num_live", "novel_threshold",
+    "epoch", "loss", "lr", "images_per_second", "num_active", "novel_threshold",
     "labelled_accuracy", "validation_accuracy", "oracle_all_acc",
 }  # fmt: skip
 
@@ -31,7 +31,7 @@ def curves(epochs: Sequence[Mapping[str, Any]], true_num_classes: int | None) ->
         ("losses", "Losses", "The objective (thick) and its terms.", ["loss", *terms]),
         ("threshold", "Novel threshold", "Confidence that a guess at a novel type has to reach.",
          ["novel_threshold"]),
-        ("live", "Live prototypes", live_note, ["num_live"]),
+        ("live", "Live prototypes", live_note, ["num_active"]),
         ("accuracy", "Accuracy", "On images whose label the run may see.", accuracies),
     ]  # fmt: skip
     figures = []

@@ -1,1 +1,0 @@
-"""What ``benchmarks.gpu`` is made of."""

@@ -1,0 +1,58 @@
+"""One writer at a time: a run folder is locked before anything in it changes."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from owdfa.errors import UserError
+from owdfa.files import writing_error
+
+_HELD = "OWDFA_LOCKED"  # folders that the process which started this one has locked
+
+_held: set[Path] = set()
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Let no other process write to ``folder`` until the block ends.
+
+    The system releases the lock when the process ends, in whatever way, so a process that was
+    killed leaves none. Inside of the block, in this process and in those that it starts with
+    ``lock_environment``, the same folder may be locked again.
+
+    Raises:
+        UserError: Another process is writing to it.
+    """
+    folder = folder.absolute()
+    if folder in _held or str(folder) in os.environ.get(_HELD, "").split(os.pathsep):
+        yield
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise writing_error(folder, error) from error
+    try:
+        _lock(handle, folder)
+        _held.add(folder)
+        yield
+    finally:
+        _held.discard(folder)
+        os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(
+            f"{folder}: another process is writing to it; wait until that ends, or choose another"
+            " -o"
+        ) from None
+
+
+def lock_environment() -> dict[str, str]:
+    """What to add to the environment of a process that writes on behalf of this one."""
+    return {_HELD: os.pathsep.join(map(str, sorted(_held)))}

@@ -1,0 +1,162 @@
+"""What a training leaves on disk, epoch by epoch, and how it continues from there.
+
+Of several processes the first one writes; all of them read.
+"""
+
+import math
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from torch.optim import Optimizer
+
+from owdfa.distributed import barrier, is_first_process
+from owdfa.errors import UserError
+from owdfa.methods.base import Method
+from owdfa.records.split import Split
+from owdfa.runs import checkpoint
+from owdfa.runs.run import Run
+from owdfa.runs.settings import RunSettings
+from owdfa.runs.tracking import Log
+from owdfa.weights import load_weights_strict
+
+_MAY_CHANGE = ("data.workers", "devices", "log_every")  # they decide no result
+
+
+def open_for_resume(output: Path, split: Split, settings: RunSettings | None, *, resume: bool) -> Run | None:
+    """The run in ``output`` that is to be continued; None when there is none.
+
+    Raises:
+        UserError: It is not to be continued, or not with these settings or this split.
+    """
+    if not Run.exists(output):
+        return None
+    run = Run.open(output)
+    if not resume:
+        raise UserError(
+            f"{output}: holds a run already ({run.facts.trained_epochs} of {run.settings.epochs}"
+            " epochs); add --resume, or choose another -o"
+        )
+    if run.facts.split_digest != split.digest():
+        raise UserError(f"{output}: was trained on another split; give that one, or another -o")
+    if settings is None:
+        return run
+    differences = settings.differences(run.settings, _MAY_CHANGE)
+    if differences:
+        raise UserError(
+            f"{output}: was started with other settings ({'; '.join(differences)});"
+            " resume with those, or choose another -o"
+        )
+    return replace(run, settings=settings)
+
+
+class CheckpointManager:
+    """Writes log and checkpoints of a run while it is trained; a context manager.
+
+    Args:
+        run: The run, whose folder is written already.
+        method, optimizer: Brought to where the run's last checkpoint is, if there is one.
+
+    Attributes:
+        epochs: How many are done.
+    """
+
+    def __init__(self, run: Run, method: Method, optimizer: Optimizer) -> None:
+        self._run, self._method, self._optimizer = run, method, optimizer
+        self._writes = is_first_process()
+        self._open = ExitStack()
+        self._log: Log | None = None
+        self._best = -math.inf  # score so far
+        self.epochs = 0
+
+    def __enter__(self) -> Self:
+        if self._writes:
+            for folder in (self._run.last, self._run.checkpoint):
+                checkpoint.settle(folder)
+        barrier()
+        self._restore()
+        if self._writes:
+            self._log = self._open.enter_context(Log(self._run.folder, self.epochs))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.close()
+
+    def log(self, kind: str, values: dict[str, Any]) -> None:
+        """Append a line of ``kind`` step or epoch to the log."""
+        if self._log is not None:
+            self._log.write(kind, values)
+
+    def end_epoch(self, score: float | None) -> None:
+        """Write the checkpoints of an epoch that is done.
+
+        ``last`` comes after the selected one: killed between the two, the epoch is trained again,
+        and selects again.
+
+        Args:
+            score: What the selection rule measured; None where it measures nothing.
+        """
+        self.epochs += 1
+        if not self._writes:
+            return
+        run, weights, num_active = self._run, self._method.state_dict(), self._method.num_active
+        note = checkpoint.Note(self.epochs, num_active, score)
+        if score is not None and score > self._best:
+            self._best = score
+            checkpoint.write(run.checkpoint, note, weights)
+        state = {"optimizer": self._optimizer.state_dict(), "best": self._best}
+        checkpoint.write(run.last, note, weights, state)
+        _mark(run, self.epochs, complete=False)
+
+    def finish(self, fit: Callable[[], None] | None) -> Run:
+        """Complete the run after its last epoch; return it.
+
+        Args:
+            fit: What fits the method to the whole training set; it is called with the weights of
+                the checkpoint that predicts, which is then written again. None for nothing.
+        """
+        run, selected = self._run, checkpoint.current(self._run.checkpoint)
+        if fit is not None or selected is None:
+            note = checkpoint.Note(self.epochs, self._method.num_active)
+            if selected is not None:
+                note = checkpoint.read_note(selected)
+                load_weights_strict(
+                    self._method, checkpoint.read_weights(run.checkpoint), str(selected)
+                )
+            if fit is not None:
+                fit()
+            if self._writes:
+                note = note._replace(num_active=self._method.num_active)
+                checkpoint.write(run.checkpoint, note, self._method.state_dict())
+        if self._writes:
+            _mark(run, self.epochs, complete=True)
+        barrier()
+        return Run.open(run.folder)
+
+    def _restore(self) -> None:
+        last = self._run.last
+        if checkpoint.current(last) is None:
+            return
+        load_weights_strict(self._method, checkpoint.read_weights(last), str(last))
+        state = checkpoint.read_state(last)
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.epochs, self._best = checkpoint.read_note(last).epochs, state["best"]
+
+
+def _mark(run: Run, epochs: int, *, complete: bool) -> None:
+    """Note in run.json that ``epochs`` are done, and which checkpoint predicts."""
+    selected = checkpoint.read_note(run.checkpoint)
+    run.update(
+        trained_epochs=epochs,
+        selected_epochs=selected.epochs,
+        num_active=selected.num_active,
+        complete=complete,
+    )
