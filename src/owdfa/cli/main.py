@@ -16,6 +16,10 @@ In order: data scan, data prepare, split, train, predict, score, report; or all 
 """
 
 _INTERRUPTED = 130
+_TRAIN_EXTRA = (
+    *("huggingface_hub", "onnx", "onnxscript", "safetensors", "tensorboard"),
+    *("timm", "torch", "torchvision"),
+)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
@@ -44,6 +48,11 @@ def main() -> None:
         if end.code == _INTERRUPTED:  # typer's way of saying Ctrl-C
             _fail("stopped; where the command has --resume, it continues with it", _INTERRUPTED)
         raise
+    except ModuleNotFoundError as error:
+        if error.name not in _TRAIN_EXTRA:
+            raise
+        hint = "pip install 'owdfa[train]' (an exported model predicts without it)"
+        sys.exit(_fail(f"this command needs {error.name}, which is not installed; {hint}", 2))
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
