@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from owdfa.datasets import folder
-from owdfa.datasets.base import Listing
+from owdfa.datasets.base import ImageEntry
 from owdfa.errors import UserError
 from owdfa.images.bad import read_listing
 from owdfa.records.manifest import Manifest
@@ -144,7 +144,7 @@ def test_an_id_that_occurs_twice(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listings = [
-        Listing("x", photos / f"a/v1/{number}.png", "a", None, None, "x") for number in (1, 2)
+        ImageEntry("x", photos / f"a/v1/{number}.png", "a", None, None, "x") for number in (1, 2)
     ]
     monkeypatch.setattr(folder, "read", lambda root: iter(listings))
     with pytest.raises(UserError, match=r"x: listed twice, as .*1\.png and .*2\.png"):

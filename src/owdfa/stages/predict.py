@@ -112,7 +112,7 @@ def _write(
             bad.update(answers.errors)
             watch(int(max([*answers.positions, *answers.errors])) + 1, total)
         named = [(inputs.ids[i], bad[i]) for i in sorted(bad)]
-        check_bad(named, total, output, max_bad, noun="images")
+        check_bad(named, total, output, max_bad, noun="images", notes=inputs.passed_over)
 
 
 def _parts(total: int, most: int, threads: int) -> Iterator[range]:

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from owdfa import catalog
 from owdfa.config import Settings
-from owdfa.datasets.base import Listing
+from owdfa.datasets.base import ImageEntry, composed, images_only
 from owdfa.errors import UserError
 from owdfa.images.bad import check_bad, check_listing
 from owdfa.images.examine import Examined, examine
@@ -106,16 +106,18 @@ def scan(
     """
     options = options or ScanOptions()
     address = parse_source(source)
-    listings = catalog.load("datasets", address.name).read(address.root)
-    listed = _listed(listings, _grouping(options))
+    notes: list[tuple[str, str]] = []
+    entries = catalog.load("datasets", address.name).read(address.root)
+    listed = _listed(images_only(entries, notes), _grouping(options))
     if not listed.num_rows:
         raise UserError(f"{address}: no images there; name a place that holds some")
     check_listing(output)
     with manifest_writer(output, str(address)) as write:
         jobs = num_processes(options.jobs)
-        bad, places, linked = _examine_all(listed, jobs, on_progress or _look_away, write)
+        watch = on_progress or _look_away
+        bad, places, linked = _examine_all(listed, jobs, watch, write, notes)
         _check_same_file(listed, places, linked)
-        check_bad(bad, listed.num_rows, output, options.max_bad, noun="files")
+        check_bad(bad, listed.num_rows, output, options.max_bad, noun="files", notes=notes)
     del listed  # the manifest takes as much again
     return Manifest.read(output)
 
@@ -124,7 +126,7 @@ def _look_away(done: int, total: int) -> None:
     """Show nobody the progress."""
 
 
-def _grouping(options: ScanOptions) -> Callable[[Listing], str]:
+def _grouping(options: ScanOptions) -> Callable[[ImageEntry], str]:
     """What gives an image its group.
 
     Raises:
@@ -144,15 +146,15 @@ def _grouping(options: ScanOptions) -> Callable[[Listing], str]:
     return lambda listing: _group_by_pattern(listing, pattern)
 
 
-def _own_group(listing: Listing) -> str:
+def _own_group(listing: ImageEntry) -> str:
     return listing.group
 
 
-def _group_by_level(listing: Listing, level: int) -> str:
+def _group_by_level(listing: ImageEntry, level: int) -> str:
     folders = listing.id.split("/")[:-1]
     if len(folders) < level:
         raise UserError(f"{listing.path}: lies in no folder of group_level {level}")
-    if folders[level - 1] == listing.class_:
+    if composed(folders[level - 1]) == listing.class_:
         raise UserError(
             f"{listing.path}: group_level {level} is the class, which a split must cut; "
             f"the folder below it is {level + 1}"
@@ -160,14 +162,14 @@ def _group_by_level(listing: Listing, level: int) -> str:
     return folders[level - 1]
 
 
-def _group_by_pattern(listing: Listing, pattern: re.Pattern[str]) -> str:
+def _group_by_pattern(listing: ImageEntry, pattern: re.Pattern[str]) -> str:
     found = pattern.search(listing.id)
     if found is None or not found[1]:
         raise UserError(f"{listing.path}: group_regex {pattern.pattern!r} finds no group in it")
     return found[1]
 
 
-def _listed(listings: Iterator[Listing], group_of: Callable[[Listing], str]) -> pa.Table:
+def _listed(listings: Iterator[ImageEntry], group_of: Callable[[ImageEntry], str]) -> pa.Table:
     """Rows of ``_LISTED``, sorted by id; ``error`` is set where the name cannot be written down.
 
     Raises:
@@ -186,7 +188,7 @@ def _listed(listings: Iterator[Listing], group_of: Callable[[Listing], str]) -> 
     return table
 
 
-def _listed_row(listing: Listing, group: str) -> tuple[str | None, ...]:
+def _listed_row(listing: ImageEntry, group: str) -> tuple[str | None, ...]:
     """One row of ``_LISTED``; bytes that are not UTF-8 are written out in hexadecimal."""
     class_, family, source = listing.class_, listing.family, listing.source
     row = (listing.id, str(listing.path), class_, family, source, group)
@@ -203,8 +205,9 @@ def _examine_all(
     jobs: int,
     watch: Callable[[int, int], None],
     write: Callable[[pa.RecordBatch], None],
+    notes: list[tuple[str, str]],
 ) -> tuple[list[tuple[str, str]], np.ndarray, np.ndarray]:
-    """Read every file, and write the rows of the manifest.
+    """Read every file, write the rows of the manifest, and add what is noted of files to ``notes``.
 
     Returns:
         Path and reason of each bad file; the place of each file, (files,) int64, and which paths
@@ -220,6 +223,7 @@ def _examine_all(
     for batch, rows in zip(batches, several(examine, work, jobs), strict=True):
         write(_joined(batch, rows))
         bad += [(str(batch["path"][i]), row.error) for i, row in enumerate(rows) if row.error]
+        notes += [(str(batch["path"][i]), row.note) for i, row in enumerate(rows) if row.note]
         places[done : done + len(rows)] = [row.place for row in rows]
         linked[done : done + len(rows)] = [row.linked for row in rows]
         done += len(rows)
