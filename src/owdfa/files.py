@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -162,8 +162,27 @@ def write_table(path: Path, table: pa.Table, metadata: Mapping[str, Any]) -> Non
         UserError: As ``atomic``.
     """
     noted = table.replace_schema_metadata(_noted(metadata))
-    with atomic(path, _table_of(table.schema)) as temporary:
-        pq.write_table(noted, temporary, compression="zstd")
+    with atomic(path, _table_of(table.schema)) as temporary, _for_arrow(temporary, "wb") as file:
+        pq.write_table(noted, file, compression="zstd")
+
+
+@contextmanager
+def _for_arrow(path: Path, mode: Literal["rb", "wb"]) -> Iterator[Any]:
+    """What pyarrow can open: it takes no path with bytes that are not UTF-8."""
+    if is_utf8(path):
+        yield path
+    else:
+        with path.open(mode) as stream:
+            yield stream
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether the bytes of a path are UTF-8: not every library takes another."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _table_of(schema: pa.Schema) -> IsOurs:
@@ -171,7 +190,8 @@ def _table_of(schema: pa.Schema) -> IsOurs:
 
     def is_ours(path: Path) -> bool:
         try:
-            found = pq.read_schema(path)
+            with _for_arrow(path, "rb") as file:
+                found = pq.read_schema(file)
         except (OSError, pa.ArrowInvalid):
             return False
         return _METADATA_KEY in (found.metadata or {}) and found.names == schema.names
@@ -206,7 +226,8 @@ def table_writer(
     noted = schema.with_metadata(_noted(metadata))
     with (
         atomic(path, _table_of(schema)) as temporary,
-        pq.ParquetWriter(temporary, noted, compression="zstd") as file,
+        _for_arrow(temporary, "wb") as place,
+        pq.ParquetWriter(place, noted, compression="zstd") as file,
     ):
 
         def flush() -> None:
@@ -238,9 +259,10 @@ def read_table(path: Path, schema: pa.Schema, *, what: str) -> tuple[pa.Table, d
         UserError: It is missing, is not Parquet, or lacks a column of ``schema``.
     """
     try:
-        found = pq.read_schema(path)
-        columns = [name for name in schema.names if name in found.names]
-        table = pq.read_table(path, columns=columns, partitioning=None)
+        with _for_arrow(path, "rb") as file:
+            found = pq.read_schema(file)
+            columns = [name for name in schema.names if name in found.names]
+            table = pq.read_table(file, columns=columns, partitioning=None)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; {what} is needed here") from None
     except (OSError, pa.ArrowInvalid) as error:

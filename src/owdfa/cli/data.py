@@ -36,6 +36,7 @@ def scan(
     """List images with size, format and SHA-256, and the bad ones."""
     import pyarrow.compute as pc
 
+    from owdfa.cli.tables import print_notes
     from owdfa.config import parse_settings
     from owdfa.stages.scan import ScanOptions
     from owdfa.stages.scan import scan as stage
@@ -54,6 +55,7 @@ def scan(
     classes = pc.count_distinct(table["class"]).as_py()
     typer.echo(f"{output}: {table.num_rows} images, {classes} classes, {bad} bad")
     _list_bad(manifest.table)
+    print_notes(output)
 
 
 @app.command()

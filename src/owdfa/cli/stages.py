@@ -1,5 +1,7 @@
 """The stages as commands, in the order in which data goes through them."""
 
+import csv
+import unicodedata
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,7 +32,9 @@ Classes = Annotated[
     str | None, typer.Option(help="Number of classes, known and novel; auto finds it.")
 ]
 Weights = Annotated[str | None, typer.Option(help="Weights of the backbone: a file, hub, or none.")]
-Known = Annotated[str | None, typer.Option(help="Known classes, with commas between.")]
+Known = Annotated[
+    str | None, typer.Option(help='Known classes, with commas between; "a, b" is one class.')
+]
 Protocol = Annotated[str | None, typer.Option(help="Known and novel classes by name.")]
 
 
@@ -154,9 +158,7 @@ def train(
     is_first = is_first_process()  # torchrun starts this command several times
     done = resume and Run.exists(output) and Run.open(output).facts.complete
     with progress_bar("train") if is_first else nullcontext(no_progress) as report:
-        run = stage(
-            split, output, settings=chosen, resume=resume, store=store, on_progress=report
-        )
+        run = stage(split, output, settings=chosen, resume=resume, store=store, on_progress=report)
     # Where torch started processes for --devices, the first of them has said so already.
     if is_first and (chosen.devices == 1 or launched()):
         classes_ = f"{run.num_active} classes, {len(run.known)} of them known"
@@ -296,4 +298,8 @@ def _images(named: list[str]) -> str | list[Path]:
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
-    return tuple(name.strip() for name in text.split(",")) if text else None
+    """Names with commas between; one that has a comma itself stands in quotes, as in CSV."""
+    if not text:
+        return None
+    names = next(csv.reader([unicodedata.normalize("NFC", text)], skipinitialspace=True))
+    return tuple(name.strip() for name in names)

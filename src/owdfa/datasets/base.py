@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from owdfa.images.bad import PASSED_OVER
+
 
 class ImageEntry(NamedTuple):
     """One image file of a data set, or a file there that is passed over.
@@ -41,7 +43,7 @@ def images_only(
         if entry.passed_over is None:
             yield entry
         else:
-            passed_over.append((str(entry.path), f"passed over: {entry.passed_over}"))
+            passed_over.append((str(entry.path), f"{PASSED_OVER} ({entry.passed_over})"))
 
 
 def root_path(root: str) -> Path:

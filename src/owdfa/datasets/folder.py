@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from owdfa.datasets.base import ImageEntry, composed, root_path
 from owdfa.errors import UserError
+from owdfa.images.bad import PASSED_OVER
 from owdfa.images.formats import why_no_image
 
 DESCRIPTION = "one folder a class; _unlabelled/ holds images that nobody labelled"
@@ -110,7 +111,7 @@ def list_images(folder: Path) -> tuple[list[Path], list[tuple[str, str]]]:
         if reason is None:
             images.append(path)
         else:
-            passed_over.append((str(path), f"passed over: {reason}"))
+            passed_over.append((str(path), f"{PASSED_OVER} ({reason})"))
     return images, passed_over
 
 
@@ -171,8 +172,8 @@ def _class_of(folder: Path) -> str | None:
         return None
     if name.lower().strip("_- ") in _NO_CLASS:
         raise UserError(
-            f"{folder}: no class is called so; did you mean {UNLABELLED_FOLDER!r}? Rename it to that"
-            " if nobody labelled its images, otherwise to the name of their class"
+            f"{folder}: no class is called so; did you mean {UNLABELLED_FOLDER!r}? Rename it to"
+            " that if nobody labelled its images, otherwise to the name of their class"
         )
     if name.startswith("_"):
         raise UserError(

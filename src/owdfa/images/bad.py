@@ -6,6 +6,11 @@ from pathlib import Path
 from owdfa.errors import UserError
 from owdfa.files import check_replaceable, write_text
 
+PASSED_OVER = "passed over"
+"""What is said of files that are no images; the reason follows."""
+LEFT_ASIDE = "metadata left aside"
+"""What is said of images that are used; the reason follows."""
+
 _MARK = "# owdfa: "
 
 
@@ -20,6 +25,11 @@ def read_listing(output: Path) -> list[str]:
     if not listing.is_file() or not _is_listing(listing):
         return []
     return listing.read_text(encoding="utf-8").splitlines()[1:]
+
+
+def is_note(line: str, kind: str) -> bool:
+    """Whether a line of the list is a note of this kind, and no bad image."""
+    return f": {kind} (" in line
 
 
 def check_listing(output: Path) -> None:

@@ -23,6 +23,7 @@ import PIL
 from PIL import Image, UnidentifiedImageError
 
 from owdfa.errors import UserError
+from owdfa.images.bad import LEFT_ASIDE
 from owdfa.images.formats import NoReaderError, open_image
 from owdfa.images.jxl import jxl_header
 from owdfa.images.leaner import leaner
@@ -172,7 +173,7 @@ def _attempt(
 
 
 def _note(reasons: list[str]) -> str | None:
-    return f"metadata left aside ({reasons[0]})" if reasons else None
+    return f"{LEFT_ASIDE} ({reasons[0]})" if reasons else None
 
 
 @contextmanager
