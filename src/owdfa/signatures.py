@@ -1,6 +1,7 @@
 """What a file is, told by its first bytes: nobody's word for it, its name's included, is taken."""
 
 import re
+from codecs import getincrementaldecoder
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,9 +76,19 @@ def identify(head: bytes) -> Signature:
     for pattern, signature in _KNOWN:
         if pattern.match(head):
             return signature
-    if head.startswith(_UTF16) or not _CONTROL.intersection(head):
-        return Signature("text")
-    return Signature("of an unknown kind")
+    return Signature("text" if _is_text(head) else "of an unknown kind")
+
+
+def _is_text(head: bytes) -> bool:
+    if head.startswith(_UTF16):
+        return True
+    if _CONTROL.intersection(head):
+        return False
+    try:
+        getincrementaldecoder("utf-8")().decode(head)  # the last character may be cut
+    except UnicodeDecodeError:  # an older encoding, where most letters are ASCII's still
+        return sum(byte >= 128 for byte in head) < len(head) / 2
+    return True
 
 
 def identify_file(path: Path) -> Signature:

@@ -182,7 +182,7 @@ def test_png_with_more_text_than_pillow_takes_in_all(monkeypatch):
 def test_broken_exif_is_left_aside(name, exif):
     try:
         content = saved(UPRIGHT, name, exif=exif)
-    except Exception:  # writers that refuse it: put it in the place of EXIF of the same length
+    except Exception:  # noqa: BLE001  writers that refuse it: put it in the place of EXIF of the same length
         content = saved(UPRIGHT, name, exif=exif_of(1))
         content = content.replace(exif_of(1)[6:16], b"\xff" * 10)
     assert close(np.asarray(decoded(content, "a")), UPRIGHT)

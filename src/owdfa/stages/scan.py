@@ -18,7 +18,7 @@ from pydantic import Field
 
 from owdfa import catalog
 from owdfa.config import Settings
-from owdfa.datasets.base import ImageEntry, composed, images_only
+from owdfa.datasets.base import ImageEntry, composed, images_only, root_path
 from owdfa.errors import UserError
 from owdfa.images.bad import check_bad, check_listing
 from owdfa.images.examine import Examined, examine
@@ -70,7 +70,7 @@ def parse_source(text: str) -> Source:
         UserError: There is neither such a data set nor such a file.
     """
     name, colon, root = text.partition(":")
-    path = Path(text)
+    path = root_path(text)
     if colon and (name in catalog.names("datasets") or not path.exists()):
         if "." not in name:
             catalog.check("datasets", name)
