@@ -108,7 +108,7 @@ def _state_in(content: object) -> dict[str, Tensor]:
     if not isinstance(content, Mapping):
         return {}
     held = (content.get(name) for name in _STATES)
-    found = next((state for state in held if state and isinstance(state, Mapping)), content)
+    found = next((state for state in held if isinstance(state, Mapping) and state), content)
     tensors = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
     if all(name.startswith(_PARALLEL) for name in tensors):
         return {name.removeprefix(_PARALLEL): value for name, value in tensors.items()}
