@@ -36,6 +36,7 @@ def test_a_row_says_what_the_file_holds(photos: Path, tmp_path: Path) -> None:
         "format": "PNG",
         "bytes": len(content),
         "sha256": sha256(content).hexdigest(),
+        "jpeg_quality": None,
         "error": None,
         "phash": None,
         "face": None,

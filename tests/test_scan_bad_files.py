@@ -108,38 +108,6 @@ def test_a_failed_scan_leaves_the_old_manifest(photos: Path, tmp_path: Path) -> 
     assert (tmp_path / "images.parquet").read_bytes() == before
 
 
-def test_a_file_listed_twice_under_two_names(photos: Path, tmp_path: Path) -> None:
-    (photos / "b" / "again.png").symlink_to(photos / "a/v1/1.png")
-    with pytest.raises(UserError, match=r"a/v1/1\.png and .*b/again\.png: are the same file"):
-        scan(str(photos), tmp_path / "images.parquet")
-
-
-def test_a_file_listed_twice_below_a_link_to_its_folder(photos: Path, tmp_path: Path) -> None:
-    (photos / "b" / "again").symlink_to(photos / "a" / "v1")
-    with pytest.raises(UserError, match=r"a/v1/1\.png and .*b/again/1\.png: are the same file"):
-        scan(str(photos), tmp_path / "images.parquet")
-    assert not (tmp_path / "images.parquet").exists()
-
-
-def test_places_with_equal_hashes_are_told_apart(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in ("owdfa.stages.scan", "owdfa.images.examine"):
-        monkeypatch.setattr(f"{module}.hash", lambda _: 7, raising=False)
-    assert scan(str(photos), tmp_path / "images.parquet").table.num_rows == 6
-    (photos / "b" / "again.png").symlink_to(photos / "a/v1/1.png")
-    with pytest.raises(UserError, match=r"a/v1/1\.png and .*b/again\.png: are the same file"):
-        scan(str(photos), tmp_path / "2.parquet")
-
-
-def test_hard_links_are_files_of_their_own(photos: Path, tmp_path: Path) -> None:
-    (photos / "a" / "hard.png").hardlink_to(photos / "a/v1/1.png")
-    assert scan(str(photos), tmp_path / "1.parquet").table.num_rows == 7
-    (photos / "b" / "soft.png").symlink_to(photos / "a/v1/1.png")
-    with pytest.raises(UserError, match="are the same file"):
-        scan(str(photos), tmp_path / "2.parquet")
-
-
 def test_an_id_that_occurs_twice(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,7 @@ def rows_of(images, role="test"):
     """Split rows of (class, ...) tuples."""
     ids = [f"{role}/{i:03d}.png" for i in range(len(images))]
     classes = [image[0] for image in images]
-    return pa.table([ids, [role] * len(images), classes, ids], schema=ROWS)
+    return pa.table([ids, [role] * len(images), classes, ids, ids], schema=ROWS)
 
 
 def write_split(folder, *tables):
@@ -233,7 +233,7 @@ def test_files_that_are_not_what_they_should_be(files, tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        "owdfa.balance",
+        "owdfa.stages.split.group_sampling",
         "owdfa.metrics.calibration",
         "owdfa.metrics.clustering",
         "owdfa.metrics.conventions",

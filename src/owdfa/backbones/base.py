@@ -119,8 +119,8 @@ def build(name: str, weights: str | None = None) -> Backbone:
             (safetensors, or a state dict that torch saved).
 
     Raises:
-        UserError: There is no such library or model, it gives no feature map, or the weights are not
-            available or do not fit.
+        UserError: There is no such library or model, it gives no feature map, or the weights are
+            not available or do not fit.
     """
     library, slash, model = name.partition("/")
     if not slash:

@@ -83,4 +83,3 @@ def _fail(reason: str, status: int) -> int:
     line = " ".join(reason.split())
     print(f"owdfa: {line}", file=sys.stderr)
     return status
-

@@ -23,7 +23,7 @@ import numpy as np
 from owdfa.catalog import nearest
 from owdfa.datasets.base import ImageEntry, composed, root_path
 from owdfa.errors import UserError
-from owdfa.records.rows import repeated
+from owdfa.records.rows import duplicated
 from owdfa.signatures import HEAD, identify
 
 DESCRIPTION = "a CSV file with columns path, class and, if wanted, family, source, group"
@@ -112,7 +112,7 @@ def _plain(name: str) -> str:
 
 def _check_twice(file: Path, lines: np.ndarray, hashes: np.ndarray) -> None:
     """Raise when two rows name the same file: they are among those with equal hashes."""
-    suspected = frozenset(lines[repeated(hashes)].tolist())
+    suspected = frozenset(lines[duplicated(hashes)].tolist())
     first: dict[str, int] = {}
     for line, entry in _rows(file) if suspected else ():
         if line in suspected and first.setdefault(entry.id, line) != line:

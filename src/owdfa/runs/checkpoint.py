@@ -36,6 +36,7 @@ class Note(NamedTuple):
         epochs: How many epochs it was trained for.
         num_active: How many classes live in it.
         score: What the selection rule measured of it; None where nothing is measured.
+        fitted: Whether the method was fitted to the whole training set (``Method.finish``).
         weights: SHA-256 of the weights file; filled by ``write``.
         state: SHA-256 of the state file; None without one; filled by ``write``.
     """
@@ -43,6 +44,7 @@ class Note(NamedTuple):
     epochs: int
     num_active: int
     score: float | None = None
+    fitted: bool = False
     weights: str = ""
     state: str | None = None
 

@@ -22,7 +22,7 @@ from owdfa.files import read_json, write_json, write_text
 from owdfa.images.store import Store
 from owdfa.methods.base import Method
 from owdfa.records.manifest import Manifest
-from owdfa.records.split import Split
+from owdfa.records.split import ROLES, Split
 from owdfa.runs import checkpoint
 from owdfa.runs.assembly import empty_method
 from owdfa.runs.provenance import commit, environment
@@ -211,10 +211,11 @@ def open_store(folder: Path, split: Split, store: Path | None) -> Store:
             )
         store = manifest.store
     crops = Store.open(store)
-    if crops.manifest_digest != basis.manifest_digest:
+    images = Split.read(folder, ("id", "role", "sha256")).with_role(*ROLES[:-1])  # those in use
+    if reason := crops.lacks(images):
         raise UserError(
-            f"{folder}: was not made from the images in the store {store};"
-            " split the manifest again, or give the store that belongs to it"
+            f"{folder}: was not made from the images in the store {store} ({reason});"
+            " prepare and split the manifest again, or give the store that belongs to it"
         )
     return crops
 

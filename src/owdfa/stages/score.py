@@ -14,7 +14,7 @@ from owdfa.metrics.calibration import calibration
 from owdfa.metrics.clustering import contingency, matched_images
 from owdfa.metrics.conventions import Convention, Conventions, score_conventions
 from owdfa.records.predictions import PredictionBasis, Predictions
-from owdfa.records.rows import places
+from owdfa.records.rows import indices_of
 from owdfa.records.scores import (
     Agreement,
     Bin,
@@ -103,7 +103,7 @@ def _join(predictions: Path, made: Predictions, truth: Split) -> Joined:
     rows = truth.with_role(role)
     names = pa.array(truth.known + truth.novel, pa.string())
     classes = _integers(pc.fill_null(pc.index_in(rows["class"], names), -1))
-    place = places(made.table["id"], rows["id"])
+    place = indices_of(made.table["id"], rows["id"])
     seen = np.bincount(place[place >= 0], minlength=len(rows))
     if (seen > 1).any():
         twice = str(rows["id"][int(np.argmax(seen))])

@@ -1,5 +1,6 @@
 """Train: fit a method to a split. What happens to a batch can be read in ``_fit`` alone."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -150,9 +151,7 @@ class _Training:
         views = TrainingViews(method.views, settings.data.views, mean, std, settings.seed)
         rows = data.training_rows()
         rows = rows if method.uses_unlabelled else rows.only_labelled()
-        loader = TrainingLoader(
-            store, rows, settings.data, views, pin_memory=device.type == "cuda"
-        )
+        loader = TrainingLoader(store, rows, settings.data, views, pin_memory=device.type == "cuda")
         evaluator = make_evaluator(settings, data, store, view)
         method.to(device)
         sync_batch_norm(method, device)
@@ -202,7 +201,7 @@ def _fit(run: Run, training: _Training, on_progress: OnProgress) -> Run:
         return manager.finish(_whole_fit(training, settings))
 
 
-def _whole_fit(training: _Training, settings: RunSettings) -> "partial[None] | None":
+def _whole_fit(training: _Training, settings: RunSettings) -> Callable[[], None] | None:
     """What fits the method to all training images at the end; None where it has nothing to fit."""
     method = training.method
     return None if type(method).finish is Method.finish else partial(_finish, training, settings)
@@ -210,6 +209,7 @@ def _whole_fit(training: _Training, settings: RunSettings) -> "partial[None] | N
 
 def _finish(training: _Training, settings: RunSettings) -> None:
     rows = training.rows
+    seed_step(settings.seed, settings.epochs, 0)
     _, embeddings = evaluate(training.method, training.store, rows.ids, training.view, settings)
     with torch.no_grad():
         training.method.finish(torch.from_numpy(embeddings), torch.from_numpy(rows.labels))
