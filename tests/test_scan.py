@@ -163,10 +163,10 @@ def test_a_data_set_from_outside_the_package(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "pictures.py").write_text(
         "from pathlib import Path\n"
-        "from owdfa.datasets.base import Listing\n"
+        "from owdfa.datasets.base import ImageEntry\n"
         "DESCRIPTION, PROTOCOL, FACES = 'mine', None, 'none'\n"
         "def read(root):\n"
-        "    yield Listing('x.png', Path(root) / 'a/v1/1.png', 'x', 'swap', 'me', 'g')\n"
+        "    yield ImageEntry('x.png', Path(root) / 'a/v1/1.png', 'x', 'swap', 'me', 'g')\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     manifest = scan(f"mine.pictures:{photos}", tmp_path / "images.parquet")

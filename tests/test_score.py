@@ -221,7 +221,7 @@ def test_files_that_are_not_what_they_should_be(files, tmp_path):
         score(tmp_path / "none.parquet", files[1])
     with pytest.raises(UserError, match=r"is not predictions .*; it lacks column 'index'"):
         score(files[1] / "roles.parquet", files[1])
-    with pytest.raises(UserError, match="is not scores"):
+    with pytest.raises(UserError, match="is not what this command writes"):
         score(*files, files[1] / "split.json")
     other = tmp_path / "other.json"
     values = vars(score(*files))

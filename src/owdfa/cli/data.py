@@ -39,6 +39,7 @@ def scan(
 ) -> None:
     """List images with size, format and SHA-256, and the bad ones."""
     from owdfa.checks.classes import class_sizes
+    from owdfa.cli.tables import print_notes
     from owdfa.config import parse_settings
     from owdfa.stages.scan import ScanOptions, notes_on
     from owdfa.stages.scan import scan as stage
@@ -60,6 +61,7 @@ def scan(
     typer.echo(f"{output}: {table.num_rows} images, {classes} classes, {bad} bad")
     _list_classes(sizes)
     _list_bad(table)
+    print_notes(output)
     for note in notes_on(manifest):
         typer.echo(f"note: {note}")
 

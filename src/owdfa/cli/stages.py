@@ -1,5 +1,7 @@
 """The stages as commands, in the order in which data goes through them."""
 
+import csv
+import unicodedata
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,7 +47,9 @@ Rule = Annotated[
     str | None, typer.Option(help="group keeps groups whole; paper draws each image alone.")
 ]
 SplitSeed = Annotated[int | None, typer.Option(help="Seed of the split.")]
-Known = Annotated[str | None, typer.Option(help="Known classes, with commas between.")]
+Known = Annotated[
+    str | None, typer.Option(help='Known classes, with commas between; "a, b" is one class.')
+]
 Protocol = Annotated[str | None, typer.Option(help="Known and novel classes by name.")]
 
 
@@ -327,4 +331,8 @@ def _images(named: list[str]) -> str | list[Path]:
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
-    return tuple(name.strip() for name in text.split(",")) if text else None
+    """Names with commas between; one that has a comma itself stands in quotes, as in CSV."""
+    if not text:
+        return None
+    names = next(csv.reader([unicodedata.normalize("NFC", text)], skipinitialspace=True))
+    return tuple(name.strip() for name in names)

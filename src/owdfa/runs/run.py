@@ -135,7 +135,11 @@ class Run:
 
     def write(self) -> None:
         """Write settings.toml, then run.json, which makes the folder a run."""
-        write_text(self.folder / _SETTINGS, self.settings.to_toml())
+        # Settings that lie in a folder without a run are the user's.
+        ours = Run.exists(self.folder)
+        write_text(
+            self.folder / _SETTINGS, self.settings.to_toml(), (lambda _: True) if ours else None
+        )
         write_json(self.folder / _FACTS, self.facts.model_dump(by_alias=True, mode="json"))
 
     def update(self, **changes: Any) -> "Run":

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from owdfa.errors import UserError
+from owdfa.files import check_replaceable
 from owdfa.metrics.calibration import calibration
 from owdfa.metrics.clustering import contingency, matched_images
 from owdfa.metrics.conventions import Convention, Conventions, score_conventions
@@ -24,6 +25,7 @@ from owdfa.records.scores import (
     NumNovel,
     ScoreBasis,
     Scores,
+    is_scores,
 )
 from owdfa.records.split import Split
 
@@ -64,8 +66,8 @@ def score(predictions: Path, split: Path, output: Path | None = None) -> Scores:
         >>> scores.conventions["gcd-v2"]["novel"]["acc"]  # doctest: +SKIP
         0.713
     """
-    if output is not None and output.exists():
-        Scores.read(output)
+    if output is not None:
+        check_replaceable(output, is_scores)
     made = Predictions.read(predictions, _COLUMNS)
     truth = Split.read(split, _TRUTH)
     digest = truth.digest()
