@@ -44,7 +44,7 @@ def make_run(
             test = image % 2 == 0 and (number < len(known) or labelled_novel)
             hidden = number >= len(known) and not labelled_novel
             role = "test" if test else "labelled" if number < len(known) else "unlabelled"
-            rows.append((identity, role, None if hidden else name, identity))
+            rows.append((identity, role, None if hidden else name, identity, digest_of(identity)))
             truth[identity] = number
             picture = draw(number, image) if draw else rng.integers(0, 256, (size, size, 3))
             pictures.append(np.asarray(picture, np.uint8))
@@ -80,12 +80,16 @@ def write(path, value):
     path.write_text(json.dumps(value))
 
 
+def digest_of(identity):
+    return hashlib.sha256(identity.encode()).hexdigest()
+
+
 def _write_store(folder, ids, pictures):
     folder.mkdir(parents=True)
     np.stack(pictures).tofile(folder / "pixels.bin")
-    rows = [{"id": i, "sha256": hashlib.sha256(i.encode()).hexdigest()} for i in ids]
-    basis = StoreBasis(pictures[0].shape[0], "none", "pillow", "ef" * 32)
-    write_notes(folder, pa.Table.from_pylist(rows, IDS), basis, "ef" * 32, {})
+    rows = [{"id": i, "sha256": digest_of(i)} for i in ids]
+    basis = StoreBasis(pictures[0].shape[0], "none", "pillow")
+    write_notes(folder, pa.Table.from_pylist(rows, IDS), basis, {})
 
 
 def _predict(rng, pairs, basis, *, dim, absorb):

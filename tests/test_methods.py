@@ -224,7 +224,7 @@ def split(labelled, unlabelled):
     roles = ["labelled"] * len(labelled) + ["unlabelled"] * len(unlabelled)
     classes = labelled + unlabelled
     ids = [f"{number}.png" for number in range(len(roles))]
-    columns = {"id": ids, "role": roles, "class": classes, "group": ids}
+    columns = {"id": ids, "role": roles, "class": classes, "group": ids, "sha256": ids}
     basis = Basis("images.parquet", "", None, "group", 0, 0.75, 0.2, 0.0)
     return Split(pa.table(columns, schema=SCHEMA), ("a", "b", "c"), ("x", "y"), basis)
 

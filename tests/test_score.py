@@ -33,7 +33,7 @@ def rows_of(images, role="test"):
     """Split rows of (class, ...) tuples."""
     ids = [f"{role}/{i:03d}.png" for i in range(len(images))]
     classes = [image[0] for image in images]
-    return pa.table([ids, [role] * len(images), classes, ids], schema=ROWS)
+    return pa.table([ids, [role] * len(images), classes, ids, ids], schema=ROWS)
 
 
 def write_split(folder, *tables):
@@ -221,7 +221,7 @@ def test_files_that_are_not_what_they_should_be(files, tmp_path):
         score(tmp_path / "none.parquet", files[1])
     with pytest.raises(UserError, match=r"is not predictions .*; it lacks column 'index'"):
         score(files[1] / "roles.parquet", files[1])
-    with pytest.raises(UserError, match="is not scores"):
+    with pytest.raises(UserError, match="is not what this command writes"):
         score(*files, files[1] / "split.json")
     other = tmp_path / "other.json"
     values = vars(score(*files))
@@ -233,7 +233,7 @@ def test_files_that_are_not_what_they_should_be(files, tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        "owdfa.balance",
+        "owdfa.stages.split.group_sampling",
         "owdfa.metrics.calibration",
         "owdfa.metrics.clustering",
         "owdfa.metrics.conventions",

@@ -6,7 +6,7 @@ high-pass filters leave of it, cut off where content begins, as forensic models 
 do (Fridrich and Kodovsky, IEEE TIFS 2012). Behind that is a residual network (He et al., CVPR 2016,
 arXiv:1512.03385) of three stages at a half, a quarter and an eighth of the resolution, and a
 1 x 1 convolution to many channels: with few, novel classes find no direction of their own that
-the known ones do not take (docs/cal.md has the measurements).
+the known ones do not take (docs/methods/cal-tiny.md has the measurements).
 """
 
 from collections import OrderedDict

@@ -3,7 +3,6 @@
 import inspect
 import shutil
 import textwrap
-
 from typing import Annotated
 
 import typer

@@ -1,5 +1,7 @@
 """The stages as commands, in the order in which data goes through them."""
 
+import csv
+import unicodedata
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,7 +32,24 @@ Classes = Annotated[
     str | None, typer.Option(help="Number of classes, known and novel; auto finds it.")
 ]
 Weights = Annotated[str | None, typer.Option(help="Weights of the backbone: a file, hub, or none.")]
-Known = Annotated[str | None, typer.Option(help="Known classes, with commas between.")]
+GroupLevel = Annotated[
+    int | None, typer.Option(help="Level of the sub-folder that is the group; 1 is the class.")
+]
+GroupRegex = Annotated[
+    str | None, typer.Option(help="Pattern on the path whose first (...) is the group.")
+]
+Labelled = Annotated[
+    float | None, typer.Option(help="Share of known training images with a label.")
+]
+Test = Annotated[float | None, typer.Option(help="Share of each class to test on.")]
+Validation = Annotated[float | None, typer.Option(help="Share of labelled images held back.")]
+Rule = Annotated[
+    str | None, typer.Option(help="group keeps groups whole; paper draws each image alone.")
+]
+SplitSeed = Annotated[int | None, typer.Option(help="Seed of the split.")]
+Known = Annotated[
+    str | None, typer.Option(help='Known classes, with commas between; "a, b" is one class.')
+]
 Protocol = Annotated[str | None, typer.Option(help="Known and novel classes by name.")]
 
 
@@ -56,6 +75,14 @@ def run(
     classes: Classes = None,
     protocol: Protocol = None,
     known: Known = None,
+    group_level: GroupLevel = None,
+    group_regex: GroupRegex = None,
+    labelled: Labelled = None,
+    test: Test = None,
+    validation: Validation = None,
+    rule: Rule = None,
+    split_seed: SplitSeed = None,
+    max_bad: MaxBad = 0.01,
     seed: Seed = None,
     recipe: Recipe = "tiny",
     config: Config = None,
@@ -77,13 +104,25 @@ def run(
 
     chosen = _settings(recipe, config, settings, method, classes, seed, weights)
     other = baseline and _baseline(chosen, baseline, recipe, config, settings)
-    division = {"protocol": protocol, "known": _names(known)}
-    options = parse_settings(
-        PathOptions,
-        {"split": division, "faces": faces, "baseline": other, "resume": resume},
-        "run",
-    )
-    outcome = whole(source, output, settings=chosen, options=options, show=progress_bar)
+    division = {
+        "protocol": protocol,
+        "known": _names(known),
+        "labelled": labelled,
+        "test": test,
+        "validation": validation,
+        "rule": rule,
+        "seed": split_seed,
+    }
+    listing = {"group_level": group_level, "group_regex": group_regex, "max_bad": max_bad}
+    given = {
+        "scan": listing,
+        "split": {name: value for name, value in division.items() if value is not None},
+        "faces": faces,
+        "baseline": other,
+        "resume": resume,
+    }
+    options = parse_settings(PathOptions, given, "run")
+    outcome = whole(source, output, settings=chosen, options=options, show=progress_bar, tell=_tell)
     if outcome.scores:
         print_scores(outcome.scores)
     typer.echo(f"report: {outcome.page}")
@@ -94,17 +133,11 @@ def split(
     output: Output,
     protocol: Protocol = None,
     known: Known = None,
-    labelled: Annotated[
-        float | None, typer.Option(help="Share of known training images with a label.")
-    ] = None,
-    test: Annotated[float | None, typer.Option(help="Share of each class to test on.")] = None,
-    validation: Annotated[
-        float | None, typer.Option(help="Share of labelled images held back.")
-    ] = None,
-    rule: Annotated[
-        str, typer.Option(help="group keeps groups whole; paper draws each image alone.")
-    ] = "group",
-    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 2025,
+    labelled: Labelled = None,
+    test: Test = None,
+    validation: Validation = None,
+    rule: Rule = None,
+    seed: SplitSeed = None,
 ) -> None:
     """Decide what each image is for; a group is never cut."""
     from owdfa.config import parse_settings
@@ -154,9 +187,7 @@ def train(
     is_first = is_first_process()  # torchrun starts this command several times
     done = resume and Run.exists(output) and Run.open(output).facts.complete
     with progress_bar("train") if is_first else nullcontext(no_progress) as report:
-        run = stage(
-            split, output, settings=chosen, resume=resume, store=store, on_progress=report
-        )
+        run = stage(split, output, settings=chosen, resume=resume, store=store, on_progress=report)
     # Where torch started processes for --devices, the first of them has said so already.
     if is_first and (chosen.devices == 1 or launched()):
         classes_ = f"{run.num_active} classes, {len(run.known)} of them known"
@@ -290,10 +321,18 @@ def _baseline(
     return load_settings(size, config, shared, chosen)
 
 
+def _tell(note: str) -> None:
+    typer.echo(f"note: {note}")
+
+
 def _images(named: list[str]) -> str | list[Path]:
     """One name may be a folder or a role of a split; several are files."""
     return named[0] if len(named) == 1 else [Path(name) for name in named]
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
-    return tuple(name.strip() for name in text.split(",")) if text else None
+    """Names with commas between; one that has a comma itself stands in quotes, as in CSV."""
+    if not text:
+        return None
+    names = next(csv.reader([unicodedata.normalize("NFC", text)], skipinitialspace=True))
+    return tuple(name.strip() for name in names)

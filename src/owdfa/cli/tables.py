@@ -1,5 +1,6 @@
 """Scores as a table on the terminal."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -8,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from owdfa.images.bad import listing_of, read_listing
+from owdfa.images.bad import LEFT_ASIDE, PASSED_OVER, is_note, listing_of, read_listing
 
 if TYPE_CHECKING:
     from owdfa.records.predictions import Predictions
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _CONVENTIONS = ("gcd-v2", "paper")
 _SETS: tuple[Literal["all", "known", "novel"], ...] = ("all", "known", "novel")
 _SHOWN = 20  # bad images
+_NOTES = {PASSED_OVER: "passed over, no images", LEFT_ASIDE: f"with {LEFT_ASIDE}"}
 
 
 def print_scores(scores: Mapping[str, "Scores"]) -> None:
@@ -49,12 +51,25 @@ def print_types(predictions: "Predictions") -> None:
 
 
 def print_bad(output: Path) -> None:
-    """Print the images that were left out of ``output``, at most twenty."""
-    lines = read_listing(output)
+    """Print the images that were left out of ``output``, at most twenty, and count the rest."""
+    lines = [line for line in read_listing(output) if not _kinds(line)]
     for line in lines[:_SHOWN]:
         print(f"  left out: {line}")
     if len(lines) > _SHOWN:
         print(f"  ... and {len(lines) - _SHOWN} more, in {listing_of(output)}")
+    print_notes(output)
+
+
+def print_notes(output: Path) -> None:
+    """Count the files that were passed over, and the images used without their metadata."""
+    found = Counter(kind for line in read_listing(output) for kind in _kinds(line))
+    if found:
+        counts = (f"{found[kind]} {text}" for kind, text in _NOTES.items() if found[kind])
+        print(f"  {', '.join(counts)}; see {listing_of(output)}")
+
+
+def _kinds(line: str) -> list[str]:
+    return [kind for kind in _NOTES if is_note(line, kind)][:1]
 
 
 def _accuracies(scores: Mapping[str, "Scores"]) -> Table:

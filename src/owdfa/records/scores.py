@@ -131,12 +131,16 @@ class Scores:
     confusion: Confusion
 
     def write(self, path: Path) -> None:
-        """Write JSON, a line for each attribute, whole or not at all."""
+        """Write JSON, a line for each attribute, whole or not at all.
+
+        Raises:
+            UserError: Something other than scores is there, or it cannot be written.
+        """
         values = {"schema": SCHEMA, **vars(self)}
         lines = (
             f" {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in values.items()
         )
-        write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
+        write_text(path, "{\n" + ",\n".join(lines) + "\n}\n", is_scores)
 
     @classmethod
     def read(cls, path: Path) -> "Scores":
@@ -155,3 +159,12 @@ class Scores:
         if schema != SCHEMA:
             raise UserError(f"{path}: holds {schema!r}, this version reads {SCHEMA!r}; score again")
         return scores
+
+
+def is_scores(path: Path) -> bool:
+    """Whether a file holds scores that this version reads."""
+    try:
+        Scores.read(path)
+    except UserError:
+        return False
+    return True

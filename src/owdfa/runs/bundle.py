@@ -170,6 +170,11 @@ def seal(content: bytes) -> bytes:
     return b"".join((content[: place.start], _digest(content, place), content[place.stop :]))
 
 
+def is_bundle(path: Path) -> bool:
+    """Whether a file is one that ``seal`` was called on, damaged or not."""
+    return _place_of_seal(path.read_bytes()) is not None
+
+
 def _is_sealed(content: bytes) -> bool:
     place = _place_of_seal(content)
     return place is not None and content[place] == _digest(content, place)

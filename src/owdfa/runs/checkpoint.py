@@ -95,6 +95,8 @@ def settle(folder: Path) -> None:
     """Finish a swap that was cut short, and remove what it left; for the writer alone."""
     following, old = _beside(folder, "next"), _beside(folder, "old")
     if following.is_dir():
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / _NOTE).is_file():
+            raise UserError(f"{folder}: is not a checkpoint of this run; choose another -o")
         if folder.is_dir():
             shutil.rmtree(old, ignore_errors=True)
             folder.rename(old)

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from owdfa.catalog import nearest
-from owdfa.datasets.folder import files_below
+from owdfa.datasets.folder import list_images
 from owdfa.errors import UserError
-from owdfa.images.decode import SUFFIXES, BadImageError
+from owdfa.images.decode import BadImageError
 from owdfa.images.faces import check_faces, crop_pixels
 from owdfa.records.split import ROLES, Split
 from owdfa.runs.predictor import Predictor
@@ -33,6 +33,7 @@ class Inputs(NamedTuple):
     ids: list[str]  # sorted
     read: Callable[[range], Crops]  # crops of the images at these positions; from any thread
     split_digest: str | None
+    passed_over: Sequence[tuple[str, str]] = ()  # path and reason of what is no image
 
 
 def find_images(
@@ -50,25 +51,34 @@ def find_images(
     """
     if isinstance(images, str) and images.startswith(_PREFIX):
         return _split_images(predictor, images.removeprefix(_PREFIX), split)
-    if isinstance(images, str | Path):
-        place = Path(images)
-        name = str(images)
-        files = _files_in(place) if place.is_dir() else {_written(place): place}
-    else:
-        name = f"{len(images)} files"
-        files = {_written(path): path for path in images}
-        if len(files) < len(images):
-            raise UserError(f"{name}: one of them is named twice; name each once")
+    name, files, passed_over = _named_files(images)
     ids = sorted(files)
     if not ids:
-        raise UserError(f"{name}: no images there; name a folder that holds some")
+        others = f" ({len(passed_over)} other files)" if passed_over else ""
+        raise UserError(f"{name}: no images there{others}; name a folder that holds some")
     check_faces(predictor.faces)
     paths = [files[id_] for id_ in ids]
 
     def read(positions: range) -> Crops:
         return _read_files(paths, positions, predictor.faces, predictor.store_size)
 
-    return Inputs(name, ids, read, predictor.basis.split_digest)
+    return Inputs(name, ids, read, predictor.basis.split_digest, passed_over)
+
+
+def _named_files(
+    images: str | Path | Sequence[Path],
+) -> tuple[str, dict[str, Path], list[tuple[str, str]]]:
+    """What the images are called, each by its id, and what in their folder is none."""
+    if not isinstance(images, str | Path):
+        files = {_written(path): path for path in images}
+        if len(files) < len(images):
+            raise UserError(f"{len(images)} files: one of them is named twice; name each once")
+        return f"{len(images)} files", files, []
+    place = Path(images)
+    if not place.is_dir():
+        return str(images), {_written(place): place}, []
+    found, passed_over = list_images(place)
+    return str(images), {_written(path.relative_to(place)): path for path in found}, passed_over
 
 
 def _read_files(paths: Sequence[Path], positions: range, faces: str, size: int) -> Crops:
@@ -119,15 +129,6 @@ def _split_images(predictor: Predictor, role: str, folder: Path | None) -> Input
         return Crops(pixels, np.arange(positions.start, positions.stop), {})
 
     return Inputs(f"{_PREFIX}{role}", ids, read, digest)
-
-
-def _files_in(folder: Path) -> dict[str, Path]:
-    """Files below ``folder`` that are named like images, by their path below it."""
-    return {
-        _written(path.relative_to(folder)): path
-        for path in files_below(folder)
-        if path.suffix.lower() in SUFFIXES
-    }
 
 
 def _written(path: Path) -> str:

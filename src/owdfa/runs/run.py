@@ -22,7 +22,7 @@ from owdfa.files import read_json, write_json, write_text
 from owdfa.images.store import Store
 from owdfa.methods.base import Method
 from owdfa.records.manifest import Manifest
-from owdfa.records.split import Split
+from owdfa.records.split import ROLES, Split
 from owdfa.runs import checkpoint
 from owdfa.runs.assembly import empty_method
 from owdfa.runs.provenance import commit, environment
@@ -135,7 +135,11 @@ class Run:
 
     def write(self) -> None:
         """Write settings.toml, then run.json, which makes the folder a run."""
-        write_text(self.folder / _SETTINGS, self.settings.to_toml())
+        # Settings that lie in a folder without a run are the user's.
+        ours = Run.exists(self.folder)
+        write_text(
+            self.folder / _SETTINGS, self.settings.to_toml(), (lambda _: True) if ours else None
+        )
         write_json(self.folder / _FACTS, self.facts.model_dump(by_alias=True, mode="json"))
 
     def update(self, **changes: Any) -> "Run":
@@ -207,10 +211,11 @@ def open_store(folder: Path, split: Split, store: Path | None) -> Store:
             )
         store = manifest.store
     crops = Store.open(store)
-    if crops.manifest_digest != basis.manifest_digest:
+    images = Split.read(folder, ("id", "role", "sha256")).with_role(*ROLES[:-1])  # those in use
+    if reason := crops.lacks(images):
         raise UserError(
-            f"{folder}: was not made from the images in the store {store};"
-            " split the manifest again, or give the store that belongs to it"
+            f"{folder}: was not made from the images in the store {store} ({reason});"
+            " prepare and split the manifest again, or give the store that belongs to it"
         )
     return crops
 

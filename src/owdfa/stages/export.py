@@ -8,12 +8,22 @@ import numpy as np
 import torch
 
 from owdfa.errors import UserError
-from owdfa.files import atomic
+from owdfa.files import atomic, check_replaceable
 from owdfa.images.decode import DECODER
 from owdfa.images.faces import ENLARGE
 from owdfa.loading.views import PlainView
 from owdfa.methods.base import Method
-from owdfa.runs.bundle import INPUT, SCHEMA, Note, Parity, metadata, require, seal, start_session
+from owdfa.runs.bundle import (
+    INPUT,
+    SCHEMA,
+    Note,
+    Parity,
+    is_bundle,
+    metadata,
+    require,
+    seal,
+    start_session,
+)
 from owdfa.runs.inputs import Inputs, find_images
 from owdfa.runs.predictor import Predictor
 from owdfa.runs.run import Run
@@ -55,8 +65,10 @@ def export(
 
     Raises:
         UserError: The run or the images cannot be read, the method cannot be exported, or the
-            graph says something else; nothing is written then.
+            graph says something else, or ``output`` is something other than such a file;
+            nothing is written then.
     """
+    check_replaceable(output, is_bundle)
     onnx = require("onnx")
     require("onnxscript")
     trained = Run.open(run)
@@ -73,7 +85,7 @@ def export(
     note = _note(trained, predictor, parity)
     onnx.helper.set_model_props(model, metadata(note))
     content = seal(model.SerializeToString())
-    with atomic(output) as temporary:
+    with atomic(output, is_bundle) as temporary:
         temporary.write_bytes(content)
     return note
 

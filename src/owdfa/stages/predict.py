@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from owdfa.config import parse_settings
 from owdfa.files import table_writer
-from owdfa.images.bad import check_bad
+from owdfa.images.bad import check_bad, check_listing
 from owdfa.images.workers import num_processes, threaded_map
 from owdfa.records.predictions import SCHEMA, PredictionBasis, Predictions
 from owdfa.runs.bundle import open_bundle
@@ -99,6 +99,7 @@ def _write(
     """Predict batch by batch, and write the rows of each."""
     total = len(inputs.ids)
     bad: dict[int, str] = {}
+    check_listing(output)
     with (
         table_writer(output, SCHEMA, basis._asdict()) as write,
         predictor.network() as network,
@@ -111,7 +112,7 @@ def _write(
             bad.update(answers.errors)
             watch(int(max([*answers.positions, *answers.errors])) + 1, total)
         named = [(inputs.ids[i], bad[i]) for i in sorted(bad)]
-        check_bad(named, total, output, max_bad, noun="images")
+        check_bad(named, total, output, max_bad, noun="images", notes=inputs.passed_over)
 
 
 def _parts(total: int, most: int, threads: int) -> Iterator[range]:

@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from owdfa.errors import UserError
+from owdfa.files import check_replaceable
 from owdfa.metrics.calibration import calibration
 from owdfa.metrics.clustering import contingency, matched_images
 from owdfa.metrics.conventions import Convention, Conventions, score_conventions
 from owdfa.records.predictions import PredictionBasis, Predictions
-from owdfa.records.rows import places
+from owdfa.records.rows import indices_of
 from owdfa.records.scores import (
     Agreement,
     Bin,
@@ -24,6 +25,7 @@ from owdfa.records.scores import (
     NumNovel,
     ScoreBasis,
     Scores,
+    is_scores,
 )
 from owdfa.records.split import Split
 
@@ -64,8 +66,8 @@ def score(predictions: Path, split: Path, output: Path | None = None) -> Scores:
         >>> scores.conventions["gcd-v2"]["novel"]["acc"]  # doctest: +SKIP
         0.713
     """
-    if output is not None and output.exists():
-        Scores.read(output)
+    if output is not None:
+        check_replaceable(output, is_scores)
     made = Predictions.read(predictions, _COLUMNS)
     truth = Split.read(split, _TRUTH)
     digest = truth.digest()
@@ -101,7 +103,7 @@ def _join(predictions: Path, made: Predictions, truth: Split) -> Joined:
     rows = truth.with_role(role)
     names = pa.array(truth.known + truth.novel, pa.string())
     classes = _integers(pc.fill_null(pc.index_in(rows["class"], names), -1))
-    place = places(made.table["id"], rows["id"])
+    place = indices_of(made.table["id"], rows["id"])
     seen = np.bincount(place[place >= 0], minlength=len(rows))
     if (seen > 1).any():
         twice = str(rows["id"][int(np.argmax(seen))])

@@ -20,6 +20,7 @@ from owdfa.runs.run import Run
 from owdfa.runs.settings import RunSettings
 from owdfa.training.devices import algorithms, autocast, find_device
 
+
 def predictor_of(run: Run, computing: Computing = AS_TOLD) -> Predictor:
     """What predicts by the checkpoint that ``run`` selected.
 

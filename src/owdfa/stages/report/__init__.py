@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from owdfa.files import write_text
+from owdfa.files import check_replaceable, write_text
 
 _NUM_STEPS = 4
+_MARK = b'<meta name="generator" content="owdfa report">'
+_HEAD = 2000  # bytes of the page that the mark is in
 
 
 def report(
@@ -29,7 +31,8 @@ def report(
         ``output``.
 
     Raises:
-        UserError: A file is missing or damaged, or the two runs are not of the same split.
+        UserError: A file is missing or damaged, the two runs are not of the same split, or
+            ``output`` is something other than such a page.
     """
     from owdfa.images.store import Store
     from owdfa.stages.report.content import gather, gather_baseline
@@ -39,6 +42,7 @@ def report(
 
     step = on_progress or (lambda _done, _total: None)
     run, output = Path(run), Path(output)
+    check_replaceable(output, _is_page)
     evidence = gather(run)
     other = gather_baseline(Path(baseline), evidence) if baseline else None
     step(1, _NUM_STEPS)
@@ -46,6 +50,11 @@ def report(
     step(2, _NUM_STEPS)
     chart = project(evidence.directions) if evidence.directions is not None else None
     step(3, _NUM_STEPS)
-    write_text(output, render(evidence, other, types, chart))
+    write_text(output, render(evidence, other, types, chart), _is_page)
     step(_NUM_STEPS, _NUM_STEPS)
     return output
+
+
+def _is_page(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return _MARK in stream.read(_HEAD)
