@@ -16,8 +16,8 @@ import owdfa
 from owdfa.backbones.base import build
 from owdfa.cli.main import main
 from owdfa.errors import UserError
-from owdfa.loading.pixels import resize
 from owdfa.images.store import Store
+from owdfa.loading.pixels import resize
 from owdfa.loading.views import PlainView
 from owdfa.methods.supervised import Supervised, SupervisedSettings
 from owdfa.records.predictions import Predictions

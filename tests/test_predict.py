@@ -12,8 +12,8 @@ from owdfa.errors import UserError
 from owdfa.files import write_table
 from owdfa.images.bad import read_listing
 from owdfa.images.store import Store
-from owdfa.loading.views import PlainView
 from owdfa.loading.batches import plain_batches
+from owdfa.loading.views import PlainView
 from owdfa.records.predictions import Predictions, class_names
 from owdfa.records.split import Split
 from owdfa.runs import checkpoint
