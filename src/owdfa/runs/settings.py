@@ -17,11 +17,9 @@ from owdfa import catalog
 from owdfa.config import Settings, merge, parse_overrides, parse_settings, read_toml
 from owdfa.loading.batches import LoaderSettings
 from owdfa.methods.base import method_type
-from owdfa.runs.computing import Device, Precision
+from owdfa.records.provenance import Device, Precision, Selection
 
 DEFAULT_METHOD = "cal"
-
-Selection = Literal["last", "validation", "oracle"]
 
 
 class MethodSettings(Settings):
@@ -112,6 +110,8 @@ class RunSettings(Settings):
     """Bit-identical resume; without it a GPU is faster, and equal up to rounding."""
     compile: bool = False
     """Compile the features of full training batches in the first step, which takes longer."""
+    onnx: bool = True
+    """Write model.onnx at the end, by which a CPU predicts faster and without torch."""
     log_every: int = Field(default=10, ge=1)
     """Steps between two lines of the log."""
     stages: tuple[StageSettings, ...] = ()
@@ -126,8 +126,8 @@ class RunSettings(Settings):
         table = self.model_dump(exclude={"stages"})
         if stage.method:
             table["method"] = stage.method
-        # Test labels choose no checkpoint of a stage, whatever the run's own rule is.
-        table = merge(table, {"selection": "last"}, stage.settings)
+        # Test labels choose no checkpoint of a stage, whatever the run's own rule is; none predicts.
+        table = merge(table, {"selection": "last", "onnx": False}, stage.settings)
         return _parse(table, f"stage {stage.name}")
 
     def with_weights(self, weights: Path) -> "RunSettings":

@@ -23,10 +23,12 @@ from owdfa.runs.settings import RunSettings
 from owdfa.runs.tracking import Log
 from owdfa.weights import load_weights_strict
 
-_MAY_CHANGE = ("data.workers", "devices", "log_every")  # they decide no result
+_MAY_CHANGE = ("data.workers", "devices", "log_every", "onnx")  # they decide no result
 
 
-def open_for_resume(output: Path, split: Split, settings: RunSettings | None, *, resume: bool) -> Run | None:
+def open_for_resume(
+    output: Path, split: Split, settings: RunSettings | None, *, resume: bool
+) -> Run | None:
     """The run in ``output`` that is to be continued; None when there is none.
 
     Raises:
@@ -37,10 +39,10 @@ def open_for_resume(output: Path, split: Split, settings: RunSettings | None, *,
     run = Run.open(output)
     if not resume:
         raise UserError(
-            f"{output}: holds a run already ({run.facts.trained_epochs} of {run.settings.epochs}"
+            f"{output}: holds a run already ({run.metadata.trained_epochs} of {run.settings.epochs}"
             " epochs); add --resume, or choose another -o"
         )
-    if run.facts.split_digest != split.digest():
+    if run.metadata.provenance.split_digest != split.digest():
         raise UserError(f"{output}: was trained on another split; give that one, or another -o")
     if settings is None:
         return run
@@ -114,7 +116,7 @@ class CheckpointManager:
             checkpoint.write(run.checkpoint, note, weights)
         state = {"optimizer": self._optimizer.state_dict(), "best": self._best}
         checkpoint.write(run.last, note, weights, state)
-        _mark(run, self.epochs, complete=False)
+        run.mark(self.epochs, complete=False)
 
     def finish(self, fit: Callable[[], None] | None) -> Run:
         """Complete the run after its last epoch; return it.
@@ -137,7 +139,7 @@ class CheckpointManager:
                 note = note._replace(num_active=self._method.num_active)
                 checkpoint.write(run.checkpoint, note, self._method.state_dict())
         if self._writes:
-            _mark(run, self.epochs, complete=True)
+            run.mark(self.epochs, complete=True)
         barrier()
         return Run.open(run.folder)
 
@@ -149,14 +151,3 @@ class CheckpointManager:
         state = checkpoint.read_state(last)
         self._optimizer.load_state_dict(state["optimizer"])
         self.epochs, self._best = checkpoint.read_note(last).epochs, state["best"]
-
-
-def _mark(run: Run, epochs: int, *, complete: bool) -> None:
-    """Note in run.json that ``epochs`` are done, and which checkpoint predicts."""
-    selected = checkpoint.read_note(run.checkpoint)
-    run.update(
-        trained_epochs=epochs,
-        selected_epochs=selected.epochs,
-        num_active=selected.num_active,
-        complete=complete,
-    )
