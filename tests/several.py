@@ -10,10 +10,10 @@ from owdfa.training.fabric import start
 from torch import distributed, nn
 from torch.nn import functional
 
+from owdfa.devices import seed_step
 from owdfa.distributed import average_gradients, joined, own_share, whole_batch
 from owdfa.methods.base import method_type
 from owdfa.records.training import Batch, Progress
-from owdfa.training.devices import seed_step
 from owdfa.training.launch import launch
 from small_networks import backbone, batch
 
