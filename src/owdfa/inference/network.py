@@ -5,7 +5,6 @@ from pathlib import Path
 from threading import Lock
 from typing import final
 
-import numpy as np
 import torch
 
 from owdfa.devices import algorithms, autocast, find_device

@@ -136,7 +136,7 @@ def assemble(settings: RunSettings, num_known: int, backbone: Backbone) -> Metho
     return build_method(settings.method.name, backbone, num_known, num_classes, settings.method)
 
 
-def describe(  # noqa: PLR0913  each is a different thing
+def describe(
     settings: RunSettings,
     method: Method,
     known: tuple[str, ...],
