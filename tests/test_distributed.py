@@ -200,7 +200,7 @@ if what != "end":
 
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
-    """A command that only ends, in place of ``owdfa``; returns the folder where it notes its pid."""
+    """A command that only ends, in place of ``owdfa``; returns where it notes its pid."""
     package = tmp_path / "fake" / "owdfa"
     package.mkdir(parents=True)
     (package / "__main__.py").write_text(FAKE)

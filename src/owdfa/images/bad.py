@@ -68,12 +68,7 @@ def check_bad(
     """
     listing = listing_of(output)
     lines = [f"{name}: {reason}".replace("\n", "\\n") for name, reason in (*bad, *notes)]
-    if not lines:
-        if listing.is_file() and _is_listing(listing):
-            listing.unlink()
-        return
-    head = f"{_MARK}not used for {output.name}, or not as a whole; each with the reason"
-    write_text(listing, "".join(f"{line}\n" for line in (head, *lines)), _is_listing)
+    write_listing(listing, f"not used for {output.name}, or not as a whole; why", lines)
     if not bad:
         return
     first = f"first {lines[0]}; all are listed in {listing}"
@@ -84,6 +79,19 @@ def check_bad(
             f"{len(bad)} of {total} {noun} cannot be used, more than --max-bad allows "
             f"({max_bad:g}); {first}"
         )
+
+
+def write_listing(listing: Path, head: str, lines: Sequence[str]) -> None:
+    """Write a list under a line that says what it lists; without lines, an older list is removed.
+
+    Raises:
+        UserError: A file that is no such list is in its place.
+    """
+    if lines:
+        text = "".join(f"{line}\n" for line in (f"{_MARK}{head}", *lines))
+        write_text(listing, text, _is_listing)
+    elif listing.is_file() and _is_listing(listing):
+        listing.unlink()
 
 
 def _is_listing(path: Path) -> bool:
