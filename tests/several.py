@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from killing import PROCESSES
+from owdfa.devices import seed_step
 from owdfa.distributed import (
     all_gather_features,
     all_gather_rows,
@@ -18,7 +19,6 @@ from owdfa.distributed import (
 )
 from owdfa.methods.base import build_method, method_type
 from owdfa.records.training import Progress
-from owdfa.training.devices import seed_step
 from small_networks import backbone, batch
 
 SIZES = (8, 7, 6)  # of the batches; 3 processes share the second one unevenly

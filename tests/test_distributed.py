@@ -133,8 +133,8 @@ def test_a_run_of_two_processes_is_that_of_one(data, tmp_path, capfd):
         train(data.split, tmp_path / f"run{num}", settings=settings(*common, f"devices={num}"))
         for num in (1, 2)
     ]
-    assert [run.facts.environment["processes"] for run in runs] == ["1", "2"]
-    assert [run.facts.complete for run in runs] == [True, True]
+    assert [run.metadata.provenance.environment["processes"] for run in runs] == ["1", "2"]
+    assert [run.metadata.complete for run in runs] == [True, True]
     for one, other in zip(log_of(runs[0]), log_of(runs[1]), strict=True):
         numbers = [key for key, value in one.items() if isinstance(value, int | float)]
         assert {key: other[key] for key in other.keys() - numbers} == {
@@ -179,7 +179,7 @@ def test_a_killed_process_ends_the_run_and_resuming_it_is_bit_identical(
     command = ["-m", "owdfa", "train", "--split", data.split, "-o", tmp_path / "unbroken"]
     subprocess.run([*torchrun, *command, *options], check=True, capture_output=True)
     unbroken = train(data.split, tmp_path / "unbroken", resume=True)  # it is complete
-    assert unbroken.facts.environment["processes"] == "2"
+    assert unbroken.metadata.provenance.environment["processes"] == "2"
     assert bits(resumed) == bits(unbroken)
 
 
