@@ -74,3 +74,13 @@ def test_a_class_with_an_accent_is_shown_where_the_terminal_can(photos, tmp_path
     done("data", "scan", photos, "-o", manifest)
     said = done("split", manifest, "-o", tmp_path / "split", "--known", ACCENTED)
     assert "1 known and 1 novel" in said
+
+
+def test_a_hub_out_of_reach_is_not_waited_for(monkeypatch, tmp_path, data, settings):
+    monkeypatch.setattr("owdfa.backbones.timm._within_reach", lambda address: False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("the client tries again"))
+    hub = ["--set", "backbone.name=timm/resnet10t.c3_in1k", "--weights", "hub"]
+    line = refused("train", "--split", data.split, "-o", tmp_path / "run", *settings, *hub)
+    assert "--weights FILE" in line
+    assert not (tmp_path / "run").exists()

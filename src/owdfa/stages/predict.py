@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from owdfa.config import parse_settings
 from owdfa.files import table_writer
-from owdfa.images.bad import check_bad, check_listing
+from owdfa.images.bad import check_bad, check_place
 from owdfa.images.workers import num_processes, threaded_map
 from owdfa.records.predictions import SCHEMA, PredictionBasis, Predictions
 from owdfa.runs.bundle import open_bundle
@@ -99,7 +99,7 @@ def _write(
     """Predict batch by batch, and write the rows of each."""
     total = len(inputs.ids)
     bad: dict[int, str] = {}
-    check_listing(output)
+    check_place(output)
     with (
         table_writer(output, SCHEMA, basis._asdict()) as write,
         predictor.network() as network,
