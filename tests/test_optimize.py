@@ -2,36 +2,28 @@
 
 import json
 
+import jaxtyping
 import pytest
 import torch
 
-from owdfa.distributed import Share
+from owdfa.backbones.base import build
+from owdfa.distributed import Shard
 from owdfa.errors import UserError
 from owdfa.methods.cal import CAL, CALSettings
 from owdfa.records.training import Progress
 from owdfa.runs import checkpoint
-from owdfa.runs.run import Run
 from owdfa.runs.settings import load_settings
 from owdfa.stages.train import train
-from owdfa.training.optimize import algorithms, arrange, compile_backbone
-from small_networks import backbone, batch
-from tiny_data import TINY, make_data
+from owdfa.training.optimize import compile_features, to_channels_last
+from small_networks import backbone, batch, losses
+from tiny_data import TINY
 
-VIEWS = "data.views_on=device"
 LABELS = [0, 1, -1, -1, 2, -1]
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return make_data(tmp_path_factory.mktemp("data"))
-
-
-def weights(run):
-    return checkpoint.read_weights(run.checkpoint)
-
-
 def trained(data, output, *overrides):
-    return train(data.split, output, settings=load_settings(None, None, [*TINY, *overrides]))
+    chosen = load_settings(None, None, [*TINY, "method.name=cal", "epochs=2", *overrides])
+    return train(data.split, output, settings=chosen)
 
 
 def losses_of(run):
@@ -39,53 +31,52 @@ def losses_of(run):
     return [json.loads(line)["loss"] for line in lines]
 
 
-def test_views_made_on_the_device_train_the_same_network(data, tmp_path):
-    host = trained(data, tmp_path / "host")
-    device = trained(data, tmp_path / "device", VIEWS)
-    assert losses_of(device) == pytest.approx(losses_of(host), rel=1e-4)
-    for name, tensor in weights(host).items():
-        torch.testing.assert_close(weights(device)[name], tensor, rtol=1e-2, atol=1e-3)
-
-
-def test_a_training_with_views_on_the_device_is_resumed_exactly(data, tmp_path):
-    whole = trained(data, tmp_path / "whole", VIEWS)
-    told = iter(range(100))
-
-    def stop(state):
-        if next(told) == 5:
-            raise KeyboardInterrupt
-
-    chosen = load_settings(None, None, [*TINY, VIEWS])
-    with pytest.raises(KeyboardInterrupt):
-        train(data.split, tmp_path / "cut", settings=chosen, on_progress=stop)
-    assert 0 < Run.open(tmp_path / "cut").facts.trained_epochs < chosen.epochs
-    cut = train(data.split, tmp_path / "cut", settings=chosen, resume=True)
-    for name, tensor in weights(whole).items():
-        assert torch.equal(weights(cut)[name], tensor)
-
-
-def test_free_choice_of_algorithms_is_put_back():
-    before = torch.backends.cudnn.benchmark
-    with algorithms(same_bits=False):
-        assert torch.backends.cudnn.benchmark
-        assert not torch.are_deterministic_algorithms_enabled()
-    assert torch.backends.cudnn.benchmark == before
-    with algorithms(same_bits=True):
-        assert torch.are_deterministic_algorithms_enabled()
-
-
-def cal():
+def cal(made=None):
     torch.manual_seed(0)
-    return CAL(backbone(), 3, None, CALSettings(dropout=0.0, ffe=False))
+    return CAL(made or backbone(), 3, None, CALSettings(dropout=0.0))
 
 
 def test_channels_last_weights_are_the_same_and_are_saved(tmp_path):
     plain, arranged = cal(), cal()
-    arrange(arranged)
+    to_channels_last(arranged)
     assert arranged.backbone.network[0].weight.is_contiguous(memory_format=torch.channels_last)
     checkpoint.write(tmp_path / "last", checkpoint.Note(1, 3), arranged.state_dict())
     for name, tensor in checkpoint.read_weights(tmp_path / "last").items():
         assert torch.equal(tensor, plain.state_dict()[name])
+
+
+@pytest.fixture
+def untyped():
+    """Shapes are not checked: the checks of tests, which users do not have, are not traced."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.slow
+def test_features_are_traced_once_as_one_graph_and_are_the_same(untyped):
+    compiled, eager = cal(build("tiny/trace8w16")), cal(build("tiny/trace8w16"))
+    eager.load_state_dict(compiled.state_dict())
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    compile_features(compiled, len(LABELS), 32, backend="aot_eager")
+    for epoch in range(2):  # pruned in between: the number of classes is no part of the graph
+        whole = batch(LABELS, seed=epoch, size=32)
+        found, expected = (losses(each, whole, Progress(epoch, 2)) for each in (compiled, eager))
+        pairs = [(found.total, expected.total), (found.logits, expected.logits)]
+        found.total.backward()
+        expected.total.backward()
+        parameters = zip(compiled.parameters(), eager.parameters(), strict=True)
+        pairs += [(one.grad, other.grad) for one, other in parameters if one.requires_grad]
+        pairs += zip(compiled.state_dict().values(), eager.state_dict().values(), strict=True)
+        for one, other in pairs:
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+        for each in (compiled, eager):
+            each.usage[3:] = torch.arange(27) ** 3
+            each.end_epoch(Progress(epoch, 2))
+    assert compiled.num_active < 30
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert not torch._dynamo.utils.counters["graph_break"]
 
 
 @pytest.fixture
@@ -109,13 +100,15 @@ def calls(monkeypatch):
 def test_full_batches_of_training_are_compiled_and_nothing_else(calls):
     method, plain = cal(), cal()
     names = list(method.state_dict())
-    compile_backbone(method, len(LABELS))
+    compile_features(method, len(LABELS), 16)
     assert list(method.state_dict()) == names
+    assert method.training
     whole, part = batch(LABELS), batch(LABELS[:4])
     progress = Progress(0, 2)
-    assert torch.equal(method.losses(whole, progress).total, plain.losses(whole, progress).total)
+    totals = [losses(each, whole, progress).total for each in (method, plain)]
+    assert torch.equal(*totals)
     assert calls == [6, 6]
-    method.losses(part, progress)
+    losses(method, part, progress)
     method.eval()
     method(whole.views[0])
     assert calls == [6, 6]
@@ -130,12 +123,6 @@ def test_a_compiled_run_is_a_run_like_any_other(data, tmp_path, calls):
 
 
 def test_several_processes_do_not_compile(monkeypatch):
-    monkeypatch.setattr("owdfa.training.optimize.own_share", lambda: Share(0, 2))
+    monkeypatch.setattr("owdfa.training.optimize.get_shard", lambda: Shard(0, 2))
     with pytest.raises(UserError, match="compile: one process"):
-        compile_backbone(cal(), 4)
-
-
-def test_the_gpu_recipe_trains_as_the_paper_s():
-    fast, paper = load_settings("gpu"), load_settings("paper")
-    changed = {text.split(" ")[0] for text in fast.differences(paper)}
-    assert changed == {"precision", "deterministic", "compile", "data.views_on"}
+        compile_features(cal(), 4, 16)

@@ -55,6 +55,7 @@ def test_every_stage_with_names_that_the_terminal_cannot_show(
     said = ascii_terminal("predict", run, photos, "-o", predictions, "--max-bad", 1)
     assert "0.png" in said
     ascii_terminal("predict", run, "split:test", "-o", predictions)
+    ascii_terminal("predict", run, "split:test", "-o", out / "p.csv")
     ascii_terminal("score", predictions, "--split", split, "-o", out / "scores.json")
     ascii_terminal("report", run, "-o", out / "report.html")
     ascii_terminal("export", run, "-o", out / "model.onnx")

@@ -23,6 +23,7 @@ Recipe = Annotated[
     typer.Option(help="Recipe of the method, e.g. tiny; its paper's otherwise. See owdfa recipes."),
 ]
 Store = Annotated[Path | None, typer.Option(help="The crops, where they were moved.")]
+MovedSplit = Annotated[Path | None, typer.Option("--split", help="The split, where it was moved.")]
 Config = Annotated[Path | None, typer.Option(help="TOML file of settings, over the recipe.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="A setting, e.g. method.ccr_weight=0.3.")
@@ -185,7 +186,7 @@ def train(
 
     chosen = _settings(recipe, config, settings, method, classes, seed, weights, devices)
     is_first = is_first_process()  # torchrun starts this command several times
-    done = resume and Run.exists(output) and Run.open(output).facts.complete
+    done = resume and Run.exists(output) and Run.open(output).metadata.complete
     with progress_bar("train") if is_first else nullcontext(no_progress) as report:
         run = stage(split, output, settings=chosen, resume=resume, store=store, on_progress=report)
     # Where torch started processes for --devices, the first of them has said so already.
@@ -198,9 +199,8 @@ def predict(
     run: Annotated[Path, typer.Argument(help="A run folder, or what owdfa export made of one.")],
     images: Annotated[list[str], typer.Argument(help="A folder, files, or split:test.")],
     output: Output,
-    split: Annotated[
-        Path | None, typer.Option(help="The split for split:test, where it has moved.")
-    ] = None,
+    split: MovedSplit = None,
+    store: Store = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda or auto; what the run was told otherwise.")
     ] = None,
@@ -219,6 +219,7 @@ def predict(
             _images(images),
             output,
             split=split,
+            store=store,
             device=device,
             precision=precision,
             max_bad=max_bad,
@@ -226,6 +227,8 @@ def predict(
         )
     novel = sum(made.table["novel"].to_pylist())
     typer.echo(f"{output}: {made.table.num_rows} images, {novel} given to novel types")
+    for note in made.notes:
+        typer.echo(f"note: {note}")
     print_types(made)
     print_bad(output)
 
@@ -237,12 +240,13 @@ def export(
         list[str] | None,
         typer.Option(help="Images to compare on: a folder, files; else the split's own."),
     ] = None,
-    split: Annotated[Path | None, typer.Option(help="The split, where it has moved.")] = None,
+    split: MovedSplit = None,
+    store: Store = None,
 ) -> None:
     """Write the network as one ONNX file that needs no torch, and says the same."""
     from owdfa.stages.export import export as stage
 
-    note = stage(run, output, check=_images(check) if check else None, split=split)
+    note = stage(run, output, check=_images(check) if check else None, split=split, store=store)
     parity = note.parity
     typer.echo(
         f"{output}: {len(note.classes)} classes, {note.num_known} of them known;"
@@ -270,12 +274,16 @@ def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     output: Output,
     baseline: Annotated[Path | None, typer.Option(help="A run to set beside it.")] = None,
+    split: MovedSplit = None,
+    store: Store = None,
 ) -> None:
     """Write one HTML page of what a run found, readable offline."""
     from owdfa.stages.report import report as stage
 
     with progress_bar("report") as report_progress:
-        page = stage(run, output, baseline=baseline, on_progress=report_progress)
+        page = stage(
+            run, output, baseline=baseline, split=split, store=store, on_progress=report_progress
+        )
     typer.echo(f"{page}")
 
 

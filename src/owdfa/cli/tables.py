@@ -30,9 +30,9 @@ def print_scores(scores: Mapping[str, "Scores"]) -> None:
     """
     console = Console()
     console.print(_accuracies(scores))
-    console.print(_doubts(scores))
-    for basis in {_basis(score) for score in scores.values()}:
-        console.print(basis, style="dim", highlight=False)
+    console.print(_diagnostics_table(scores))
+    for line in {_provenance_line(score) for score in scores.values()}:
+        console.print(line, style="dim", highlight=False)
 
 
 def print_types(predictions: "Predictions") -> None:
@@ -96,11 +96,12 @@ def _accuracies(scores: Mapping[str, "Scores"]) -> Table:
     return table
 
 
-def _doubts(scores: Mapping[str, "Scores"]) -> Table:
+def _diagnostics_table(scores: Mapping[str, "Scores"]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     heads = (
-        "types found\nof true",
+        "types in use\n/ true types",
+        "prototypes\nactive",
         "novel types\ndiscovered",
         "novel images\ngiven to known",
         "mean\nconfidence",
@@ -111,7 +112,8 @@ def _doubts(scores: Mapping[str, "Scores"]) -> Table:
     for name, score in scores.items():
         table.add_row(
             name,
-            f"{score.num_classes['live']} of {score.num_classes['true']}",
+            f"{score.num_classes['in_use']} / {score.num_classes['true']}",
+            str(score.num_classes["active"]),
             f"{score.num_novel['discovered']} of {score.num_novel['true']}",
             f"{score.novel_given_to_known:.1%}" if score.num_images["novel"] else "-",
             f"{score.calibration['mean_confidence']:.3f}",
@@ -120,12 +122,11 @@ def _doubts(scores: Mapping[str, "Scores"]) -> Table:
     return table
 
 
-def _basis(score: "Scores") -> str:
-    basis = score.basis
-    stamp = "  ORACLE: test labels chose the checkpoint" if basis["selection"] == "oracle" else ""
-    precision = basis.get("precision") or "32-true"  # older files do not say
-    lower = "" if precision == "32-true" else f", {precision}"
+def _provenance_line(score: "Scores") -> str:
+    made = score.provenance
+    stamp = "  ORACLE: test labels chose the checkpoint" if made.selection == "oracle" else ""
+    lower = "" if made.precision == "32-true" else f", {made.precision}"
     return (
-        f"checkpoint {basis['selection']}, split {basis['split_digest'][:12]}, "
-        f"rule {basis['rule']}, commit {basis['commit'][:12]}{lower}{stamp}"
+        f"checkpoint {made.selection}, split {score.split['digest'][:12]}, "
+        f"rule {score.split['rule']}, commit {made.commit[:12]}{lower}{stamp}"
     )
