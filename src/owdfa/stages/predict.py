@@ -88,6 +88,12 @@ def predict(  # noqa: PLR0913  the options of the command
     return made
 
 
+def _is_ours(path: Path) -> bool:
+    """Whether a CSV file is one of predictions."""
+    with path.open("rb") as stream:
+        return stream.read(len(_HEAD)) == _HEAD
+
+
 def _write(
     predictor: Predictor,
     inputs: Inputs,
