@@ -32,7 +32,7 @@ def results(output):
         line.pop("images_per_second", None)
     facts = json.loads((output / "run.json").read_text())
     for name in ("environment", "commit"):  # a checkout may be edited meanwhile
-        facts.pop(name)
+        facts["provenance"].pop(name)
     made = predict(output, "split:test", output / "predictions.parquet")
     last = output / "checkpoints" / "last"
     files = [(last / name).read_bytes() for name in ("weights.safetensors", "checkpoint.json")]
