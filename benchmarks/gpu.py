@@ -38,6 +38,7 @@ from benchmarks.exactness import exactness
 from benchmarks.harness import RESULTS, Report, number
 from benchmarks.roofline import Rates, count_step
 from owdfa.backbones.base import IMAGENET_MEAN, IMAGENET_STD, build
+from owdfa.devices import algorithms, autocast, seed_step
 from owdfa.images.store import Store
 from owdfa.layers import FrequencyEnhancement, pool_cells
 from owdfa.loading.batches import TrainingLoader
@@ -45,9 +46,8 @@ from owdfa.loading.views import TrainingViews
 from owdfa.methods.cal import CAL
 from owdfa.records.split import Split
 from owdfa.records.training import Batch, Progress
-from owdfa.runs.assembly import assemble
+from owdfa.runs.run import assemble
 from owdfa.runs.settings import RunSettings, load_settings
-from owdfa.training.devices import algorithms, autocast, seed_step
 from owdfa.training.meter import Meter
 from owdfa.training.optimize import compile_features, to_channels_last
 from owdfa.training.optimizer import build_optimizer
