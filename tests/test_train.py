@@ -130,7 +130,7 @@ def test_the_same_seed_gives_the_same_bits_with_any_number_of_workers(data, tmp_
     assert weights(other) != weights(runs[0])
 
 
-@pytest.mark.parametrize("method", ["outside.drift", "cal", "supervised"])
+@pytest.mark.parametrize("method", ["outside.drift", "outside.centres", "cal", "supervised"])
 def test_hidden_labels_change_no_weight(data, tmp_path, method):
     shuffled = make_data(tmp_path / "data", relabel={"swap": "real", "warp": "swap"})
     tables = [Split.read(each.split).table for each in (data, shuffled)]
