@@ -31,9 +31,9 @@ HERE = str(Path(__file__).parent)
 
 
 def test_a_lost_connection_is_an_error_of_one_line():
-    with pytest.raises(UserError, match=r"^the connection .*closed by peer.*--resume") as error:
-        with explain_worker_loss():
-            raise RuntimeError("[pair.cc:547] Connection closed by peer\nand more")
+    lost = pytest.raises(UserError, match=r"^the connection .*closed by peer.*--resume")
+    with lost as error, explain_worker_loss():
+        raise RuntimeError("[pair.cc:547] Connection closed by peer\nand more")
     assert "\n" not in str(error.value)
 
 
