@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from threading import get_ident
 from typing import final
 
 import torch
@@ -71,10 +72,14 @@ class Backbone(nn.Module):
     def _all_maps(self, images: Tensor) -> list[Tensor]:
         """The map after each stage, caught by hooks on the stages' modules, then the last map."""
         found: list[Tensor] = []
+        thread = _thread()
+
+        def catch(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            if _thread() == thread:  # another may be using the same network
+                found.append(output)
+
         hooks = [
-            self.network.get_submodule(name).register_forward_hook(
-                lambda _module, _inputs, output: found.append(output)
-            )
+            self.network.get_submodule(name).register_forward_hook(catch)
             for name in self._stage_modules
         ]
         try:
@@ -108,6 +113,11 @@ class Backbone(nn.Module):
                 f"backbone {self.name}: gives no feature map; choose a convolutional network"
             )
         return tuple(int(each.shape[1]) for each in maps)
+
+
+def _thread() -> int:
+    """Which thread this is; torch's compiler cannot ask, and traces one alone."""
+    return 0 if torch.compiler.is_compiling() else get_ident()
 
 
 def build(name: str, weights: str | None = None) -> Backbone:
