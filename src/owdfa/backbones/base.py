@@ -30,7 +30,7 @@ class Backbone(nn.Module):
     Args:
         network: Turns images into the last feature map.
         stage_modules: Names of the submodules of ``network`` whose outputs are the maps of its
-            stages, before the last; empty where the library does not say.
+            stages, before the last; empty where the library does not name them.
     """
 
     def __init__(
@@ -70,16 +70,16 @@ class Backbone(nn.Module):
         return tuple(found[stage] for stage in stages)
 
     def _all_maps(self, images: Tensor) -> list[Tensor]:
-        """The map after each stage, caught by hooks on the stages' modules, then the last map."""
+        """The map after each stage, from hooks on the stages' modules, then the last map."""
         found: list[Tensor] = []
         thread = _thread()
 
-        def catch(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        def collect(_module: nn.Module, _inputs: object, output: Tensor) -> None:
             if _thread() == thread:  # another may be using the same network
                 found.append(output)
 
         hooks = [
-            self.network.get_submodule(name).register_forward_hook(catch)
+            self.network.get_submodule(name).register_forward_hook(collect)
             for name in self._stage_modules
         ]
         try:
@@ -90,7 +90,7 @@ class Backbone(nn.Module):
         return [*found, last]
 
     def _num_channels(self) -> tuple[int, ...]:
-        """Find the number of channels of each map by trying the network on a blank image.
+        """Find the number of channels of each map by running the network on a blank image.
 
         Raises:
             UserError: What comes out is not a feature map (B, channels, h, w).
@@ -116,7 +116,7 @@ class Backbone(nn.Module):
 
 
 def _thread() -> int:
-    """Which thread this is; torch's compiler cannot ask, and traces one alone."""
+    """Id of this thread; 0 under torch's compiler, which cannot trace the call."""
     return 0 if torch.compiler.is_compiling() else get_ident()
 
 
@@ -129,8 +129,8 @@ def build(name: str, weights: str | None = None) -> Backbone:
             (safetensors, or a state dict that torch saved).
 
     Raises:
-        UserError: There is no such library or model, it gives no feature map, or the weights are not
-            available or do not fit.
+        UserError: There is no such library or model, it gives no feature map, or the weights are
+            not available or do not fit.
     """
     library, slash, model = name.partition("/")
     if not slash:
@@ -149,7 +149,7 @@ def check_model(library: str, model: str, models: list[str]) -> None:
 
 
 def unavailable(name: str, error: Exception) -> UserError:
-    """Say that a library's pre-trained weights are not available, and what to do."""
+    """The error for pre-trained weights that are not available, with the remedy."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return UserError(
         f"backbone {name}: its pre-trained weights are not available ({reason});"

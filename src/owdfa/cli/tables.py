@@ -20,20 +20,20 @@ _SHOWN = 20  # bad images
 
 
 def print_scores(scores: Mapping[str, "Scores"]) -> None:
-    """Print one row a run: accuracies under both conventions, and what they do not show.
+    """Print a row for each run: accuracies under both conventions, and what they do not show.
 
     Args:
         scores: By the name of the row.
     """
     console = Console()
     console.print(_accuracies(scores))
-    console.print(_doubts(scores))
+    console.print(_diagnostics_table(scores))
     for basis in {_basis(score) for score in scores.values()}:
         console.print(basis, style="dim", highlight=False)
 
 
 def print_types(predictions: "Predictions") -> None:
-    """Print how many images each type was given, the commonest first, and how surely."""
+    """Print the number of images of each predicted type, most first, and their mean confidence."""
     table = Table(box=None, pad_edge=False)
     table.add_column("predicted type")
     table.add_column("images", justify="right")
@@ -49,7 +49,7 @@ def print_types(predictions: "Predictions") -> None:
 
 
 def print_bad(output: Path) -> None:
-    """Print the images that were left out of ``output``, at most twenty."""
+    """Print the images that were left out of ``output``, twenty at most."""
     lines = read_listing(output)
     for line in lines[:_SHOWN]:
         print(f"  left out: {line}")
@@ -80,7 +80,7 @@ def _accuracies(scores: Mapping[str, "Scores"]) -> Table:
     return table
 
 
-def _doubts(scores: Mapping[str, "Scores"]) -> Table:
+def _diagnostics_table(scores: Mapping[str, "Scores"]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     heads = (
@@ -107,7 +107,7 @@ def _doubts(scores: Mapping[str, "Scores"]) -> Table:
 def _basis(score: "Scores") -> str:
     basis = score.basis
     stamp = "  ORACLE: test labels chose the checkpoint" if basis["selection"] == "oracle" else ""
-    precision = basis.get("precision") or "32-true"  # older files do not say
+    precision = basis.get("precision") or "32-true"  # older files lack it
     lower = "" if precision == "32-true" else f", {precision}"
     return (
         f"checkpoint {basis['selection']}, split {basis['split_digest'][:12]}, "
