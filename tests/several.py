@@ -6,14 +6,14 @@ import sys
 from functools import partial
 
 import torch
+from owdfa.training.fabric import start
 from torch import distributed, nn
 from torch.nn import functional
 
+from owdfa.devices import seed_step
 from owdfa.distributed import average_gradients, joined, own_share, whole_batch
 from owdfa.methods.base import method_type
 from owdfa.records.training import Batch, Progress
-from owdfa.training.devices import seed_step
-from owdfa.training.fabric import start
 from owdfa.training.launch import launch
 from small_networks import backbone, batch
 

@@ -36,6 +36,7 @@ def test_a_row_says_what_the_file_holds(photos: Path, tmp_path: Path) -> None:
         "format": "PNG",
         "bytes": len(content),
         "sha256": sha256(content).hexdigest(),
+        "jpeg_quality": None,
         "error": None,
         "phash": None,
         "face": None,
@@ -162,10 +163,10 @@ def test_a_data_set_from_outside_the_package(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "pictures.py").write_text(
         "from pathlib import Path\n"
-        "from owdfa.datasets.base import Listing\n"
+        "from owdfa.datasets.base import ImageEntry\n"
         "DESCRIPTION, PROTOCOL, FACES = 'mine', None, 'none'\n"
         "def read(root):\n"
-        "    yield Listing('x.png', Path(root) / 'a/v1/1.png', 'x', 'swap', 'me', 'g')\n"
+        "    yield ImageEntry('x.png', Path(root) / 'a/v1/1.png', 'x', 'swap', 'me', 'g')\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     manifest = scan(f"mine.pictures:{photos}", tmp_path / "images.parquet")

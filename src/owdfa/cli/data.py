@@ -10,7 +10,11 @@ from owdfa.cli.progress import progress_bar
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from owdfa.checks.classes import ClassSize
+
 app = typer.Typer(help="List, generate, download and crop images.", no_args_is_help=True)
+
+_MAX_CLASSES = 60  # that are printed
 
 Jobs = Annotated[int, typer.Option(help="Number of files at once; 0 is one a core.")]
 MaxBad = Annotated[
@@ -34,10 +38,10 @@ def scan(
     jobs: Jobs = 0,
 ) -> None:
     """List images with class, size, format and SHA-256, and the bad ones."""
-    import pyarrow.compute as pc
-
+    from owdfa.checks.classes import class_sizes
+    from owdfa.cli.tables import print_notes
     from owdfa.config import parse_settings
-    from owdfa.stages.scan import ScanOptions
+    from owdfa.stages.scan import ScanOptions, notes_on
     from owdfa.stages.scan import scan as stage
 
     given = {
@@ -50,10 +54,16 @@ def scan(
     with progress_bar("scan") as report:
         manifest = stage(source, output, options=options, on_progress=report)
     table = manifest.table
-    bad = table.num_rows - manifest.usable().table.num_rows
-    classes = pc.count_distinct(table["class"]).as_py()
+    usable = manifest.usable().table
+    sizes = class_sizes(usable)
+    classes = sum(size.name is not None for size in sizes)
+    bad = table.num_rows - usable.num_rows
     typer.echo(f"{output}: {table.num_rows} images, {classes} classes, {bad} bad")
-    _list_bad(manifest.table)
+    _list_classes(sizes)
+    _list_bad(table)
+    print_notes(output)
+    for note in notes_on(manifest):
+        typer.echo(f"note: {note}")
 
 
 @app.command()
@@ -120,6 +130,19 @@ def get(
     if missing:
         typer.echo(f"{output}: the address does not offer {', '.join(missing)}")
     typer.echo(f"{output}: scan it as {name}:{output}")
+
+
+def _list_classes(sizes: "list[ClassSize]") -> None:
+    """Print the number of images and groups of each class, of the first ``_MAX_CLASSES``."""
+    shown = sizes[:_MAX_CLASSES]
+    names = ["(unlabelled)" if size.name is None else size.name for size in shown]
+    width = min(max(map(len, ["class", *names])), 40)
+    typer.echo(f"  {'class':<{width}} {'images':>9} {'groups':>9}")
+    for name, size in zip(names, shown, strict=True):
+        typer.echo(f"  {name:<{width}} {size.num_images:>9} {size.num_groups:>9}")
+    if left := sizes[_MAX_CLASSES:]:
+        num_images = sum(size.num_images for size in left)
+        typer.echo(f"  ... and {len(left)} more classes with {num_images} images")
 
 
 def _list_bad(table: "pa.Table") -> None:

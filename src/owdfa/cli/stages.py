@@ -1,5 +1,7 @@
 """The stages as commands, in the order in which data goes through them."""
 
+import csv
+import unicodedata
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +26,7 @@ Store = Annotated[Path | None, typer.Option(help="Folder of the crops, if it was
 Config = Annotated[
     Path | None, typer.Option(help="TOML file of settings; they override the recipe.")
 ]
+MovedSplit = Annotated[Path | None, typer.Option("--split", help="The split, if it was moved.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="A setting, e.g. epochs=20; see owdfa settings.")
 ]
@@ -32,7 +35,24 @@ Classes = Annotated[
     str | None, typer.Option(help="Number of classes, known and novel; auto finds it.")
 ]
 Weights = Annotated[str | None, typer.Option(help="Weights of the backbone: a file, hub, or none.")]
-Known = Annotated[str | None, typer.Option(help="Known classes, separated by commas.")]
+GroupLevel = Annotated[
+    int | None, typer.Option(help="Level of the sub-folder that is the group; 1 is the class.")
+]
+GroupRegex = Annotated[
+    str | None, typer.Option(help="Pattern on the path whose first (...) is the group.")
+]
+Labelled = Annotated[
+    float | None, typer.Option(help="Share of known classes' training images that are labelled.")
+]
+Test = Annotated[float | None, typer.Option(help="Share of each class to test on.")]
+Validation = Annotated[float | None, typer.Option(help="Share of labelled images held back.")]
+Rule = Annotated[
+    str | None, typer.Option(help="group never cuts a group; paper assigns each image alone.")
+]
+SplitSeed = Annotated[int | None, typer.Option(help="Seed of the split.")]
+Known = Annotated[
+    str | None, typer.Option(help='Known classes, separated by commas; "a, b" is one class.')
+]
 Protocol = Annotated[str | None, typer.Option(help="Protocol, e.g. lab/p1: see owdfa protocols.")]
 
 
@@ -58,6 +78,14 @@ def run(
     classes: Classes = None,
     protocol: Protocol = None,
     known: Known = None,
+    group_level: GroupLevel = None,
+    group_regex: GroupRegex = None,
+    labelled: Labelled = None,
+    test: Test = None,
+    validation: Validation = None,
+    rule: Rule = None,
+    split_seed: SplitSeed = None,
+    max_bad: MaxBad = 0.01,
     seed: Seed = None,
     recipe: Recipe = "tiny",
     config: Config = None,
@@ -79,13 +107,27 @@ def run(
 
     chosen = _settings(recipe, config, settings, method, classes, seed, weights)
     other = baseline and _baseline(chosen, baseline, recipe, config, settings)
-    division = {"protocol": protocol, "known": _names(known)}
-    options = parse_settings(
-        PathOptions,
-        {"split": division, "faces": faces, "baseline": other, "resume": resume},
-        "run",
+    division = {
+        "protocol": protocol,
+        "known": _names(known),
+        "labelled": labelled,
+        "test": test,
+        "validation": validation,
+        "rule": rule,
+        "seed": split_seed,
+    }
+    listing = {"group_level": group_level, "group_regex": group_regex, "max_bad": max_bad}
+    given = {
+        "scan": listing,
+        "split": {name: value for name, value in division.items() if value is not None},
+        "faces": faces,
+        "baseline": other,
+        "resume": resume,
+    }
+    options = parse_settings(PathOptions, given, "run")
+    outcome = whole(
+        source, output, settings=chosen, options=options, show=progress_bar, tell=_print_note
     )
-    outcome = whole(source, output, settings=chosen, options=options, show=progress_bar)
     if outcome.scores:
         print_scores(outcome.scores)
     typer.echo(f"report: {outcome.page}")
@@ -96,18 +138,11 @@ def split(
     output: Output,
     protocol: Protocol = None,
     known: Known = None,
-    labelled: Annotated[
-        float | None,
-        typer.Option(help="Share of known classes' training images that are labelled."),
-    ] = None,
-    test: Annotated[float | None, typer.Option(help="Share of each class to test on.")] = None,
-    validation: Annotated[
-        float | None, typer.Option(help="Share of labelled images held back.")
-    ] = None,
-    rule: Annotated[
-        str, typer.Option(help="group never cuts a group; paper assigns each image alone.")
-    ] = "group",
-    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 2025,
+    labelled: Labelled = None,
+    test: Test = None,
+    validation: Validation = None,
+    rule: Rule = None,
+    seed: SplitSeed = None,
 ) -> None:
     """Split images into training and test; a group is never cut."""
     from owdfa.config import parse_settings
@@ -156,7 +191,7 @@ def train(
 
     chosen = _settings(recipe, config, settings, method, classes, seed, weights, devices)
     is_first = is_first_process()  # torchrun starts this command several times
-    done = resume and Run.exists(output) and Run.open(output).facts.complete
+    done = resume and Run.exists(output) and Run.open(output).metadata.complete
     with progress_bar("train") if is_first else nullcontext(no_progress) as report:
         run = stage(split, output, settings=chosen, resume=resume, store=store, on_progress=report)
     # Where torch started processes for --devices, the first of them has printed this already.
@@ -169,9 +204,8 @@ def predict(
     run: Annotated[Path, typer.Argument(help="A run folder, or what owdfa export made of one.")],
     images: Annotated[list[str], typer.Argument(help="A folder, files, or split:test.")],
     output: Output,
-    split: Annotated[
-        Path | None, typer.Option(help="The split for split:test, if it was moved.")
-    ] = None,
+    split: MovedSplit = None,
+    store: Store = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda or auto; the default is the run's.")
     ] = None,
@@ -190,6 +224,7 @@ def predict(
             _images(images),
             output,
             split=split,
+            store=store,
             device=device,
             precision=precision,
             max_bad=max_bad,
@@ -197,6 +232,8 @@ def predict(
         )
     novel = sum(made.table["novel"].to_pylist())
     typer.echo(f"{output}: {made.table.num_rows} images, {novel} given to novel types")
+    for note in made.notes:
+        typer.echo(f"note: {note}")
     print_types(made)
     print_bad(output)
 
@@ -208,12 +245,13 @@ def export(
         list[str] | None,
         typer.Option(help="Images to compare on: a folder or files; the default is the split's."),
     ] = None,
-    split: Annotated[Path | None, typer.Option(help="The split, if it was moved.")] = None,
+    split: MovedSplit = None,
+    store: Store = None,
 ) -> None:
     """Export the network to one file that needs no torch."""
     from owdfa.stages.export import export as stage
 
-    note = stage(run, output, check=_images(check) if check else None, split=split)
+    note = stage(run, output, check=_images(check) if check else None, split=split, store=store)
     parity = note.parity
     typer.echo(
         f"{output}: {len(note.classes)} classes, {note.num_known} of them known;"
@@ -241,12 +279,16 @@ def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     output: Output,
     baseline: Annotated[Path | None, typer.Option(help="A run to compare with.")] = None,
+    split: MovedSplit = None,
+    store: Store = None,
 ) -> None:
     """Write one HTML page of what a run found, readable offline."""
     from owdfa.stages.report import report as stage
 
     with progress_bar("report") as report_progress:
-        page = stage(run, output, baseline=baseline, on_progress=report_progress)
+        page = stage(
+            run, output, baseline=baseline, split=split, store=store, on_progress=report_progress
+        )
     typer.echo(f"{page}")
 
 
@@ -292,10 +334,18 @@ def _baseline(
     return load_settings(size, config, shared, chosen)
 
 
+def _print_note(note: str) -> None:
+    typer.echo(f"note: {note}")
+
+
 def _images(named: list[str]) -> str | list[Path]:
     """A single name may be a folder or a role of a split; several are files."""
     return named[0] if len(named) == 1 else [Path(name) for name in named]
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
-    return tuple(name.strip() for name in text.split(",")) if text else None
+    """Names with commas between; one that has a comma itself stands in quotes, as in CSV."""
+    if not text:
+        return None
+    names = next(csv.reader([unicodedata.normalize("NFC", text)], skipinitialspace=True))
+    return tuple(name.strip() for name in names)

@@ -1,25 +1,54 @@
-"""What becomes of images that cannot be used: all are listed, and too many end the stage."""
+"""What becomes of files that cannot be used: all are listed, and too many end the stage."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from owdfa.errors import UserError
-from owdfa.files import write_text
+from owdfa.files import check_replaceable, write_text
+
+PASSED_OVER = "passed over"
+"""What is said of files that are no images; the reason follows."""
+LEFT_ASIDE = "metadata left aside"
+"""What is said of images that are used; the reason follows."""
+
+_MARK = "# owdfa: "
 
 
 def listing_of(output: Path) -> Path:
-    """The file that lists the images which are not in ``output``."""
+    """The file that lists what is not in ``output``."""
     return output.with_name(f"{output.name}.bad.txt")
 
 
 def read_listing(output: Path) -> list[str]:
-    """The images that are not in ``output``, each with its reason; none when there is no list."""
+    """What is not in ``output``, each with its reason; none when there is no list."""
     listing = listing_of(output)
-    return listing.read_text(encoding="utf-8").splitlines() if listing.exists() else []
+    if not listing.is_file() or not _is_listing(listing):
+        return []
+    return listing.read_text(encoding="utf-8").splitlines()[1:]
+
+
+def is_note(line: str, kind: str) -> bool:
+    """Whether a line of the list is a note of this kind, and no bad image."""
+    return f": {kind} (" in line
+
+
+def check_listing(output: Path) -> None:
+    """Refuse a place where the list would replace a file that is none.
+
+    Raises:
+        UserError: There is such a file.
+    """
+    check_replaceable(listing_of(output), _is_listing)
 
 
 def check_bad(
-    bad: Sequence[tuple[str, str]], total: int, output: Path, max_bad: float, *, noun: str
+    bad: Sequence[tuple[str, str]],
+    total: int,
+    output: Path,
+    max_bad: float,
+    *,
+    noun: str,
+    notes: Sequence[tuple[str, str]] = (),
 ) -> None:
     """List bad images in ``<output>.bad.txt``, one a line, and refuse too many of them.
 
@@ -31,17 +60,17 @@ def check_bad(
         output: What the stage makes.
         max_bad: How many are tolerated: a share of all when below 1, else a count.
         noun: What they are called, ``"images"`` say.
+        notes: Name and note of what is listed too and not counted: files passed over, say.
 
     Raises:
-        UserError: They are more than ``max_bad``, or all.
+        UserError: They are more than ``max_bad``, or all; or a file that is no such list stands
+            where the list belongs.
     """
     listing = listing_of(output)
+    lines = [f"{name}: {reason}".replace("\n", "\\n") for name, reason in (*bad, *notes)]
+    write_listing(listing, f"not used for {output.name}, or not as a whole; why", lines)
     if not bad:
-        if listing.exists():
-            listing.unlink()
         return
-    lines = [f"{name}: {reason}" for name, reason in bad]
-    write_text(listing, "".join(f"{line}\n" for line in lines))
     first = f"first {lines[0]}; all are listed in {listing}"
     if len(bad) == total:
         raise UserError(f"none of the {total} {noun} can be used; {first}")
@@ -50,3 +79,21 @@ def check_bad(
             f"{len(bad)} of {total} {noun} cannot be used, more than --max-bad allows "
             f"({max_bad:g}); {first}"
         )
+
+
+def write_listing(listing: Path, head: str, lines: Sequence[str]) -> None:
+    """Write a list under a line that says what it lists; without lines, an older list is removed.
+
+    Raises:
+        UserError: A file that is no such list is in its place.
+    """
+    if lines:
+        text = "".join(f"{line}\n" for line in (f"{_MARK}{head}", *lines))
+        write_text(listing, text, _is_listing)
+    elif listing.is_file() and _is_listing(listing):
+        listing.unlink()
+
+
+def _is_listing(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(len(_MARK)) == _MARK.encode()

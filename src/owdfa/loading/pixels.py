@@ -88,7 +88,7 @@ class Normalise:
 
 
 def empty_aligned(count: int, side: int) -> np.ndarray:
-    """An empty buffer for images, (count, 3, side, side) float32, at an address as torch would choose it.
+    """An empty buffer for images, (count, 3, side, side) float32, aligned as torch would.
 
     From NumPy, which takes large pages where the system has them: touching fresh memory for the
     first time costs more than all arithmetic on it otherwise.

@@ -54,7 +54,8 @@ def half_labelled(labels: np.ndarray, num_images: int, stream: np.random.Generat
         np.resize(rows, max(1, len(rows)))[(position * len(rows)).astype(np.int64)]
         for rows in kinds
     )
-    return np.where(kind < share, labelled, unlabelled)
+    sampled: np.ndarray = np.where(kind < share, labelled, unlabelled)
+    return sampled
 
 
 RULES: Mapping[Sampling, Callable[[np.ndarray, int, np.random.Generator], np.ndarray]] = {

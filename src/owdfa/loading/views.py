@@ -21,7 +21,7 @@ and every operation on pixels is in integers, or rounds each element by itself: 
 any batch, process and number of threads.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple, Protocol
 
@@ -175,12 +175,12 @@ class _Part(NamedTuple):
     settings: ViewSettings
 
 
-def weak(part: _Part) -> Sequence[np.ndarray]:
+def weak(part: _Part) -> Iterable[np.ndarray]:
     """Make the weak view, all but its flip: the crops resized."""
     return part.plain
 
 
-def strong(part: _Part) -> Sequence[np.ndarray]:
+def strong(part: _Part) -> Iterable[np.ndarray]:
     """Make the strong view, all but its flip; an image to which nothing happens is ``plain``'s."""
     crops, plain, params, rows, settings = part
     side, crop_size = crops.shape[1], settings.crop_size or settings.size
@@ -267,7 +267,7 @@ def _random_boxes(
     return np.concatenate([corner, chosen]).T
 
 
-VIEWS: Mapping[str, Callable[[_Part], Sequence[np.ndarray]]] = {"weak": weak, "strong": strong}
+VIEWS: Mapping[str, Callable[[_Part], Iterable[np.ndarray]]] = {"weak": weak, "strong": strong}
 
 
 def _mirrored(image: np.ndarray, flip: np.bool) -> np.ndarray:

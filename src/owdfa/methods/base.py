@@ -62,9 +62,7 @@ class Method(nn.Module, ABC):
         """Compute logits (B, num_active) from features; the known classes come first."""
 
     @abstractmethod
-    def objective(
-        self, views: tuple[Features, ...], labels: Tensor, progress: Progress
-    ) -> Losses:
+    def objective(self, views: tuple[Features, ...], labels: Tensor, progress: Progress) -> Losses:
         """Compute the training objective of a whole batch.
 
         Args:
@@ -83,8 +81,8 @@ class Method(nn.Module, ABC):
         A method that overrides it is given the embeddings of its training images.
 
         Args:
-            embeddings: (N, D) float32, plain views in evaluation mode.
-            labels: (N,) int64: class index, or ``UNLABELLED``.
+            embeddings: (N, D) float32, plain views in evaluation mode; on the CPU.
+            labels: (N,) int64: class index, or ``UNLABELLED``; on the CPU.
         """
 
     @property
@@ -92,7 +90,7 @@ class Method(nn.Module, ABC):
     def num_active(self) -> int:
         """Number of active classes: the width of the logits."""
 
-    @final
+    @final  # type: ignore[misc]  # torch declares forward as an attribute
     def forward(self, images: Tensor) -> Outputs:
         """Compute logits and embedding of normalised images (B, 3, H, W)."""
         features = self.features(images)

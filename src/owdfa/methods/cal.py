@@ -123,7 +123,8 @@ class CAL(Method):
 
     def classify(self, features: Features) -> Float[Tensor, "batch classes"]:
         """Score embeddings against every active prototype."""
-        return self.prototypes(self.dropout(features.embedding))
+        logits: Tensor = self.prototypes(self.dropout(features.embedding))
+        return logits
 
     def objective(
         self, views: tuple[Features, ...], labels: Int[Tensor, "batch"], progress: Progress
@@ -277,7 +278,8 @@ def next_novel_threshold(
 ) -> Float[Tensor, ""]:
     """Compute gamma_n = gamma * clamp(mean novel / mean known confidence, 0.1, 10).
 
-    It may exceed 1, and then no novel prediction is trusted. Without images of either sort it stays.
+    It may exceed 1, and then no novel prediction is trusted. Without images of either sort it
+    stays.
     """
     total, count = agreement.unbind(dim=1)
     known, novel = (total / count).unbind()

@@ -4,7 +4,6 @@ What a paper fixes (optimiser, schedule, sampling, views, epochs) has no default
 the method's recipe.
 """
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -15,13 +14,12 @@ from pydantic import AfterValidator, Field, create_model
 
 from owdfa import catalog
 from owdfa.config import Settings, merge, parse_overrides, parse_settings, read_toml
+from owdfa.errors import UserError
 from owdfa.loading.batches import LoaderSettings
 from owdfa.methods.base import method_type
-from owdfa.runs.computing import Device, Precision
+from owdfa.records.provenance import Device, Precision, Selection
 
 DEFAULT_METHOD = "cal"
-
-Selection = Literal["last", "validation", "oracle"]
 
 
 class MethodSettings(Settings):
@@ -64,6 +62,13 @@ class ScheduleSettings(Settings):
     """What a drop multiplies the rate by; for cosine, the share of lr that is left at the end."""
 
 
+def _check_names(stages: tuple["StageSettings", ...]) -> tuple["StageSettings", ...]:
+    names = [stage.name for stage in stages]
+    if len(set(names)) < len(names):
+        raise ValueError("two stages have the same name, which is that of a folder")
+    return stages
+
+
 def _check_folder_name(name: str) -> str:
     if not name or not set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_"):
         raise ValueError("a stage's name is that of a folder: use a-z, 0-9, - and _")
@@ -75,10 +80,10 @@ class StageSettings(Settings):
 
     name: Annotated[str, AfterValidator(_check_folder_name)]
     """Name of its folder below stages/."""
-    method: dict[str, Any] = {}
+    method: dict[str, Any] = Field(default_factory=dict)
     """Its method, where that is another, with that method's settings."""
-    settings: dict[str, Any] = {}
-    """All else in which it differs from the run, as in a recipe."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """All else in which it differs from the run, as in a recipe; its selection is always last."""
 
 
 class RunSettings(Settings):
@@ -112,9 +117,11 @@ class RunSettings(Settings):
     """Bit-identical resume; without it a GPU is faster, and equal up to rounding."""
     compile: bool = False
     """Compile the features of full training batches in the first step, which takes longer."""
+    onnx: bool = True
+    """Write model.onnx at the end, by which a CPU predicts faster and without torch."""
     log_every: int = Field(default=10, ge=1)
     """Steps between two lines of the log."""
-    stages: tuple[StageSettings, ...] = ()
+    stages: Annotated[tuple[StageSettings, ...], AfterValidator(_check_names)] = ()
     """Trainings that come before, in order; each begins with the backbone of the one before."""
 
     def stage(self, stage: StageSettings) -> "RunSettings":
@@ -126,9 +133,13 @@ class RunSettings(Settings):
         table = self.model_dump(exclude={"stages"})
         if stage.method:
             table["method"] = stage.method
-        # Test labels choose no checkpoint of a stage, whatever the run's own rule is.
-        table = merge(table, {"selection": "last"}, stage.settings)
-        return _parse(table, f"stage {stage.name}")
+        settings = _parse(
+            merge(table, {"selection": "last", "onnx": False}, stage.settings),
+            f"stage {stage.name}",
+        )
+        if settings.selection != "last":  # nothing but the run itself may look at test labels
+            raise UserError(f"stage {stage.name}: its selection is always last; leave it out")
+        return settings
 
     def with_weights(self, weights: Path) -> "RunSettings":
         """The same run with a backbone from elsewhere: a file, or the folder of a run."""
@@ -193,7 +204,10 @@ def load_settings(
         table = merge(table, layer)
         if layer:  # each for itself, so that a mistake is told of its source
             parse_settings(schema, table, where, partial=True)
-    return _parse(merge(table, {"method": {"name": method}}), layers[-1][0])
+    settings = _parse(merge(table, {"method": {"name": method}}), layers[-1][0])
+    for stage in settings.stages:  # now, and not when the stages before have been trained
+        settings.stage(stage)
+    return settings
 
 
 def settings_schema(method: str) -> type[RunSettings]:

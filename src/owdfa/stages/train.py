@@ -1,5 +1,6 @@
 """Train: fit a method to a split. What happens to a batch can be read in ``_fit`` alone."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +10,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch.optim import Optimizer
 
+from owdfa.devices import algorithms, autocast, find_device, seed_step
 from owdfa.distributed import (
     all_gather_features,
     average_gradients,
@@ -26,11 +28,12 @@ from owdfa.methods.base import Method
 from owdfa.progress import OnProgress, no_progress
 from owdfa.records.split import Split, TrainingRows
 from owdfa.records.training import Progress
+from owdfa.runs.data import open_store
 from owdfa.runs.lock import writing
-from owdfa.runs.run import Images, Run, describe, open_store
+from owdfa.runs.metadata import RunImages
+from owdfa.runs.run import Run, describe
 from owdfa.runs.settings import RunSettings, load_settings
 from owdfa.training.checkpoints import CheckpointManager, open_for_resume
-from owdfa.training.devices import algorithms, autocast, find_device, seed_step
 from owdfa.training.evaluation import evaluate
 from owdfa.training.initial_weights import initial_method
 from owdfa.training.launch import run_processes
@@ -87,8 +90,8 @@ def _train(
 ) -> Run:
     data = Split.read(split, ("id", "role", "class"))
     run = open_for_resume(output, data, settings, resume=resume)
-    if run is not None and run.facts.complete:
-        return run
+    if run is not None and run.metadata.complete:
+        return _with_model(run, split, data, store)
     settings = run.settings if run else settings or load_settings()
     if settings.devices > 1 and not launched():
         return _train_in_processes(split, output, settings, store)
@@ -114,13 +117,14 @@ def _train(
         crops = open_store(split, data, store)
         training = _Training.prepare(settings, method, data, crops, device)
         if run is None:
-            images = Images.of(split, data, crops)
-            facts = describe(settings, method, data.known, images, device)
-            run = Run(output, facts, settings)
+            images = RunImages.of(output, split, crops)
+            metadata = describe(settings, method, data.known, images, data.digest(), device)
+            run = Run(output, metadata, settings)
             barrier()  # every process has seen that there is no run before the first makes it
             if is_first_process():
                 run.write()
-        return _fit(run, training, report)
+        run = _fit(run, training, report)
+    return _with_model(run, split, data, store)
 
 
 @dataclass(frozen=True)
@@ -150,9 +154,7 @@ class _Training:
         views = TrainingViews(method.views, settings.data.views, mean, std, settings.seed)
         rows = data.training_rows()
         rows = rows if method.uses_unlabelled else rows.only_labelled()
-        loader = TrainingLoader(
-            store, rows, settings.data, views, pin_memory=device.type == "cuda"
-        )
+        loader = TrainingLoader(store, rows, settings.data, views, pin_memory=device.type == "cuda")
         evaluator = make_evaluator(settings, data, store, view)
         method.to(device)
         sync_batch_norm(method, device)
@@ -202,7 +204,7 @@ def _fit(run: Run, training: _Training, on_progress: OnProgress) -> Run:
         return manager.finish(_whole_fit(training, settings))
 
 
-def _whole_fit(training: _Training, settings: RunSettings) -> "partial[None] | None":
+def _whole_fit(training: _Training, settings: RunSettings) -> Callable[[], None] | None:
     """What fits the method to all training images at the end; None where it has nothing to fit."""
     method = training.method
     return None if type(method).finish is Method.finish else partial(_finish, training, settings)
@@ -210,9 +212,21 @@ def _whole_fit(training: _Training, settings: RunSettings) -> "partial[None] | N
 
 def _finish(training: _Training, settings: RunSettings) -> None:
     rows = training.rows
+    seed_step(settings.seed, settings.epochs, 0)
     _, embeddings = evaluate(training.method, training.store, rows.ids, training.view, settings)
     with torch.no_grad():
         training.method.finish(torch.from_numpy(embeddings), torch.from_numpy(rows.labels))
+
+
+def _with_model(run: Run, split: Path, data: Split, store: Path | None) -> Run:
+    """Write the graph by which a CPU predicts, once the training is complete."""
+    if not run.settings.onnx or get_shard().rank != 0:
+        return run
+    from owdfa.inference.onnx_graph import ensure_model
+
+    roles = ("test", "validation", "labelled")
+    ids = {role: data.with_role(role)["id"].to_pylist() for role in roles}
+    return ensure_model(run, open_store(split, data, store), ids)
 
 
 def _named(stage: str, on_progress: OnProgress) -> OnProgress:

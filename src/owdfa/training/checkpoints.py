@@ -23,10 +23,12 @@ from owdfa.runs.settings import RunSettings
 from owdfa.runs.tracking import Log
 from owdfa.weights import load_weights_strict
 
-_MAY_CHANGE = ("data.workers", "devices", "log_every")  # they decide no result
+_MAY_CHANGE = ("data.workers", "devices", "log_every", "onnx")  # they decide no result
 
 
-def open_for_resume(output: Path, split: Split, settings: RunSettings | None, *, resume: bool) -> Run | None:
+def open_for_resume(
+    output: Path, split: Split, settings: RunSettings | None, *, resume: bool
+) -> Run | None:
     """The run in ``output`` that is to be continued; None when there is none.
 
     Raises:
@@ -37,10 +39,10 @@ def open_for_resume(output: Path, split: Split, settings: RunSettings | None, *,
     run = Run.open(output)
     if not resume:
         raise UserError(
-            f"{output}: holds a run already ({run.facts.trained_epochs} of {run.settings.epochs}"
+            f"{output}: holds a run already ({run.metadata.trained_epochs} of {run.settings.epochs}"
             " epochs); add --resume, or choose another -o"
         )
-    if run.facts.split_digest != split.digest():
+    if run.metadata.provenance.split_digest != split.digest():
         raise UserError(f"{output}: was trained on another split; give that one, or another -o")
     if settings is None:
         return run
@@ -112,34 +114,40 @@ class CheckpointManager:
         if score is not None and score > self._best:
             self._best = score
             checkpoint.write(run.checkpoint, note, weights)
-        state = {"optimizer": self._optimizer.state_dict(), "best": self._best}
-        checkpoint.write(run.last, note, weights, state)
-        _mark(run, self.epochs, complete=False)
+        checkpoint.write(run.last, note, weights, self._state())
+        run.mark(self.epochs, complete=False)
 
     def finish(self, fit: Callable[[], None] | None) -> Run:
         """Complete the run after its last epoch; return it.
 
         Args:
-            fit: What fits the method to the whole training set; it is called with the weights of
-                the checkpoint that predicts, which is then written again. None for nothing.
+            fit: What fits the method to the whole training set; it is called once, with the weights
+                of the checkpoint that predicts, which is then written again. None for nothing.
         """
-        run, selected = self._run, checkpoint.current(self._run.checkpoint)
-        if fit is not None or selected is None:
-            note = checkpoint.Note(self.epochs, self._method.num_active)
-            if selected is not None:
-                note = checkpoint.read_note(selected)
-                load_weights_strict(
-                    self._method, checkpoint.read_weights(run.checkpoint), str(selected)
-                )
+        barrier()  # the first process may still be writing the last epoch
+        run, is_new = self._run, checkpoint.current(self._run.checkpoint) is None
+        note = checkpoint.Note(self.epochs, self._method.num_active)
+        if not is_new:
+            note = checkpoint.read_note(run.checkpoint)
+        if is_new or (fit is not None and not note.fitted):
+            if not is_new:
+                weights = checkpoint.read_weights(run.checkpoint)
+                load_weights_strict(self._method, weights, str(run.checkpoint))
             if fit is not None:
                 fit()
+            barrier()  # every process has read what is now replaced
             if self._writes:
-                note = note._replace(num_active=self._method.num_active)
-                checkpoint.write(run.checkpoint, note, self._method.state_dict())
+                note = note._replace(num_active=self._method.num_active, fitted=True)
+                state = self._state() if run.checkpoint == run.last else None
+                checkpoint.write(run.checkpoint, note, self._method.state_dict(), state)
         if self._writes:
-            _mark(run, self.epochs, complete=True)
+            run.mark(self.epochs, complete=True)
         barrier()
         return Run.open(run.folder)
+
+    def _state(self) -> dict[str, Any]:
+        """What else a resumed run needs."""
+        return {"optimizer": self._optimizer.state_dict(), "best": self._best}
 
     def _restore(self) -> None:
         last = self._run.last
@@ -149,14 +157,3 @@ class CheckpointManager:
         state = checkpoint.read_state(last)
         self._optimizer.load_state_dict(state["optimizer"])
         self.epochs, self._best = checkpoint.read_note(last).epochs, state["best"]
-
-
-def _mark(run: Run, epochs: int, *, complete: bool) -> None:
-    """Note in run.json that ``epochs`` are done, and which checkpoint predicts."""
-    selected = checkpoint.read_note(run.checkpoint)
-    run.update(
-        trained_epochs=epochs,
-        selected_epochs=selected.epochs,
-        num_active=selected.num_active,
-        complete=complete,
-    )

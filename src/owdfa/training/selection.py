@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+
 from owdfa.errors import UserError
 from owdfa.images.store import Store
 from owdfa.loading.views import PlainView

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from owdfa.config import parse_settings
-from owdfa.datasets.base import Listing
+from owdfa.datasets.base import ImageEntry, root_path
 from owdfa.datasets.lab.settings import LabSettings, class_sizes, identity, parse_class
 from owdfa.errors import UserError
 from owdfa.files import read_json, write_json, writing_error
@@ -56,13 +56,13 @@ def draw(
         report(done, len(images))
 
 
-def read(root: str) -> Iterator[Listing]:
+def read(root: str) -> Iterator[ImageEntry]:
     """List a drawn folder; the group of an image is the identity, which classes share.
 
     Raises:
         UserError: Nothing was drawn there, or the drawing was not finished.
     """
-    folder = Path(root).absolute()
+    folder = root_path(root)
     if not (folder / _NOTE).exists():
         raise UserError(f"{folder}: has no {_NOTE}; draw it first: owdfa data draw {folder}")
     settings = _read_settings(folder)
@@ -77,7 +77,7 @@ def read(root: str) -> Iterator[Listing]:
     for image, path in zip(images, paths, strict=True):
         family, _ = parse_class(image.class_)
         person = f"{identity(settings, image.number):05d}"
-        yield Listing(f"{image.class_}/{path.name}", path, image.class_, family, "lab", person)
+        yield ImageEntry(f"{image.class_}/{path.name}", path, image.class_, family, "lab", person)
 
 
 def _images(settings: LabSettings) -> Iterator[_Image]:

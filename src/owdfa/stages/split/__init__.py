@@ -2,25 +2,36 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from owdfa import balance
-from owdfa.balance import Cells
 from owdfa.catalog import nearest
+from owdfa.checks import duplicates, shortcuts
 from owdfa.config import Settings
 from owdfa.errors import UserError
 from owdfa.protocols import Budget, Classes, classes_of, matches, natural_sort, read_protocol
 from owdfa.records.manifest import Manifest
-from owdfa.records.rows import codes, first_twice, in_order
-from owdfa.records.split import ROLES, SCHEMA, Basis, Split
+from owdfa.records.rows import first_duplicate, sorted_by_id
+from owdfa.records.split import SCHEMA, Basis, Split
+from owdfa.stages.split.notes import notes_on_copies
+from owdfa.stages.split.roles import (
+    LABELLED,
+    TEST,
+    UNLABELLED,
+    VALIDATION,
+    Plan,
+    assign_roles,
+    class_codes,
+    groups_of,
+    names_of,
+)
 
-_LABELLED, _UNLABELLED, _VALIDATION, _TEST, _UNUSED = range(len(ROLES))
-_COLUMNS = ("id", "class", "family", "source", "group", "sha256", "error")
-_NO_CLASS, _OTHER_CLASS = -1, -2
+_COLUMNS = tuple(
+    dict.fromkeys(("id", "family", "source", "sha256", "error", "phash", *shortcuts.COLUMNS))
+)
 
 
 class SplitOptions(Settings):
@@ -48,26 +59,14 @@ class SplitOptions(Settings):
     seed: int = 2025
 
 
-class _Plan(NamedTuple):
-    classes: Classes
-    budget: Budget
-    labelled: float
-    test: float
-    validation: float
-    seed: int
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.classes.known + self.classes.novel
-
-
 def split(manifest: Path, output: Path, *, options: SplitOptions | None = None) -> Split:
     """Split a manifest into labelled, unlabelled, validation, test and unused images.
 
     A group (video, identity, prompt) is in training or in test as a whole, whatever its classes;
     within a class it is labelled, unlabelled or validation as a whole, since its other images
-    would give a hidden label away. Images that nobody labelled are unlabelled; unused when
-    their group is tested on. Images of other classes or beyond the budget are unused.
+    would give a hidden label away. Groups that hold copies of one file count as one group. Images
+    that nobody labelled are unlabelled; unused when their group is tested on. Images of other
+    classes or beyond the budget are unused.
     The outcome depends on the manifest's rows and the options, not on their order or the machine.
 
     Args:
@@ -88,13 +87,20 @@ def split(manifest: Path, output: Path, *, options: SplitOptions | None = None) 
     """
     options = options or SplitOptions()
     images = Manifest.read(manifest, _COLUMNS).usable()
-    digest, rows = images.digest(), in_order(images.table).drop_columns(["sha256", "error"])
+    digest, rows = images.digest(), sorted_by_id(images.table).drop_columns(["error"])
     del images  # a third of the memory
     _check_ids(rows, manifest)
     plan = _plan(rows, options, manifest)
-    roles = _roles(rows, plan, by_group=options.rule == "group")
-    notes = _check_roles(rows, roles, plan, manifest)
-    columns = [rows["id"], _names_of(roles), rows["class"], rows["group"]]
+    content = duplicates.contents(rows["sha256"])
+    duplicates.check_labels(rows["id"], rows["class"], content, output)
+    by_group = options.rule == "group"
+    groups = groups_of(rows, content) if by_group else np.arange(len(rows))
+    roles = assign_roles(rows, plan, groups)
+    notes = _check_roles(rows, roles, plan, groups, manifest)
+    notes += notes_on_copies(rows, roles, content, by_group=by_group)
+    if shortcut := shortcuts.shortcut_note(rows):
+        notes.append(shortcut)
+    columns = [rows["id"], names_of(roles), rows["class"], rows["group"], rows["sha256"]]
     basis = Basis(
         manifest=str(manifest.resolve()),
         manifest_digest=digest,
@@ -111,7 +117,7 @@ def split(manifest: Path, output: Path, *, options: SplitOptions | None = None) 
     return made
 
 
-def _plan(rows: pa.Table, options: SplitOptions, manifest: Path) -> _Plan:
+def _plan(rows: pa.Table, options: SplitOptions, manifest: Path) -> Plan:
     """Settle classes and ratios: the options', else the protocol's, else the defaults."""
     names = natural_sort(pc.unique(rows["class"]).drop_null().to_pylist())
     if not names:
@@ -127,7 +133,7 @@ def _plan(rows: pa.Table, options: SplitOptions, manifest: Path) -> _Plan:
     return _with_ratios(classes, protocol.budget, options.model_copy(update=unset))
 
 
-def _with_ratios(classes: Classes, budget: Budget, options: SplitOptions) -> _Plan:
+def _with_ratios(classes: Classes, budget: Budget, options: SplitOptions) -> Plan:
     labelled = 0.75 if options.labelled is None else options.labelled
     test = 0.2 if options.test is None else options.test
     if not classes.known:
@@ -138,7 +144,7 @@ def _with_ratios(classes: Classes, budget: Budget, options: SplitOptions) -> _Pl
         raise UserError(f"split: test is {test:g}; it must lie between 0 and 1")
     if not 0 <= options.validation < 1:
         raise UserError(f"split: validation is {options.validation:g}; it must be 0 or below 1")
-    return _Plan(classes, budget, labelled, test, options.validation, options.seed)
+    return Plan(classes, budget, labelled, test, options.validation, options.seed)
 
 
 def _chosen(known: tuple[str, ...] | None, names: list[str]) -> Classes:
@@ -154,100 +160,29 @@ def _chosen(known: tuple[str, ...] | None, names: list[str]) -> Classes:
     return Classes(tuple(chosen), tuple(name for name in names if name not in chosen))
 
 
-def _roles(rows: pa.Table, plan: _Plan, *, by_group: bool) -> np.ndarray:
-    """Role of each row, as an index into ``ROLES``: (rows,) int8."""
-    classes = _codes(rows, plan)
-    groups = np.arange(len(rows))
-    if by_group:
-        ids = pc.coalesce(rows["group"], rows["id"])
-        groups = groups if ids.equals(rows["id"]) else codes(ids)
-    num_groups = int(groups.max(initial=-1)) + 1
-    taken = np.flatnonzero(_within_budget(rows, classes, plan))
-    keys, cell, counts = np.unique(
-        classes[taken] * num_groups + groups[taken], return_inverse=True, return_counts=True
-    )
-    cells = Cells(*np.divmod(keys, num_groups), counts)
-    tested = balance.draw_groups(
-        cells, num_groups, plan.test, [(plan.seed, "test", name) for name in plan.names]
-    )
-    roles = np.full(len(rows), _UNUSED, dtype=np.int8)
-    roles[taken] = _cell_roles(cells, tested[cells.groups], plan)[cell]
-    roles[(classes == _NO_CLASS) & ~tested[groups]] = _UNLABELLED
-    return roles
-
-
-def _cell_roles(cells: Cells, tested: np.ndarray, plan: _Plan) -> np.ndarray:
-    """Role of each class's part of each group: (cells,) int8."""
-    roles = np.where(tested, _TEST, _UNLABELLED).astype(np.int8)
-    bounds = np.searchsorted(cells.classes, np.arange(len(plan.classes.known) + 1))
-    for class_, name in enumerate(plan.classes.known):
-        start, stop = bounds[class_], bounds[class_ + 1]
-        training = start + np.flatnonzero(~tested[start:stop])
-        if plan.labelled < 1 and len(training) > 1:
-            key = (plan.seed, "labelled", name)
-            training = training[balance.draw_share(cells.counts[training], plan.labelled, key)]
-        roles[training] = _LABELLED
-        if plan.validation > 0:
-            key = (plan.seed, "validation", name)
-            held = balance.draw_share(cells.counts[training], plan.validation, key)
-            roles[training[held]] = _VALIDATION
-    return roles
-
-
-def _within_budget(rows: pa.Table, classes: np.ndarray, plan: _Plan) -> np.ndarray:
-    """Which images of the plan's classes are used at all: (rows,) bool.
-
-    Images are drawn alone here, not by group: many groups in part show more than few in full, and
-    what is unused leaks nothing.
-    """
-    used = classes >= 0
-    if plan.budget == Budget():
-        return used
-    real = set(rows["class"].filter(pc.equal(pc.utf8_lower(rows["family"]), "real")).to_pylist())
-    sources = codes(rows["source"])
-    by_class = np.argsort(classes, kind="stable")
-    bounds = np.searchsorted(classes[by_class], np.arange(len(plan.names) + 1))
-    for class_, name in enumerate(plan.names):
-        mine = by_class[bounds[class_] : bounds[class_ + 1]]
-        mine = mine[balance.shuffled(len(mine), (plan.seed, "budget", name))]
-        cap = plan.budget.known if class_ < len(plan.classes.known) else plan.budget.novel
-        if name in real:
-            cap = plan.budget.real
-            mine = _first_of_each(mine, sources[mine], plan.budget.real_per_source)
-        used[by_class[bounds[class_] : bounds[class_ + 1]]] = False
-        used[mine[:cap]] = True
-    return used
-
-
-def _first_of_each(rows: np.ndarray, kinds: np.ndarray, most: int | None) -> np.ndarray:
-    """The rows in order, without those that come after ``most`` of their kind."""
-    if most is None:
-        return rows
-    kept = [np.flatnonzero(kinds == kind)[:most] for kind in np.unique(kinds)]
-    return rows[np.sort(np.concatenate(kept))]
-
-
-def _check_roles(rows: pa.Table, roles: np.ndarray, plan: _Plan, manifest: Path) -> list[str]:
+def _check_roles(
+    rows: pa.Table, roles: np.ndarray, plan: Plan, groups: np.ndarray, manifest: Path
+) -> list[str]:
     """Raise unless known classes can be learnt and tested; list the novel ones that cannot."""
-    classes = _codes(rows, plan)
+    classes = class_codes(rows, plan)
     labelled, tested = (
         np.bincount(classes[(roles == role) & (classes >= 0)], minlength=len(plan.names))
-        for role in (_LABELLED, _TEST)
+        for role in (LABELLED, TEST)
     )
     num_known = len(plan.classes.known)
     for class_ in np.flatnonzero((labelled * tested)[:num_known] == 0)[:1]:
-        mine = rows["group"].filter(pa.array(classes == class_))
+        mine = groups[classes == class_]
         raise UserError(
             f"{manifest}: known class {plan.names[class_]!r} has too few groups to train and to "
-            f"test on ({len(mine)} images, {pc.count_distinct(mine).as_py()} groups); add images, "
+            f"test on ({len(mine)} images, {len(np.unique(mine))} groups); add images, "
             "leave it out of the known classes, or draw single images with --rule paper"
         )
-    if not (roles == _UNLABELLED).any():
+    if not (roles == UNLABELLED).any():
         raise UserError(
             f"{manifest}: no image is left unlabelled; name fewer classes with --known, lower "
             "--labelled, or put images that nobody labelled into _unlabelled/"
         )
-    if plan.validation > 0 and not (roles == _VALIDATION).any():
+    if plan.validation > 0 and not (roles == VALIDATION).any():
         raise UserError(f"{manifest}: too few groups to hold any back; leave --validation out")
     untested = num_known + np.flatnonzero(tested[num_known:] == 0)
     return [f"novel class {plan.names[i]!r} has too few groups to be tested on" for i in untested]
@@ -256,7 +191,7 @@ def _check_roles(rows: pa.Table, roles: np.ndarray, plan: _Plan, manifest: Path)
 def _check_ids(rows: pa.Table, manifest: Path) -> None:
     if not len(rows):
         raise UserError(f"{manifest}: lists no usable image; scan a folder that holds some")
-    twice = first_twice(rows["id"])
+    twice = first_duplicate(rows["id"])
     if twice >= 0:
         name = str(rows["id"][twice])
         raise UserError(f"{manifest}: image {name!r} is listed twice; scan again")
@@ -269,24 +204,9 @@ def _check_place(output: Path, made: Split) -> None:
     if not (output / "split.json").exists():
         return
     old = Split.read(output)
-    moved = replace(old, table=made.table, basis=old.basis._replace(manifest=made.basis.manifest))
+    basis = old.basis._replace(manifest=made.basis.manifest)
+    moved = replace(old, table=made.table, basis=basis, notes=made.notes)
     if not old.table.equals(made.table) or moved != made:
         raise UserError(
             f"{output}: holds another split; remove it or choose another folder with -o"
         )
-
-
-def _codes(rows: pa.Table, plan: _Plan) -> np.ndarray:
-    """Class of each row as an index into ``plan.names``, or one of the codes below zero."""
-    found = pc.index_in(rows["class"], pa.array(plan.names, pa.string()))
-    codes = _integers(pc.fill_null(found, _OTHER_CLASS))
-    codes[np.asarray(pc.is_null(rows["class"]))] = _NO_CLASS
-    return codes
-
-
-def _integers(values: pa.Array) -> np.ndarray:
-    return np.array(values, dtype=np.int64)
-
-
-def _names_of(roles: np.ndarray) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(pa.array(roles), pa.array(ROLES)).cast(pa.string())

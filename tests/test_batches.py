@@ -8,18 +8,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from owdfa.config import fill
-from owdfa.distributed import Share
+from owdfa.config import merge, parse_settings
+from owdfa.distributed import Shard
 from owdfa.errors import UserError
 from owdfa.images.store import Store
-from owdfa.loading.views import PlainView
 from owdfa.images.workers import ordered_map
-from owdfa.loading.batches import (
-    LoaderSettings,
-    TrainingLoader,
-    epoch_order,
-    plain_batches,
-)
+from owdfa.loading import batches
+from owdfa.loading.batches import LoaderSettings, TrainingLoader, plain_batches
+from owdfa.loading.sampling import RULES, sample_epoch
+from owdfa.loading.views import PlainView, TrainingViews
 from owdfa.records.split import TrainingRows
 from owdfa.records.training import UNLABELLED
 from tiny_store import make_store
@@ -33,13 +30,14 @@ def make_loader(folder, count=22, seed=5, **changes):
     if not folder.exists():
         make_store(folder, ids, size=9)
     labels = np.where(np.arange(count) % 4 == 0, np.arange(count) % 3, UNLABELLED)
-    chosen = fill(LoaderSettings, {"batch_size": 8, "views": {"size": 8}} | changes, "test")
-    rows = TrainingRows(ids[::-1], labels)
-    return TrainingLoader(Store.open(folder), rows, chosen, mean=MEAN, std=STD, seed=seed)
+    table = {"batch_size": 8, "sampling": "half_labelled", "views": {"size": 8, "flip": 0.5}}
+    chosen = parse_settings(LoaderSettings, merge(table, changes), "test")
+    views = TrainingViews(("weak", "strong"), chosen.views, MEAN, STD, seed)
+    return TrainingLoader(Store.open(folder), TrainingRows(ids[::-1], labels), chosen, views)
 
 
 def same(one, other):
-    """Whether two epochs are equal to the bit."""
+    """Whether two epochs are bit-identical."""
     pairs = zip(one, other, strict=True)
     return len(one) == len(other) and all(
         torch.equal(x, y)
@@ -102,23 +100,41 @@ def test_the_last_batch_is_kept_unless_it_is_one_image(tmp_path, num, sizes):
     assert len(loader) == loader.num_steps == len(sizes)
 
 
-@pytest.mark.parametrize("num", [2, 5])
-def test_processes_see_their_part_of_the_same_views(tmp_path, num):
+@pytest.fixture
+def shard(monkeypatch):
+    """Make loaders as if this were one of several processes."""
+
+    def pretend(rank, num):
+        monkeypatch.setattr(batches, "get_shard", lambda: Shard(rank, num))
+
+    return pretend
+
+
+@pytest.mark.parametrize(("num", "sizes"), [(2, [8, 8]), (3, [8, 8])])
+def test_processes_see_their_part_of_the_same_views(tmp_path, shard, num, sizes):
     views = {"size": 8, "crop": 0.5, "jitter": 0.5}
     whole = list(make_loader(tmp_path / "s", images_per_epoch=19, views=views).epoch(1))
-    assert [len(batch.rows) for batch in whole] == [8, 8, 3]  # of 5 processes, two get none
+    assert [len(batch.rows) for batch in whole] == [8, 8, 3]
     parts = []
     for rank in range(num):
+        shard(rank, num)
         loader = make_loader(tmp_path / "s", images_per_epoch=19, views=views)
-        loader._batches.dataset.share = Share(rank, num)
         parts.append(list(loader.epoch(1)))
-    for batch, shares in zip(whole, zip(*parts, strict=True), strict=True):
-        for view, pieces in zip(
-            batch.views, zip(*[s.views for s in shares], strict=True), strict=True
-        ):
+        # A last batch of 3 would leave a process one image, which cannot be normalised.
+        assert [len(batch.rows) for batch in parts[-1]] == sizes
+    for batch, shares in zip(whole, zip(*parts, strict=True), strict=False):
+        for view, *pieces in zip(batch.views, *[s.views for s in shares], strict=True):
             assert torch.equal(torch.cat(pieces), view)
         assert all(torch.equal(share.labels, batch.labels) for share in shares)
         assert all(torch.equal(share.rows, batch.rows) for share in shares)
+
+
+def test_each_process_needs_two_images_of_a_batch(tmp_path, shard):
+    shard(0, 4)
+    assert len(make_loader(tmp_path / "s")) == 2
+    shard(0, 5)
+    with pytest.raises(UserError, match="in batches of 8; each of 5 processes needs at least 2"):
+        make_loader(tmp_path / "s")
 
 
 def test_one_image_cannot_be_trained_on(tmp_path):
@@ -132,10 +148,10 @@ def test_a_loader_can_be_sent_to_a_spawned_process(tmp_path):
     assert same([dataset[0, 1]], [list(loader.epoch(0))[1]])
 
 
-def test_half_of_the_draws_are_labelled_and_each_image_is_as_likely():
+def test_half_of_the_images_are_labelled_and_each_image_is_as_likely():
     labels = np.full(1000, UNLABELLED)
     labels[::50] = 1  # 20 of 1000
-    order = epoch_order(labels, "balanced", 100_000, seed=0, epoch=0)
+    order = sample_epoch(labels, "half_labelled", 100_000, seed=0, epoch=0)
     labelled = labels[order] != UNLABELLED
     assert abs(labelled.mean() - 0.5) < 0.007  # more than four deviations
     counts = np.bincount(order, minlength=1000)
@@ -146,8 +162,8 @@ def test_half_of_the_draws_are_labelled_and_each_image_is_as_likely():
 
 
 @pytest.mark.parametrize("label", [0, UNLABELLED])
-def test_balance_with_one_kind_of_images_takes_them_all(label):
-    order = epoch_order(np.full(10, label), "balanced", 500, seed=0, epoch=0)
+def test_half_labelled_with_one_kind_of_images_takes_them_all(label):
+    order = sample_epoch(np.full(10, label), "half_labelled", 500, seed=0, epoch=0)
     assert set(order.tolist()) == set(range(10))
 
 
@@ -156,18 +172,31 @@ def test_balance_with_one_kind_of_images_takes_them_all(label):
 )
 @settings(max_examples=30, deadline=None)
 def test_shuffled_takes_every_image_before_any_comes_again(n, num, seed, epoch):
-    order = epoch_order(np.zeros(n, int), "shuffled", num, seed=seed, epoch=epoch)
+    order = sample_epoch(np.zeros(n, int), "shuffled", num, seed=seed, epoch=epoch)
     assert len(order) == num
     for start in range(0, num, n):
         part = order[start : start + n]
         assert len(set(part.tolist())) == len(part)
 
 
+@pytest.mark.parametrize("sampling", RULES)
+def test_the_order_of_an_epoch_depends_on_seed_and_epoch_alone(sampling):
+    labels = np.where(np.arange(50) % 5 == 0, 1, UNLABELLED)
+    orders = {
+        (seed, epoch): sample_epoch(labels, sampling, 80, seed=seed, epoch=epoch).tolist()
+        for seed in (0, 1)
+        for epoch in (0, 1)
+    }
+    assert len({tuple(order) for order in orders.values()}) == 4
+    again = sample_epoch(labels, sampling, 80, seed=1, epoch=0).tolist()
+    assert again == orders[1, 0]
+
+
 def test_plain_batches_follow_the_ids(tmp_path):
     pixels = make_store(tmp_path / "s", ["a", "b", "c", "d", "e"])
-    batches = list(plain_batches(Store.open(tmp_path / "s"), list("ecadb"), PLAIN, batch_size=2))
-    assert [batch.positions.tolist() for batch in batches] == [[0, 1], [2, 3], [4]]
-    images = torch.cat([batch.images for batch in batches])
+    made = list(plain_batches(Store.open(tmp_path / "s"), list("ecadb"), PLAIN, batch_size=2))
+    assert [batch.positions.tolist() for batch in made] == [[0, 1], [2, 3], [4]]
+    images = torch.cat([batch.images for batch in made])
     assert torch.equal(images, PLAIN(pixels[[4, 2, 0, 3, 1]]))
 
 

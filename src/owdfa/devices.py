@@ -10,7 +10,9 @@ from typing import Any
 import torch
 
 from owdfa.errors import UserError
-from owdfa.runs.computing import Device, Precision
+from owdfa.records.provenance import Device, Precision
+
+_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def find_device(device: Device) -> torch.device:
@@ -47,7 +49,8 @@ def algorithms(*, deterministic: bool) -> Iterator[None]:
             operation that has none warns with its name. Otherwise the fastest, which are found by
             trial and may differ from run to run: a resumed run then agrees up to rounding.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+    workspace = os.environ.get(_WORKSPACE)
+    os.environ.setdefault(_WORKSPACE, ":4096:8")  # read when cuBLAS starts
     memory: Any = import_module("torch.utils.deterministic")
     before = (
         torch.are_deterministic_algorithms_enabled(),
@@ -63,6 +66,8 @@ def algorithms(*, deterministic: bool) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         memory.fill_uninitialized_memory, torch.backends.cudnn.benchmark = before[2:]
+        if workspace is None:
+            os.environ.pop(_WORKSPACE, None)
 
 
 def seed_step(seed: int, epoch: int, step: int) -> None:

@@ -1,4 +1,4 @@
-"""Drawing whole groups so that every class comes as close as possible to its quota.
+"""Sampling whole groups so that every class comes as close as possible to its quota.
 
 Pure functions of arrays. Randomness is the raw 64-bit stream of PCG64, which NumPy guarantees never
 to change, ranked; so a draw is the same on every machine and with every version.
@@ -44,7 +44,7 @@ def quota(num_images: np.ndarray | int, ratio: float) -> np.ndarray:
     return np.clip(nearest, np.minimum(1, most), most)
 
 
-def fill(sizes: np.ndarray, target: int) -> np.ndarray:
+def pick_groups(sizes: np.ndarray, target: int) -> np.ndarray:
     """Take groups in the given order, each that still fits, up to ``target`` images.
 
     Afterwards no group that was left would bring the sum nearer to the target.
@@ -71,8 +71,8 @@ def fill(sizes: np.ndarray, target: int) -> np.ndarray:
     return taken
 
 
-def draw_share(sizes: np.ndarray, ratio: float, *key: object) -> np.ndarray:
-    """Draw about the share ``ratio`` of a class's images, in whole groups.
+def sample_share(sizes: np.ndarray, ratio: float, *key: object) -> np.ndarray:
+    """Sample about the share ``ratio`` of a class's images, in whole groups.
 
     Of two groups or more at least one is drawn and at least one is left; of one, none is drawn.
 
@@ -89,14 +89,16 @@ def draw_share(sizes: np.ndarray, ratio: float, *key: object) -> np.ndarray:
     if len(sizes) < 2:
         return drawn
     target = int(quota(sizes.sum(), ratio))
-    drawn[order] = fill(sizes[order], target)
+    drawn[order] = pick_groups(sizes[order], target)
     if drawn.all() or not drawn.any():
         drawn[order[np.argmin(sizes[order])]] ^= True
     return drawn
 
 
-def draw_groups(cells: Cells, num_groups: int, ratio: float, keys: Sequence[object]) -> np.ndarray:
-    """Draw whole groups so that about the share ``ratio`` of every class's images is drawn.
+def sample_groups(
+    cells: Cells, num_groups: int, ratio: float, keys: Sequence[object]
+) -> np.ndarray:
+    """Sample whole groups so that about the share ``ratio`` of every class's images is drawn.
 
     Groups that several classes share go first, for their part of each class's quota; then each
     class is filled up with the groups that are its own. With one image a group every quota is met
@@ -126,7 +128,7 @@ def draw_groups(cells: Cells, num_groups: int, ratio: float, keys: Sequence[obje
     for class_, (start, stop) in enumerate(pairwise(bounds)):
         own = start + np.flatnonzero(~shared[start:stop])
         order = own[shuffled(len(own), keys[class_])]
-        chosen = fill(cells.counts[order], int(missing[class_]))
+        chosen = pick_groups(cells.counts[order], int(missing[class_]))
         drawn[cells.groups[order[chosen]]] = True
     return _both_sides(cells, drawn, num_classes)
 
