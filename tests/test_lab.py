@@ -14,7 +14,7 @@ from PIL import Image
 
 from lab_pixels import pixels_of
 from owdfa import catalog
-from owdfa.config import fill
+from owdfa.config import parse_settings
 from owdfa.datasets import lab
 from owdfa.datasets.lab import LabSettings, draw, read
 from owdfa.datasets.lab.image import draw_image
@@ -85,7 +85,7 @@ def test_seed_chooses_which_class_is_rare():
 )
 def test_bad_setting_is_named(table, message):
     with pytest.raises(UserError, match=message):
-        fill(LabSettings, table, "--set")
+        parse_settings(LabSettings, table, "--set")
 
 
 @pytest.mark.parametrize("class_", class_names(TINY))

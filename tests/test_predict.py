@@ -11,7 +11,7 @@ from PIL import Image
 
 from command_line import done
 from owdfa.errors import UserError
-from owdfa.images.bad import read_listing
+from owdfa.images.bad import read_bad
 from owdfa.images.store import Store
 from owdfa.inference.predictor import Predictor
 from owdfa.loading.batches import plain_batches
@@ -243,7 +243,7 @@ def test_bad_images_are_counted_listed_and_left_out(run, photos, tmp_path):
     output = tmp_path / "p.parquet"
     made = predict(run.folder, [broken, *good], output, max_bad=1)
     assert made.table["id"].to_pylist() == [str(path) for path in good]
-    (line,) = read_listing(output)
+    (line,) = read_bad(output)
     assert line.startswith(f"{broken}: ")
     predict(run.folder, good, output)
     assert not (tmp_path / "p.parquet.bad.txt").exists()

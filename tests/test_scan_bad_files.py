@@ -9,7 +9,7 @@ import pytest
 from owdfa.datasets import folder
 from owdfa.datasets.base import ImageEntry
 from owdfa.errors import UserError
-from owdfa.images.bad import read_listing
+from owdfa.images.bad import read_bad
 from owdfa.records.manifest import Manifest
 from owdfa.stages.scan import ScanOptions, scan
 from small_photos import LENIENT, image, make_photos, rows
@@ -51,7 +51,7 @@ def test_a_bad_file_is_listed_with_its_reason(photos: Path, tmp_path: Path, name
     assert str(bad["error"]).startswith(reason)
     assert bad["width"] is None
     assert manifest.usable().table.num_rows == 6
-    (line,) = read_listing(tmp_path / "images.parquet")
+    (line,) = read_bad(tmp_path / "images.parquet")
     assert line == f"{bad['path']}: {bad['error']}"
     assert Manifest.read(tmp_path / "images.parquet").table.equals(manifest.table)
 
@@ -83,7 +83,7 @@ def test_too_many_bad_files_stop_the_scan(photos: Path, tmp_path: Path) -> None:
         assert f"first {photos / 'b' / 'x.png'}: is empty; all are listed in" in message
         assert "\n" not in message
         assert not output.exists()
-    assert len(read_listing(tmp_path / "images.parquet")) == 2
+    assert len(read_bad(tmp_path / "images.parquet")) == 2
     for max_bad in (0.25, 2):
         scan(str(photos), output, options=ScanOptions(max_bad=max_bad))
     for name in ("x.png", "y.png"):

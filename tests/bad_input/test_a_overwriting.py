@@ -125,6 +125,17 @@ def test_the_list_of_bad_files_replaces_no_other(photos, run, tmp_path):
     assert notes.read_text() == "photos/a: my notes\n"
 
 
+def test_the_list_of_copies_replaces_no_other(photos, tmp_path):
+    copies = tmp_path / "out.parquet.copies.txt"
+    copies.write_text("mine")
+    (photos / "b" / "copy.png").write_bytes((photos / "a" / "0.png").read_bytes())
+    line = refused("data", "scan", photos, "-o", tmp_path / "out.parquet")
+    assert "out.parquet.copies.txt: exists and is not what this command writes" in line
+    (photos / "b" / "copy.png").unlink()
+    done("data", "scan", photos, "-o", tmp_path / "out.parquet")
+    assert copies.read_text() == "mine"
+
+
 def test_a_device_is_no_output(photos):
     assert "/dev/null: is not a regular file" in refused("data", "scan", photos, "-o", "/dev/null")
 
@@ -150,7 +161,7 @@ def test_json_replaces_an_earlier_state_of_itself(tmp_path):
 
 def test_a_file_that_comes_while_the_stage_works_is_kept(photos, tmp_path, monkeypatch):
     output = tmp_path / "out.parquet"
-    monkeypatch.setattr("owdfa.stages.scan._check_same_file", lambda *_: output.write_text("mine"))
+    monkeypatch.setattr("owdfa.stages.scan.check_bad", lambda *_, **__: output.write_text("mine"))
     assert "exists and is not" in refused("data", "scan", photos, "-o", output)
     assert output.read_text() == "mine"
 

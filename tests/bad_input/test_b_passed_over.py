@@ -9,7 +9,7 @@ from PIL import Image
 
 from command_line import done, refused
 from owdfa.datasets.folder import list_images
-from owdfa.images.bad import read_listing
+from owdfa.images.bad import read_bad
 from owdfa.images.formats import SUFFIXES, why_no_image
 from owdfa.records.manifest import Manifest
 from owdfa.signatures import identify
@@ -70,8 +70,8 @@ def test_images_without_a_suffix_that_says_so_are_scanned_and_predicted(photos, 
     table = Manifest.read(manifest).table
     loose = {row["id"] for row in table.to_pylist() if row["class"] is None}
     assert loose == set(ODD_NAMES)
-    assert not read_listing(manifest)
-    assert not read_listing(output)
+    assert not read_bad(manifest)
+    assert not read_bad(output)
 
 
 @pytest.mark.parametrize("place", ["", "a"])
@@ -84,7 +84,7 @@ def test_what_is_no_image_is_counted_and_listed(photos, run, tmp_path, place):
         said = done(*args, "-o", output)
         assert "40 images" in said
         assert f"{len(documents)} passed over" in said
-        listed = read_listing(output)
+        listed = read_bad(output)
         assert len(listed) == len(documents)
         for name, (kind, _) in documents.items():
             line = f"{photos / place / name}: passed over (not an image ({kind}))"
@@ -102,8 +102,8 @@ def test_litter_of_systems_is_passed_over_as_a_whole(photos, tmp_path):
             (place / name).write_bytes(b"x")
     output = tmp_path / "images.parquet"
     assert "40 images, 2 classes, 0 bad" in done("data", "scan", photos, "-o", output)
-    assert len(read_listing(output)) == 2 * (len(litter) + 4)
-    assert f"{photos / 'a' / '@eaDir'}: passed over (a system's own folder)" in read_listing(output)
+    assert len(read_bad(output)) == 2 * (len(litter) + 4)
+    assert f"{photos / 'a' / '@eaDir'}: passed over (a system's own folder)" in read_bad(output)
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -3,6 +3,7 @@
 import unicodedata
 
 import pytest
+from PIL import Image
 
 from command_line import done, refused
 from owdfa.datasets import csv, folder
@@ -70,3 +71,30 @@ def test_a_system_folder_is_no_class(photos, tmp_path):
         "a",
         "b",
     }
+
+
+def test_splits_that_are_refused(photos, tmp_path):
+    Image.new("RGB", (12, 12)).save(tmp_path / "one.png")
+    (photos / "lonely").mkdir()
+    (tmp_path / "one.png").rename(photos / "lonely" / "one.png")
+    manifest, output = tmp_path / "images.parquet", tmp_path / "split"
+    done("data", "scan", photos, "-o", manifest)
+    known = refused("split", manifest, "-o", output, "--known", "a,lonely")
+    assert "known class 'lonely' has too few groups" in known
+    missing = refused("split", manifest, "-o", output, "--protocol", "owdfa40/p1")
+    assert "the manifest has no images of" in missing
+    assert "no class 'aa'; did you mean 'a'?" in refused(
+        "split", manifest, "-o", output, "--known", "aa"
+    )
+    assert "no such file" in refused("split", tmp_path / "none.parquet", "-o", output)
+    assert not output.exists()
+    assert "novel class 'lonely'" in done("split", manifest, "-o", output, "--known", "a")
+
+
+def test_folders_that_are_refused(photos, tmp_path):
+    output = tmp_path / "images.parquet"
+    assert "no such folder" in refused("data", "scan", tmp_path / "nowhere", "-o", output)
+    assert "did you mean 'folder'" in refused("data", "scan", "foldr:x", "-o", output)
+    (photos / "c").mkdir()
+    assert "a class folder without images" in refused("data", "scan", photos, "-o", output)
+    assert not output.exists()

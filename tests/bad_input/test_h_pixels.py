@@ -266,3 +266,16 @@ def test_scan_counts_what_it_leaves_aside(photos, tmp_path):
     assert "1 with metadata left aside" in said
     listed = (tmp_path / "images.parquet.bad.txt").read_text()
     assert "comfy.png: metadata left aside (" in listed
+
+
+def test_odd_images_are_used(photos, tmp_path):
+    draw = np.random.default_rng(1)
+    grey = draw.integers(0, 65536, (12, 12), dtype=np.uint16)
+    Image.fromarray(grey).save(photos / "a" / "sixteen.png")
+    Image.new("CMYK", (12, 12), (9, 8, 7, 6)).save(photos / "a" / "cmyk.jpg")
+    Image.new("P", (12, 12)).save(photos / "a" / "palette.png")
+    Image.new("RGBA", (12, 12), (1, 2, 3, 4)).save(photos / "a" / "transparent.png")
+    Image.new("L", (12, 12)).save(photos / "a" / ("n" * 251 + ".png"))
+    manifest, store = tmp_path / "images.parquet", tmp_path / "store"
+    assert "45 images, 2 classes, 0 bad" in done("data", "scan", photos, "-o", manifest)
+    assert "45 crops" in done("data", "prepare", manifest, "-o", store, "--size", 8, "--jobs", 1)

@@ -55,6 +55,7 @@ def test_every_stage_with_names_that_the_terminal_cannot_show(
     said = ascii_terminal("predict", run, photos, "-o", predictions, "--max-bad", 1)
     assert "0.png" in said
     ascii_terminal("predict", run, "split:test", "-o", predictions)
+    ascii_terminal("predict", run, "split:test", "-o", out / "p.csv")
     ascii_terminal("score", predictions, "--split", split, "-o", out / "scores.json")
     ascii_terminal("report", run, "-o", out / "report.html")
     ascii_terminal("export", run, "-o", out / "model.onnx")
@@ -74,3 +75,13 @@ def test_a_class_with_an_accent_is_shown_where_the_terminal_can(photos, tmp_path
     done("data", "scan", photos, "-o", manifest)
     said = done("split", manifest, "-o", tmp_path / "split", "--known", ACCENTED)
     assert "1 known and 1 novel" in said
+
+
+def test_a_hub_out_of_reach_is_not_waited_for(monkeypatch, tmp_path, data, settings):
+    monkeypatch.setattr("owdfa.backbones.timm._within_reach", lambda address: False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("the client tries again"))
+    hub = ["--set", "backbone.name=timm/resnet10t.c3_in1k", "--weights", "hub"]
+    line = refused("train", "--split", data.split, "-o", tmp_path / "run", *settings, *hub)
+    assert "--weights FILE" in line
+    assert not (tmp_path / "run").exists()

@@ -176,3 +176,20 @@ def test_a_class_with_a_comma_can_be_named(photos, tmp_path):
     assert _names('"a, b", c ,d') == ("a, b", "c", "d")
     assert _names("a,b") == ("a", "b")
     assert Path(tmp_path / "split" / "split.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["path,klass", "1.png,a"], "unknown column 'klass'"),
+        (["path", "1.png"], "has no column 'class'"),
+        (["path,class", "1.png,a", "1.png,b"], "lines 2 and 3 name the same file"),
+        (["path,class"], "no images there"),
+    ],
+)
+def test_lists_that_are_refused(tmp_path, lines, message):
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    line = refused("data", "scan", f"csv:{tmp_path / 'list.csv'}", "-o", tmp_path / "out.parquet")
+    assert message in line
+    assert "list.csv" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["list.csv"]

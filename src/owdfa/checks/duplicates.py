@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from owdfa.errors import UserError
-from owdfa.images.bad import write_listing
+from owdfa.listings import write_listing
 from owdfa.records.rows import codes, duplicated
 
 MAX_BITS = 2  # of 64 in which the perceptual hashes of images that look alike may differ
@@ -61,7 +61,7 @@ def check_labels(
     )
     pairs = [(int(rows[i]), int(rows[i + 1])) for i in at]
     lines = [f"{names[i]} ({classes[i]}) and {names[j]} ({classes[j]})" for i, j in pairs]
-    write_listing(listing, "pairs of files with the same bytes under two classes", lines)
+    write_listing(listing, "pairs of equal files under two classes", lines)
     if not lines:
         return
     more = f", as do {len(lines) - 1} more pairs" if len(lines) > 1 else ""

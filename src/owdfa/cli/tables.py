@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from owdfa.images.bad import LEFT_ASIDE, PASSED_OVER, is_note, listing_of, read_listing
+from owdfa.images.bad import PASSED_OVER, is_note, listing_of, read_bad
+from owdfa.images.quiet import LEFT_ASIDE
 
 if TYPE_CHECKING:
     from owdfa.records.predictions import Predictions
@@ -52,7 +53,7 @@ def print_types(predictions: "Predictions") -> None:
 
 def print_bad(output: Path) -> None:
     """Print the images that were left out of ``output``, twenty at most, and count the rest."""
-    lines = [line for line in read_listing(output) if not _kinds(line)]
+    lines = [line for line in read_bad(output) if not _kinds(line)]
     for line in lines[:_SHOWN]:
         print(f"  left out: {line}")
     if len(lines) > _SHOWN:
@@ -62,7 +63,7 @@ def print_bad(output: Path) -> None:
 
 def print_notes(output: Path) -> None:
     """Count the files that were passed over, and the images used without their metadata."""
-    found = Counter(kind for line in read_listing(output) for kind in _kinds(line))
+    found = Counter(kind for line in read_bad(output) for kind in _kinds(line))
     if found:
         counts = (f"{found[kind]} {text}" for kind, text in _NOTES.items() if found[kind])
         print(f"  {', '.join(counts)}; see {listing_of(output)}")

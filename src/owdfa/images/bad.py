@@ -4,14 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from owdfa.errors import UserError
-from owdfa.files import check_replaceable, write_text
+from owdfa.listings import check_listing, read_listing, write_listing
 
 PASSED_OVER = "passed over"
 """What is said of files that are no images; the reason follows."""
-LEFT_ASIDE = "metadata left aside"
-"""What is said of images that are used; the reason follows."""
-
-_MARK = "# owdfa: "
 
 
 def listing_of(output: Path) -> Path:
@@ -19,26 +15,23 @@ def listing_of(output: Path) -> Path:
     return output.with_name(f"{output.name}.bad.txt")
 
 
-def read_listing(output: Path) -> list[str]:
+def read_bad(output: Path) -> list[str]:
     """What is not in ``output``, each with its reason; none when there is no list."""
-    listing = listing_of(output)
-    if not listing.is_file() or not _is_listing(listing):
-        return []
-    return listing.read_text(encoding="utf-8").splitlines()[1:]
+    return read_listing(listing_of(output))
 
 
 def is_note(line: str, kind: str) -> bool:
-    """Whether a line of the list is a note of this kind, and no bad image."""
+    """Whether a line of the list is a note, such as ``PASSED_OVER``, and no bad image."""
     return f": {kind} (" in line
 
 
-def check_listing(output: Path) -> None:
-    """Refuse a place where the list would replace a file that is none.
+def check_place(output: Path) -> None:
+    """Refuse an output whose list would replace a file that is none.
 
     Raises:
         UserError: There is such a file.
     """
-    check_replaceable(listing_of(output), _is_listing)
+    check_listing(listing_of(output))
 
 
 def check_bad(
@@ -67,8 +60,9 @@ def check_bad(
             where the list belongs.
     """
     listing = listing_of(output)
-    lines = [f"{name}: {reason}".replace("\n", "\\n") for name, reason in (*bad, *notes)]
-    write_listing(listing, f"not used for {output.name}, or not as a whole; why", lines)
+    lines = [f"{name}: {reason}" for name, reason in (*bad, *notes)]
+    title = f"not used for {output.name}, or not as a whole; each with the reason"
+    write_listing(listing, title, lines)
     if not bad:
         return
     first = f"first {lines[0]}; all are listed in {listing}"
@@ -79,21 +73,3 @@ def check_bad(
             f"{len(bad)} of {total} {noun} cannot be used, more than --max-bad allows "
             f"({max_bad:g}); {first}"
         )
-
-
-def write_listing(listing: Path, head: str, lines: Sequence[str]) -> None:
-    """Write a list under a line that says what it lists; without lines, an older list is removed.
-
-    Raises:
-        UserError: A file that is no such list is in its place.
-    """
-    if lines:
-        text = "".join(f"{line}\n" for line in (f"{_MARK}{head}", *lines))
-        write_text(listing, text, _is_listing)
-    elif listing.is_file() and _is_listing(listing):
-        listing.unlink()
-
-
-def _is_listing(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(len(_MARK)) == _MARK.encode()

@@ -23,11 +23,10 @@ import PIL
 from PIL import Image, UnidentifiedImageError
 
 from owdfa.errors import UserError
-from owdfa.images.bad import LEFT_ASIDE
 from owdfa.images.formats import NoReaderError, open_image
 from owdfa.images.jxl import jxl_header
 from owdfa.images.leaner import leaner
-from owdfa.images.quiet import QUIET, in_one_line
+from owdfa.images.quiet import LEFT_ASIDE, QUIET, in_one_line
 from owdfa.signatures import HEAD, Signature, identify
 
 _T = TypeVar("_T")

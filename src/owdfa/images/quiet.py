@@ -5,6 +5,9 @@ import warnings
 from contextlib import ExitStack
 from typing import Any
 
+LEFT_ASIDE = "metadata left aside"
+"""What is said of images that are used; the reason follows."""
+
 
 class Quiet:
     """Inside of it, what a decoder warns of is noted, of each thread by itself, and not printed.

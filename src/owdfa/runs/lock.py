@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from owdfa.errors import UserError
@@ -35,6 +35,7 @@ def writing(folder: Path) -> Iterator[None]:
         yield
         return
     try:
+        made = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
     except OSError as error:
@@ -46,6 +47,9 @@ def writing(folder: Path) -> Iterator[None]:
     finally:
         _held.discard(folder)
         os.close(handle)
+        if made:
+            with suppress(OSError):  # what was refused leaves no folder behind
+                folder.rmdir()
 
 
 def _lock(handle: int, folder: Path) -> None:

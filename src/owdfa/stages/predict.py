@@ -12,7 +12,7 @@ from pyarrow import csv
 
 from owdfa.config import parse_settings
 from owdfa.files import atomic, check_replaceable, table_writer
-from owdfa.images.bad import check_bad, check_listing
+from owdfa.images.bad import check_bad, check_place
 from owdfa.images.workers import num_processes, threaded_map
 from owdfa.inference.inputs import Inputs, find_images
 from owdfa.inference.predictor import Predictor
@@ -83,9 +83,15 @@ def predict(  # noqa: PLR0913  the options of the command
     _write(predictor, inputs, table, output, max_bad, on_progress)
     made = replace(Predictions.read(table, _KEPT), notes=predictor.notes)
     if table != output:
-        with atomic(output, _is_ours) as temporary:
-            csv.write_csv(made.table.select(_PLAIN), temporary)
+        with atomic(output, _is_ours) as temporary, temporary.open("wb") as stream:
+            csv.write_csv(made.table.select(_PLAIN), stream)
     return made
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a CSV file is one of predictions."""
+    with path.open("rb") as stream:
+        return stream.read(len(_HEAD)) == _HEAD
 
 
 def _write(
@@ -109,7 +115,7 @@ def _write(
     )
     total, threads = len(ids), num_processes(0)
     bad: dict[int, str] = {}
-    check_listing(output)
+    check_place(output)
     with table_writer(table, SCHEMA, metadata.model_dump(by_alias=True)) as write:
         ranges = _parts(total, session.batch_size, threads)
         for part in threaded_map(partial(_predict_part, session, inputs), ranges, threads):

@@ -20,7 +20,7 @@ from owdfa.checks.shortcuts import shortcut_note
 from owdfa.config import Settings
 from owdfa.datasets.base import ImageEntry, composed, images_only, root_path
 from owdfa.errors import UserError
-from owdfa.images.bad import check_bad, check_listing
+from owdfa.images.bad import check_bad, check_place
 from owdfa.images.examine import FileInfo, examine
 from owdfa.images.workers import num_processes, ordered_map, threaded_map
 from owdfa.progress import OnProgress, no_progress
@@ -108,7 +108,7 @@ def scan(
     options = options or ScanOptions()
     notes: list[tuple[str, str]] = []
     listed = list_images(source, options, notes)
-    check_listing(output)
+    check_place(output)
     with manifest_writer(output, str(parse_source(source))) as write:
         jobs = num_processes(options.jobs)
         bad, sha256 = _examine_all(listed, jobs, on_progress, write, notes)
