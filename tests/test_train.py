@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 import torch
+from owdfa.training.devices import algorithms, find_device, seed_step
 
 from outside.drift import Drift, DriftSettings
 from owdfa.backbones.base import build
@@ -18,7 +19,6 @@ from owdfa.runs import checkpoint
 from owdfa.runs.run import Run
 from owdfa.runs.settings import load_settings
 from owdfa.stages.train import train
-from owdfa.training.devices import algorithms, find_device, seed_step
 from owdfa.training.evaluation import evaluate
 from owdfa.training.meter import Meter
 from owdfa.training.selection import make_evaluator
