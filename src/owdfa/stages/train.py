@@ -220,7 +220,7 @@ def _finish(training: _Training, settings: RunSettings) -> None:
 
 def _with_model(run: Run, split: Path, data: Split, store: Path | None) -> Run:
     """Write the graph by which a CPU predicts, once the training is complete."""
-    if not run.settings.onnx or get_shard().rank != 0:
+    if not run.settings.onnx or not is_first_process():
         return run
     from owdfa.inference.onnx_graph import ensure_model
 
