@@ -56,8 +56,7 @@ def draw_data(
             for first in range(0, num_images, _BLOCK):
                 pixels.write(block[: num_images - first].data)
         pixels.truncate(num_images * side * side * 3)
-    digest = manifest.digest()
-    basis = StoreBasis(side, "none", "drawn", digest)
-    write_notes(data.store, manifest.table.select(IDS.names), basis, digest, {})
+    basis = StoreBasis(side, "none", "drawn")
+    write_notes(data.store, manifest.table.select(IDS.names), basis, {})
     split(data.manifest, data.split, options=SplitOptions(known=tuple(names[:num_known])))
     return data

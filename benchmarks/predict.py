@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -26,11 +25,10 @@ from benchmarks.harness import Report, elsewhere, number, pairs
 from owdfa.backbones.base import build
 from owdfa.cli.memory import keep_memory
 from owdfa.images.workers import threaded_map
+from owdfa.inference.predictor import Predictor
 from owdfa.loading.views import PlainView
-from owdfa.runs.assembly import assemble
-from owdfa.runs.run import Run, create_imported
+from owdfa.runs.run import Run, assemble, create_imported
 from owdfa.runs.settings import load_settings
-from owdfa.training.inference import predictor_of
 
 _NUM_KNOWN = 20
 _IMAGES = 8  # that the network alone is given
@@ -87,14 +85,14 @@ def write_files(folder: Path, count: int, side: int) -> Path:
 
 def crops_of(run: Path) -> np.ndarray:
     """Crops of noise, as the run takes them."""
-    side = Run.open(run).facts.store_size
+    side = Run.open(run).metadata.store_size
     return np.random.default_rng(0).integers(0, 256, (_IMAGES, side, side, 3), dtype=np.uint8)
 
 
 def plain_calls(run: Path) -> Callable[[], object]:
     """Calls of the plain network, with every core, on images that are ready."""
-    facts, network = Run.open(run).facts, plain_network(run)
-    images = PlainView(facts.image_size, facts.mean, facts.std)(crops_of(run))
+    metadata, network = Run.open(run).metadata, plain_network(run)
+    images = PlainView(metadata.image_size, metadata.mean, metadata.std)(crops_of(run))
     return torch.no_grad()(lambda: network(images))
 
 
@@ -102,10 +100,9 @@ def our_calls(run: Path) -> Callable[[], object]:
     """Calls of what ``owdfa predict`` predicts with, in as many threads as it takes."""
     keep_memory()
     crops, cores = crops_of(run), len(os.sched_getaffinity(0))
-    staying = ExitStack()  # the network is closed with the process
-    network = staying.enter_context(predictor_of(Run.open(run)).network())
+    predictor = Predictor.open(run, num_callers=cores)
     parts = np.array_split(crops, cores)
-    return lambda: (staying, list(threaded_map(network.answer, parts, cores)))
+    return lambda: list(threaded_map(predictor.predict_batch, parts, cores))
 
 
 def command(module: str, *arguments: str | Path) -> None:

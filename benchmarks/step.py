@@ -16,10 +16,10 @@ from benchmarks.baseline.network import like
 from benchmarks.harness import Report, elsewhere, pairs
 from owdfa.backbones.base import build
 from owdfa.cli.memory import keep_memory
+from owdfa.devices import autocast
 from owdfa.methods.cal import CAL, CALSettings
 from owdfa.records.training import Batch, Progress
 from owdfa.runs.settings import RunSettings, load_settings
-from owdfa.training.devices import autocast
 from owdfa.training.meter import Meter
 from owdfa.training.optimize import optimize_for_training
 from owdfa.training.optimizer import build_optimizer

@@ -14,8 +14,8 @@ from owdfa.stages import train as stage
 from tiny_data import DRIFT
 
 # One server imports all this once; a child is then a matter of milliseconds.
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(
     [
         "owdfa.stages.train",
         "owdfa.backbones.tiny",
@@ -50,7 +50,7 @@ def train_until(
     Returns:
         -9 when it was killed, 0 when it came to its end before that.
     """
-    child = _processes.Process(target=_train, args=(split, output, moment, list(overrides)))
+    child = PROCESSES.Process(target=_train, args=(split, output, moment, list(overrides)))
     child.start()
     child.join()
     return child.exitcode

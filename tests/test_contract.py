@@ -135,16 +135,16 @@ def test_the_selected_checkpoint_is_what_is_fitted(data, tmp_path):
     folder = run.folder / "checkpoints"
     fitted, last = (checkpoint.read_weights(folder / name) for name in ("validation", "last"))
     assert (fitted["fits"], last["fits"]) == (1, 0)
-    assert checkpoint.read_note(folder / "validation").epochs == run.facts.selected_epochs
+    assert checkpoint.read_note(folder / "validation").epochs == run.metadata.selected_epochs
     lines = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
     scores = [line["validation_accuracy"] for line in lines if line["kind"] == "epoch"]
-    assert run.facts.selected_epochs == int(np.argmax(scores)) + 1
+    assert run.metadata.selected_epochs == int(np.argmax(scores)) + 1
 
 
 def test_without_an_epoch_a_method_is_only_fitted(data, tmp_path):
     """Frozen features: nothing is trained, and resuming the run changes nothing."""
     run = train(data.split, tmp_path / "run", settings=settings("epochs=0"))
-    assert run.facts.complete
+    assert run.metadata.complete
     assert checkpoint.read_weights(run.checkpoint)["fits"] == 1
     again = train(data.split, run.folder, settings=settings("epochs=0"), resume=True)
-    assert again.facts == run.facts
+    assert again.metadata == run.metadata

@@ -28,7 +28,7 @@ def results(output):
         line.pop("images_per_second", None)
     facts = json.loads((output / "run.json").read_text())
     for name in ("environment", "commit"):  # a checkout may be edited meanwhile
-        facts.pop(name)
+        facts["provenance"].pop(name)
     made = predict(output, "split:test", output / "predictions.parquet")
     folder = output / "checkpoints"
     last, left = folder / "last", sorted(path.name for path in folder.iterdir())

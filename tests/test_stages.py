@@ -46,14 +46,18 @@ def test_stages_are_trained_in_order_by_their_own_method_and_settings(unbroken):
     first, second, run = (
         Run.open(output / place) for place in ("stages/first", "stages/second", "")
     )
-    assert [each.facts.method for each in (first, second, run)] == [
+    assert [each.metadata.provenance.method for each in (first, second, run)] == [
         "supervised",
         "outside.drift",
         "cal",
     ]
-    assert [each.facts.trained_epochs for each in (first, second, run)] == [2, 1, 1]
+    assert [each.metadata.trained_epochs for each in (first, second, run)] == [2, 1, 1]
     assert second.settings.method.pull == 0.3
-    assert [each.facts.selection for each in (first, second, run)] == ["last", "last", "validation"]
+    assert [each.metadata.provenance.selection for each in (first, second, run)] == [
+        "last",
+        "last",
+        "validation",
+    ]
     assert not (second.folder / "stages").exists()
     parts = [note.split(":")[0] for _, _, note in seen if ":" in note]
     assert parts == sorted(parts)

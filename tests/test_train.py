@@ -8,6 +8,7 @@ from owdfa.training.devices import algorithms, find_device, seed_step
 
 from outside.drift import Drift, DriftSettings
 from owdfa.backbones.base import build
+from owdfa.devices import algorithms, find_device, seed_step
 from owdfa.errors import UserError
 from owdfa.images.store import Store
 from owdfa.loading.batches import TrainingLoader, plain_batches
@@ -83,15 +84,16 @@ def test_a_run_folder_holds_what_the_run_rests_on(data, tmp_path):
     chosen = settings("seed=3")
     run = train(data.split, tmp_path / "run", settings=chosen)
     facts = json.loads((run.folder / "run.json").read_text())
-    assert facts["schema"] == "owdfa/run/1"
-    assert facts["split_digest"] == Split.read(data.split).digest()
-    assert (facts["method"], facts["known"]) == ("outside.drift", list(CLASSES[:2]))
-    assert (facts["num_known"], facts["num_classes"], facts["classes"]) == (2, 4, "auto")
-    assert (facts["seed"], facts["trained_epochs"], facts["complete"]) == (3, 3, True)
-    assert {"python", "torch", "device", "threads", "date"} <= facts["environment"].keys()
+    basis = facts["provenance"]
+    assert facts["schema"] == "owdfa/run/2"
+    assert basis["split_digest"] == Split.read(data.split).digest()
+    assert (basis["method"], facts["known"]) == ("outside.drift", list(CLASSES[:2]))
+    assert (facts["num_classes"], facts["classes"]) == (4, "auto")
+    assert (basis["seed"], facts["trained_epochs"], facts["complete"]) == (3, 3, True)
+    assert {"python", "torch", "device", "threads", "date"} <= basis["environment"].keys()
     assert any((run.folder / "tensorboard").iterdir())
     opened = Run.open(run.folder)
-    assert opened.facts == run.facts
+    assert opened.metadata == run.metadata
     assert opened.settings.differences(chosen) == []
 
 
@@ -166,7 +168,7 @@ def test_resuming_a_complete_run_does_nothing(data, tmp_path):
     run = train(data.split, tmp_path / "run", settings=settings("epochs=1"))
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
     again = train(data.split, tmp_path / "run", resume=True)
-    assert again.facts == run.facts
+    assert again.metadata == run.metadata
     assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")} == before
 
 
@@ -183,15 +185,15 @@ def test_resuming_with_other_settings_or_another_split_is_refused(data, tmp_path
 def test_the_number_of_workers_may_change_when_resuming(data, tmp_path):
     run = train(data.split, tmp_path / "run", settings=settings("epochs=1"))
     chosen = settings("epochs=1", "data.workers=1")
-    assert train(data.split, run.folder, settings=chosen, resume=True).facts == run.facts
+    assert train(data.split, run.folder, settings=chosen, resume=True).metadata == run.metadata
 
 
 def test_validation_selects_the_best_epoch(data, tmp_path):
     run = train(data.split, tmp_path / "run", settings=settings("selection=validation"))
     scores = [line["validation_accuracy"] for line in log_of(run, "epoch")]
-    assert run.facts.selected_epochs == int(np.argmax(scores)) + 1
+    assert run.metadata.selected_epochs == int(np.argmax(scores)) + 1
     note = checkpoint.read_note(run.folder / "checkpoints" / "validation")
-    assert (note.epochs, note.score) == (run.facts.selected_epochs, max(scores))
+    assert (note.epochs, note.score) == (run.metadata.selected_epochs, max(scores))
 
 
 def test_validation_accuracy_is_counted_by_hand(data):
@@ -218,8 +220,8 @@ def test_validation_without_held_back_images_is_refused(data, tmp_path):
 def test_the_oracle_is_asked_for_by_name_and_stamped(data, tmp_path):
     run = train(data.split, tmp_path / "run", settings=settings("selection=oracle"))
     scores = [line["oracle_all_acc"] for line in log_of(run, "epoch")]
-    assert run.facts.selected_epochs == int(np.argmax(scores)) + 1
-    assert json.loads((run.folder / "run.json").read_text())["selection"] == "oracle"
+    assert run.metadata.selected_epochs == int(np.argmax(scores)) + 1
+    assert json.loads((run.folder / "run.json").read_text())["provenance"]["selection"] == "oracle"
 
 
 def test_a_split_of_other_images_is_refused(data, tmp_path):
@@ -250,7 +252,7 @@ def test_a_run_starts_from_the_backbone_of_an_earlier_one(data, tmp_path):
 
 def test_the_number_of_classes_reaches_the_method(data, tmp_path):
     run = train(data.split, tmp_path / "run", settings=settings("classes=5", "epochs=1"))
-    assert (run.num_active, run.facts.num_classes, run.facts.classes) == (5, 5, 5)
+    assert (run.num_active, run.metadata.num_classes, run.metadata.classes) == (5, 5, 5)
 
 
 def test_a_meter_keeps_nothing_of_the_steps_that_it_has_read():

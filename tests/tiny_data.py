@@ -94,4 +94,4 @@ TINY = [  # settings of a run that takes a second, over a recipe
     "log_every=2",
 ]
 DRIFT = [*TINY, "method.name=outside.drift"]
-CENTRES = ["method.name=outside.centres", "device=cpu", "log_every=1"]  # over its recipe
+CENTRES = ["method.name=outside.centres", "device=cpu", "onnx=false", "log_every=1"]

@@ -74,10 +74,10 @@ def plain_network(folder: Path) -> PlainNetwork:
 
 def main() -> None:
     run, folder = map(Path, sys.argv[1:])
-    facts = Run.open(run).facts
-    detector = frontal_faces() if facts.faces == "dlib" else None
+    metadata = Run.open(run).metadata
+    detector = frontal_faces() if metadata.faces == "dlib" else None
     files = sorted(folder.iterdir())
-    for row in predict(files, plain_network(run), size=facts.image_size, detector=detector):
+    for row in predict(files, plain_network(run), size=metadata.image_size, detector=detector):
         print(row.path, row.index, row.confidence)
 
 

@@ -36,7 +36,7 @@ from owdfa.runs.settings import RunSettings, load_settings
 from owdfa.training.checkpoints import CheckpointManager, open_for_resume
 from owdfa.training.evaluation import evaluate
 from owdfa.training.initial_weights import initial_method
-from owdfa.training.launch import run_processes
+from owdfa.training.launch import end_with_launcher, run_processes
 from owdfa.training.meter import Meter, summary
 from owdfa.training.optimize import optimize_for_training
 from owdfa.training.optimizer import build_optimizer, learning_rate, move_rows
@@ -95,6 +95,7 @@ def _train(
     settings = run.settings if run else settings or load_settings()
     if settings.devices > 1 and not launched():
         return _train_in_processes(split, output, settings, store)
+    end_with_launcher()
     device = find_device(settings.device)
     start_process_group(device)
     report = on_progress if is_first_process() else no_progress
