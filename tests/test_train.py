@@ -4,7 +4,6 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 import torch
-from owdfa.training.devices import algorithms, find_device, seed_step
 
 from outside.drift import Drift, DriftSettings
 from owdfa.backbones.base import build
