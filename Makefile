@@ -15,7 +15,7 @@ demo: $(READY)  ## draw the built-in data, train, score, report: one command, no
 test: check  ## everything that must hold
 	$(BIN)/pytest -q -n 2
 
-quick: $(READY)  ## the tests that take seconds
+quick: $(READY)  ## the quick tests alone
 	$(BIN)/pytest -q -n 2 -m 'not slow'
 
 check: $(READY)

@@ -46,7 +46,8 @@ def algorithms(*, deterministic: bool) -> Iterator[None]:
 
     Args:
         deterministic: Those that give bit-identical results every time, where torch has them; an
-            operation that has none warns with its name. Otherwise the fastest, which are found by
+            operation that has none warns with its name. Float32 is then full float32 on a GPU
+            too, not TF32. Otherwise the fastest, which are found by
             trial and may differ from run to run: a resumed run then agrees up to rounding.
     """
     workspace = os.environ.get(_WORKSPACE)
@@ -57,15 +58,19 @@ def algorithms(*, deterministic: bool) -> Iterator[None]:
         torch.is_deterministic_algorithms_warn_only_enabled(),
         memory.fill_uninitialized_memory,
         torch.backends.cudnn.benchmark,
+        torch.backends.cudnn.allow_tf32,
     )
     torch.use_deterministic_algorithms(deterministic, warn_only=deterministic)
     memory.fill_uninitialized_memory = False  # costs time, changes no result
     torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        torch.backends.cudnn.allow_tf32 = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        memory.fill_uninitialized_memory, torch.backends.cudnn.benchmark = before[2:]
+        memory.fill_uninitialized_memory = before[2]
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = before[3:]
         if workspace is None:
             os.environ.pop(_WORKSPACE, None)
 

@@ -10,8 +10,8 @@ from owdfa.cli import data, lists, models, stages
 from owdfa.cli.memory import keep_memory
 from owdfa.errors import UserError
 
-HELP = """Open-world deepfake attribution: which known method made an image, which new ones there
-are, and how sure that is.
+HELP = """Open-world deepfake attribution: which known method made an image, which novel ones there
+are, and with what confidence.
 
 In order: data scan, data prepare, split, train, predict, score, report; or all at once: run.
 """
@@ -19,7 +19,7 @@ In order: data scan, data prepare, split, train, predict, score, report; or all 
 _INTERRUPTED = 130
 _TRAIN_EXTRA = (
     *("huggingface_hub", "onnx", "onnxscript", "safetensors", "tensorboard"),
-    *("timm", "torch", "torchvision"),
+    *("sklearn", "timm", "torch", "torchvision"),
 )
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

@@ -23,7 +23,7 @@ _NOTES = {PASSED_OVER: "passed over, no images", LEFT_ASIDE: f"with {LEFT_ASIDE}
 
 
 def print_scores(scores: Mapping[str, "Scores"]) -> None:
-    """Print one row a run: accuracies under both conventions, and what they do not show.
+    """Print a row for each run: accuracies under both conventions, and what they do not show.
 
     Args:
         scores: By the name of the row.
@@ -36,7 +36,7 @@ def print_scores(scores: Mapping[str, "Scores"]) -> None:
 
 
 def print_types(predictions: "Predictions") -> None:
-    """Print how many images each type was given, the commonest first, and how surely."""
+    """Print the number of images of each predicted type, most first, and their mean confidence."""
     table = Table(box=None, pad_edge=False)
     table.add_column("predicted type")
     table.add_column("images", justify="right")
@@ -52,7 +52,7 @@ def print_types(predictions: "Predictions") -> None:
 
 
 def print_bad(output: Path) -> None:
-    """Print the images that were left out of ``output``, at most twenty, and count the rest."""
+    """Print the images that were left out of ``output``, twenty at most, and count the rest."""
     lines = [line for line in read_bad(output) if not _kinds(line)]
     for line in lines[:_SHOWN]:
         print(f"  left out: {line}")

@@ -152,7 +152,7 @@ class _Training:
     ) -> "_Training":
         mean, std = method.backbone.mean, method.backbone.std
         view = PlainView(settings.data.views.size, mean, std)
-        views = TrainingViews(method.views, settings.data.views, mean, std, settings.seed)
+        views = TrainingViews(method.views, settings.data.views, settings.seed)
         rows = data.training_rows()
         rows = rows if method.uses_unlabelled else rows.only_labelled()
         loader = TrainingLoader(store, rows, settings.data, views, pin_memory=device.type == "cuda")
@@ -179,7 +179,8 @@ def _fit(run: Run, training: _Training, on_progress: OnProgress) -> Run:
                 seed_step(settings.seed, epoch, step)
                 batch = batch.to(training.device)
                 with autocast(training.device, settings.precision):
-                    views = [method.features(view) for view in batch.views]
+                    images = [method.backbone.normalise(view) for view in batch.views]
+                    views = [method.features(view) for view in images]
                     views = [all_gather_features(each, len(batch.labels)) for each in views]
                     losses = method.objective(tuple(views), batch.labels, progress)
                 optimizer.zero_grad(set_to_none=True)

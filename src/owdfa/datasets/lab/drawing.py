@@ -32,11 +32,11 @@ def draw(
 ) -> None:
     """Draw the synthetic benchmark: ``folder/<class>/<identity>_<index>.jpg`` and ``lab.json``.
 
-    A folder that was drawn in part is gone on with: only what is missing is drawn, and what is
-    drawn does not depend on what was there, on ``jobs`` or on the order.
+    A folder that was drawn in part is completed: only missing images are drawn, and they do
+    not depend on those that were there, on ``jobs`` or on the order.
 
     Args:
-        folder: Where; new, empty, or begun with the same settings.
+        folder: Where; new, empty, or started with the same settings.
         settings: What to draw.
         jobs: Number of processes; 0 for one a core. With more than one, the calling script needs
             ``if __name__ == "__main__":``, as for every use of processes in Python.
@@ -87,7 +87,7 @@ def _images(settings: LabSettings) -> Iterator[_Image]:
 
 
 def _path(folder: Path, settings: LabSettings, image: _Image) -> Path:
-    """Where an image lies."""
+    """Path of an image."""
     person = identity(settings, image.number)
     return folder / image.class_ / f"{person:05d}_{image.number:06d}.jpg"
 
@@ -101,7 +101,7 @@ def _is_drawn(path: Path) -> bool:
 
 
 def _claim(folder: Path, settings: LabSettings) -> None:
-    """Write the note of a new folder, or compare that of a begun one."""
+    """Write the note of a new folder, or compare that of an existing one."""
     if (folder / _NOTE).exists():
         _compare(folder, _read_settings(folder), settings)
         return
