@@ -152,7 +152,10 @@ def _drop_outdated(manifest: Path, address: str, options: PathOptions, output: P
         UserError: They are, and the run is trained on the earlier ones already.
     """
     earlier = Manifest.read(manifest, ("id", "class", "bytes"))
-    if earlier.dataset != address:
+    was, is_ = (parse_source(each) for each in (earlier.dataset, address))
+    inside = Path(is_.root).is_relative_to(output)  # drawn here: it moves with the run folder
+    same_place = inside or Path(was.root).resolve() == Path(is_.root).resolve()
+    if was.name != is_.name or not same_place:
         raise UserError(
             f"{output}: holds a run on {earlier.dataset}, not on {address}; choose another -o"
         )
