@@ -1,7 +1,6 @@
 """C. What lies in a folder is compared with what is asked for."""
 
-from bad_input.conftest import make_noise
-from command_line import done, refused
+from command_line import done, make_noise, refused
 from owdfa.records.manifest import Manifest
 from tiny_data import make_data
 
