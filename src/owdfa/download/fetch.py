@@ -11,7 +11,6 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 from urllib.error import HTTPError, URLError
@@ -23,6 +22,7 @@ from owdfa import catalog
 from owdfa.download.unpack import unpack
 from owdfa.errors import UserError
 from owdfa.files import writing_error
+from owdfa.progress import OnProgress, no_progress
 
 MIRROR = "OWDFA_MIRROR"
 """The environment variable that names another address than the published one."""
@@ -34,8 +34,6 @@ _PAUSE = 1.0  # seconds before the connection is tried again; doubled each time
 _ATTEMPTS = 5  # in a row without a single byte
 _HUB = re.compile(r"(https://[^/]+)/(datasets/[^/]+/[^/]+)/resolve/([^/]+)/?")
 
-Report = Callable[[int, int], None]
-
 
 class Published(NamedTuple):
     """A file that an address announces."""
@@ -46,7 +44,7 @@ class Published(NamedTuple):
 
 
 def get(
-    name: str, output: Path, *, address: str | None = None, on_progress: Report | None = None
+    name: str, output: Path, *, address: str | None = None, on_progress: OnProgress = no_progress
 ) -> list[str]:
     """Download and unpack the archives of a data set: a folder each, below ``output``.
 
@@ -85,8 +83,7 @@ def get(
             unpack(archive, output / folder)
             archive.unlink()
         done += file.size
-        if on_progress is not None:
-            on_progress(done, total)
+        on_progress(done, total)
     return [folder for folder in folders if folder not in offered]
 
 
@@ -111,7 +108,7 @@ def published(base: str) -> dict[str, Published]:
     return files
 
 
-def fetch(file: Published, target: Path, *, on_progress: Report | None = None) -> None:
+def fetch(file: Published, target: Path, *, on_progress: OnProgress = no_progress) -> None:
     """Download one file, continuing ``<target>.part``; a complete ``target`` is left as it is.
 
     Raises:
@@ -137,7 +134,7 @@ def fetch(file: Published, target: Path, *, on_progress: Report | None = None) -
         raise writing_error(target, error) from error
 
 
-def _fill(file: Published, part: Path, on_progress: Report | None) -> None:
+def _fill(file: Published, part: Path, on_progress: OnProgress) -> None:
     """Append to ``part`` until it has the announced size, over as many connections as it takes."""
     have = part.stat().st_size if part.exists() else 0
     failures = 0
@@ -152,7 +149,7 @@ def _fill(file: Published, part: Path, on_progress: Report | None) -> None:
         time.sleep(_PAUSE * 2**failures)
 
 
-def _receive(file: Published, part: Path, have: int, on_progress: Report | None) -> str | None:
+def _receive(file: Published, part: Path, have: int, on_progress: OnProgress) -> str | None:
     """Append what one connection brings, at most a byte more than announced.
 
     Returns:
@@ -182,8 +179,7 @@ def _receive(file: Published, part: Path, have: int, on_progress: Report | None)
                 return None if left == 0 else "the connection was closed"
             have += stream.write(chunk)
             left -= len(chunk)
-            if on_progress is not None:
-                on_progress(have, file.size)
+            on_progress(have, file.size)
     return None
 
 
@@ -258,8 +254,6 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _shifted(on_progress: Report | None, before: int, total: int) -> Report | None:
+def _shifted(on_progress: OnProgress, before: int, total: int) -> OnProgress:
     """Report the bytes of one file as part of all."""
-    if on_progress is None:
-        return None
-    return lambda done, _: on_progress(before + done, total)
+    return lambda done, _total, _note="": on_progress(before + done, total)

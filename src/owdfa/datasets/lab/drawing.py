@@ -1,7 +1,7 @@
 """Draw the benchmark into a folder, and list a drawn folder."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,8 +12,7 @@ from owdfa.datasets.base import ImageEntry, root_path
 from owdfa.datasets.lab.settings import LabSettings, class_sizes, identity, parse_class
 from owdfa.errors import UserError
 from owdfa.files import read_json, write_json, writing_error
-
-OnProgress = Callable[[int, int], None]
+from owdfa.progress import OnProgress, no_progress
 
 _SCHEMA = "owdfa/lab/1"
 _NOTE = "lab.json"
@@ -28,7 +27,7 @@ class _Image(NamedTuple):
 
 
 def draw(
-    folder: Path, settings: LabSettings, *, jobs: int = 0, on_progress: OnProgress | None = None
+    folder: Path, settings: LabSettings, *, jobs: int = 0, on_progress: OnProgress = no_progress
 ) -> None:
     """Draw the synthetic benchmark: ``folder/<class>/<identity>_<index>.jpg`` and ``lab.json``.
 
@@ -49,11 +48,10 @@ def draw(
     images = list(_images(settings))
     missing = [image for image in images if not _is_drawn(_path(folder, settings, image))]
     done = len(images) - len(missing)
-    report = on_progress or (lambda _done, _total: None)
-    report(done, len(images))
+    on_progress(done, len(images))
     for drawn in _draw_all(folder, settings, missing, jobs or os.cpu_count() or 1):
         done += drawn
-        report(done, len(images))
+        on_progress(done, len(images))
 
 
 def read(root: str) -> Iterator[ImageEntry]:
