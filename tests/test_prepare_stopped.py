@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pkgutil import resolve_name
 
+import numpy as np
 import pytest
 
 from owdfa.errors import UserError
@@ -91,6 +92,76 @@ def test_a_stop_anywhere_costs_nothing_but_time(manifest, tmp_path, monkeypatch,
     prepare(manifest, tmp_path / "s", size=9, jobs=1, max_bad=1)
     assert contents(tmp_path / "s") == contents(tmp_path / "whole")
     assert Manifest.read(manifest).table == filled
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call"),
+    [
+        ("owdfa.images.journal.Journal", "add", 2),
+        ("owdfa.images.journal.Journal", "compact", 1),
+        ("owdfa.stages.prepare", "write_notes", 1),
+        ("owdfa.stages.prepare", "append", 1),
+        ("owdfa.images.store.os", "fsync", 1),  # appended, not noted
+        ("owdfa.images.store", "write_table", 2),
+        ("owdfa.images.store", "write_json", 2),  # rows written, not counted yet
+        ("pathlib.Path", "unlink", 1),
+        ("pathlib.Path", "unlink", 3),
+        ("pathlib.Path", "rmdir", 1),
+        ("owdfa.records.manifest.Manifest", "write", 1),
+    ],
+)
+def test_a_stop_anywhere_while_a_store_grows(manifest, tmp_path, monkeypatch, owner, name, call):
+    scanned = Manifest.read(manifest)
+    spoil(manifest, "05.png")
+    few = Manifest(scanned.table.slice(0, 6), "folder:test")
+    for place in ("whole", "s"):
+        few.write(manifest)
+        prepare(manifest, tmp_path / place, size=9, jobs=1)
+    pixels = Store.open(tmp_path / "s").pixels.copy()
+    scanned.write(manifest)
+    prepare(manifest, tmp_path / "whole", size=9, jobs=1, max_bad=1)
+    filled = Manifest.read(manifest).table
+    scanned.write(manifest)
+    with monkeypatch.context() as patch:
+        stop_at(patch, resolve_name(owner), name, call)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(manifest, tmp_path / "s", size=9, jobs=1, max_bad=1)
+    assert np.array_equal(Store.open(tmp_path / "s").pixels[:5], pixels)
+    prepare(manifest, tmp_path / "s", size=9, jobs=1, max_bad=1)
+    assert contents(tmp_path / "s") == contents(tmp_path / "whole")
+    assert Manifest.read(manifest).table == filled
+
+
+def test_crops_of_a_killed_run_serve_a_manifest_that_has_changed_since(
+    manifest, tmp_path, monkeypatch
+):
+    whole = prepare(manifest, tmp_path / "whole", size=9, jobs=1)
+    with monkeypatch.context() as patch:
+        stop_at(patch, Journal, "add", 2)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(manifest, tmp_path / "s", size=9, jobs=1)
+    rows = Manifest.read(manifest).table
+    Manifest(rows.slice(0, 18), "folder:test").write(manifest)  # without the three first images
+    seen = []
+    store = prepare(
+        manifest, tmp_path / "s", size=9, jobs=1, on_progress=lambda *at: seen.append(at)
+    )
+    assert seen == [(13, 17), (17, 17)]  # five of the first chunk are in the manifest
+    for name in store.ids:
+        assert np.array_equal(*(s.pixels[s.rows([name])[0]] for s in (store, whole)))
+
+
+def test_a_run_killed_before_its_first_chunk_leaves_nothing_behind(manifest, tmp_path, monkeypatch):
+    prepare(manifest, tmp_path / "whole", size=9, jobs=1)
+    whole = Manifest.read(manifest)
+    Manifest(whole.table.slice(0, 9), "folder:test").write(manifest)
+    with monkeypatch.context() as patch:
+        stop_at(patch, Journal, "add", 1)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(manifest, tmp_path / "s", size=9, jobs=1)
+    whole.write(manifest)
+    prepare(manifest, tmp_path / "s", size=9, jobs=1)
+    assert contents(tmp_path / "s") == contents(tmp_path / "whole")
 
 
 def test_torn_lines_and_torn_pixels_are_done_again(manifest, tmp_path, monkeypatch):

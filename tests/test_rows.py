@@ -37,24 +37,24 @@ def test_rows_are_put_in_order_of_their_id():
         "bytes": pa.chunked_array([[1, 2, None], [4, 5, 6, 7]], pa.int64()),
     }
     table = pa.table(columns)
-    found = rows.in_order(table)
+    found = rows.sorted_by_id(table)
     order = sorted(range(len(ids)), key=lambda i: ids[i].encode())
     assert found.to_pylist() == [table.to_pylist()[i] for i in order]
     assert found.schema == table.schema
-    assert rows.in_order(found) is found
+    assert rows.sorted_by_id(found) is found
 
 
 @given(st.lists(st.text(alphabet="abc", max_size=2), max_size=9), st.lists(st.integers(0, 9)))
 def test_the_first_of_two_equal_neighbours(ids, cuts):
     ids = sorted(ids)
     expected = next((i for i in range(len(ids) - 1) if ids[i] == ids[i + 1]), -1)
-    assert rows.first_twice(column(ids, cuts)) == expected
+    assert rows.first_duplicate(column(ids, cuts)) == expected
 
 
 @given(st.lists(st.integers(0, 5), max_size=9))
 def test_values_that_occur_more_than_once(values):
     expected = [row for row, value in enumerate(values) if values.count(value) > 1]
-    assert rows.repeated(np.array(values, dtype=np.int64)).tolist() == expected
+    assert rows.duplicated(np.array(values, dtype=np.int64)).tolist() == expected
 
 
 @given(st.permutations("abcdef"), st.lists(st.integers(0, 6)), st.lists(st.sampled_from("abgh")))
@@ -63,8 +63,8 @@ def test_places_are_those_of_a_dictionary(among, cuts, ids):
     where = {id_: place for place, id_ in enumerate(among)}
     for asked in (ids, among, among[:-1]):
         expected = [where.get(id_, -1) for id_ in asked]
-        assert rows.places(asked, column(among, cuts)).tolist() == expected
-        assert rows.places(column(asked, cuts), column(among)).tolist() == expected
+        assert rows.indices_of(asked, column(among, cuts)).tolist() == expected
+        assert rows.indices_of(column(asked, cuts), column(among)).tolist() == expected
 
 
 @given(CELLS, st.lists(st.integers(0, 8)))
@@ -117,8 +117,8 @@ def test_joined_cells():
 
 def test_tables_of_no_rows():
     empty = pa.table({"id": pa.chunked_array([], pa.string())})
-    assert rows.in_order(empty) is empty
-    assert rows.first_twice(empty["id"]) == -1
-    assert rows.places([], empty["id"]).tolist() == []
-    assert rows.places(["a"], empty["id"]).tolist() == [-1]
+    assert rows.sorted_by_id(empty) is empty
+    assert rows.first_duplicate(empty["id"]) == -1
+    assert rows.indices_of([], empty["id"]).tolist() == []
+    assert rows.indices_of(["a"], empty["id"]).tolist() == [-1]
     assert rows.codes(empty["id"]).dtype == np.int64

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from owdfa.datasets import folder
-from owdfa.datasets.base import Listing
+from owdfa.datasets.base import ImageEntry
 from owdfa.errors import UserError
+from owdfa.images.bad import read_bad
 from owdfa.records.manifest import Manifest
 from owdfa.stages.scan import ScanOptions, scan
 from small_photos import LENIENT, image, make_photos, rows
@@ -50,7 +51,7 @@ def test_a_bad_file_is_listed_with_its_reason(photos: Path, tmp_path: Path, name
     assert str(bad["error"]).startswith(reason)
     assert bad["width"] is None
     assert manifest.usable().table.num_rows == 6
-    (line,) = (tmp_path / "images.parquet.bad.txt").read_text().splitlines()
+    (line,) = read_bad(tmp_path / "images.parquet")
     assert line == f"{bad['path']}: {bad['error']}"
     assert Manifest.read(tmp_path / "images.parquet").table.equals(manifest.table)
 
@@ -82,7 +83,7 @@ def test_too_many_bad_files_stop_the_scan(photos: Path, tmp_path: Path) -> None:
         assert f"first {photos / 'b' / 'x.png'}: is empty; all are listed in" in message
         assert "\n" not in message
         assert not output.exists()
-    assert len((tmp_path / "images.parquet.bad.txt").read_text().splitlines()) == 2
+    assert len(read_bad(tmp_path / "images.parquet")) == 2
     for max_bad in (0.25, 2):
         scan(str(photos), output, options=ScanOptions(max_bad=max_bad))
     for name in ("x.png", "y.png"):
@@ -107,43 +108,11 @@ def test_a_failed_scan_leaves_the_old_manifest(photos: Path, tmp_path: Path) -> 
     assert (tmp_path / "images.parquet").read_bytes() == before
 
 
-def test_a_file_listed_twice_under_two_names(photos: Path, tmp_path: Path) -> None:
-    (photos / "b" / "again.png").symlink_to(photos / "a/v1/1.png")
-    with pytest.raises(UserError, match=r"a/v1/1\.png and .*b/again\.png: are the same file"):
-        scan(str(photos), tmp_path / "images.parquet")
-
-
-def test_a_file_listed_twice_below_a_link_to_its_folder(photos: Path, tmp_path: Path) -> None:
-    (photos / "b" / "again").symlink_to(photos / "a" / "v1")
-    with pytest.raises(UserError, match=r"a/v1/1\.png and .*b/again/1\.png: are the same file"):
-        scan(str(photos), tmp_path / "images.parquet")
-    assert not (tmp_path / "images.parquet").exists()
-
-
-def test_places_with_equal_hashes_are_told_apart(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in ("owdfa.stages.scan", "owdfa.images.examine"):
-        monkeypatch.setattr(f"{module}.hash", lambda _: 7, raising=False)
-    assert scan(str(photos), tmp_path / "images.parquet").table.num_rows == 6
-    (photos / "b" / "again.png").symlink_to(photos / "a/v1/1.png")
-    with pytest.raises(UserError, match=r"a/v1/1\.png and .*b/again\.png: are the same file"):
-        scan(str(photos), tmp_path / "2.parquet")
-
-
-def test_hard_links_are_files_of_their_own(photos: Path, tmp_path: Path) -> None:
-    (photos / "a" / "hard.png").hardlink_to(photos / "a/v1/1.png")
-    assert scan(str(photos), tmp_path / "1.parquet").table.num_rows == 7
-    (photos / "b" / "soft.png").symlink_to(photos / "a/v1/1.png")
-    with pytest.raises(UserError, match="are the same file"):
-        scan(str(photos), tmp_path / "2.parquet")
-
-
 def test_an_id_that_occurs_twice(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listings = [
-        Listing("x", photos / f"a/v1/{number}.png", "a", None, None, "x") for number in (1, 2)
+        ImageEntry("x", photos / f"a/v1/{number}.png", "a", None, None, "x") for number in (1, 2)
     ]
     monkeypatch.setattr(folder, "read", lambda root: iter(listings))
     with pytest.raises(UserError, match=r"x: listed twice, as .*1\.png and .*2\.png"):

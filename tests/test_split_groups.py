@@ -3,11 +3,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from owdfa import balance
 from owdfa.errors import UserError
 from owdfa.records.manifest import Manifest
 from owdfa.records.split import ROLES, Split
-from owdfa.stages.split import SplitOptions, split
+from owdfa.stages.split import SplitOptions, group_sampling, split
 from small_manifest import counts, singles, write_manifest
 
 PINNED = "92ad2c467f94db35e2b827aad79e4362932582be476ed921ad4a6862ca73efd9"
@@ -73,7 +72,7 @@ def test_no_group_is_cut(tmp_path_factory, rows, seed, validation):
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.integers(0, 60))
 def test_filling_stops_where_no_further_group_helps(sizes, target):
     sizes = np.array(sizes)
-    taken = balance.fill(sizes, target)
+    taken = group_sampling.pick_groups(sizes, target)
     missing = target - int(sizes[taken].sum())
     for size in sizes[~taken].tolist():
         assert abs(missing - size) >= abs(missing)
@@ -84,8 +83,8 @@ def test_groups_of_many_classes_meet_the_quotas():
     generator = np.random.default_rng(0)
     classes, groups = generator.integers(0, 12, 40000), generator.integers(0, 1000, 40000)
     keys, sizes = np.unique(classes * 1000 + groups, return_counts=True)
-    cells = balance.Cells(*np.divmod(keys, 1000), sizes)
-    drawn = balance.draw_groups(cells, 1000, 0.2, list(range(12)))
+    cells = group_sampling.Cells(*np.divmod(keys, 1000), sizes)
+    drawn = group_sampling.sample_groups(cells, 1000, 0.2, list(range(12)))
     for class_ in range(12):
         mine = cells.classes == class_
         share = sizes[mine & drawn[cells.groups]].sum() / sizes[mine].sum()
@@ -93,8 +92,10 @@ def test_groups_of_many_classes_meet_the_quotas():
 
 
 def test_a_class_on_one_side_gets_its_smallest_group_on_the_other():
-    cells = balance.Cells(np.array([0, 0, 1, 1]), np.array([0, 1, 2, 3]), np.array([50, 40, 9, 1]))
-    drawn = balance.draw_groups(cells, 4, 0.2, ["a", "b"])
+    cells = group_sampling.Cells(
+        np.array([0, 0, 1, 1]), np.array([0, 1, 2, 3]), np.array([50, 40, 9, 1])
+    )
+    drawn = group_sampling.sample_groups(cells, 4, 0.2, ["a", "b"])
     assert drawn.tolist() == [False, True, False, True]
 
 

@@ -49,9 +49,9 @@ def make_data(folder: Path, *, per_class: int = 12, relabel: dict[str, str] | No
     data = TinyData(folder / "images.parquet", folder / "store", folder / "split")
     manifest = Manifest(table, "folder:tiny", data.store)
     manifest.write(data.manifest)
-    _store(data.store, table, truth, manifest.digest())
+    _store(data.store, table, truth)
     basis = Basis(str(data.manifest), manifest.digest(), None, "group", 0, 0.5, 0.25, 0.1)
-    columns = [ids, roles, shown, ids]
+    columns = [ids, roles, shown, ids, table["sha256"]]
     split = pa.table(dict(zip(SPLIT_SCHEMA.names, columns, strict=True)), schema=SPLIT_SCHEMA)
     Split(split, CLASSES[:2], CLASSES[2:], basis).write(data.split)
     return data
@@ -66,15 +66,15 @@ def _role(id_: str, per_class: int) -> str:
     return "unlabelled"
 
 
-def _store(folder: Path, table: pa.Table, truth: list[str], digest: str) -> None:
+def _store(folder: Path, table: pa.Table, truth: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     draw = np.random.default_rng(0)
     colours = draw.integers(30, 220, (len(CLASSES), 1, 1, 3))
     noise = draw.integers(-20, 20, (len(truth), SIDE, SIDE, 3))
     pixels = colours[[CLASSES.index(name) for name in truth]] + noise
     pixels.astype(np.uint8).tofile(folder / "pixels.bin")
-    basis = StoreBasis(SIDE, "none", "tiny", digest)
-    write_notes(folder, table.select(IDS.names), basis, digest, {})
+    basis = StoreBasis(SIDE, "none", "tiny")
+    write_notes(folder, table.select(IDS.names), basis, {})
 
 
 TINY = [  # settings of a run that takes a second, over a recipe
@@ -90,6 +90,8 @@ TINY = [  # settings of a run that takes a second, over a recipe
     "optimiser.lr=0.01",
     "schedule.name=constant",
     "stages=[]",
+    "onnx=false",  # exporting takes seconds; a test that needs it asks for it
     "log_every=2",
 ]
 DRIFT = [*TINY, "method.name=outside.drift"]
+CENTRES = ["method.name=outside.centres", "device=cpu", "onnx=false", "log_every=1"]

@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from owdfa.images.store import IDS, StoreBasis, write_notes
 
-BASIS = StoreBasis(size=8, faces="none", decoder="test 1", scanned="d1")
+BASIS = StoreBasis(size=8, faces="none", decoder="test 1")
 
 
 def make_store(folder, ids=("a", "b", "c"), size=8, failures=None):
@@ -15,5 +15,5 @@ def make_store(folder, ids=("a", "b", "c"), size=8, failures=None):
     pixels.tofile(folder / "pixels.bin")
     rows = [{"id": name, "sha256": f"sha of {name}", "phash": 7, "face": None} for name in ids]
     table = pa.Table.from_pylist(rows, schema=IDS)
-    write_notes(folder, table, BASIS._replace(size=size), "d2", failures or {})
+    write_notes(folder, table, BASIS._replace(size=size), failures or {})
     return pixels

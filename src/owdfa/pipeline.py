@@ -7,6 +7,7 @@ Everything lies in one folder, which is also the run folder::
     OUT/baseline/: the run to set beside it
 """
 
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,19 +17,23 @@ from typing import NamedTuple
 from owdfa import catalog
 from owdfa.config import Settings
 from owdfa.errors import UserError
+from owdfa.images.store import Store
 from owdfa.progress import OnProgress
+from owdfa.records.manifest import Manifest
 from owdfa.records.scores import Scores
 from owdfa.records.split import Split
 from owdfa.runs.lock import writing
+from owdfa.runs.run import Run
 from owdfa.runs.settings import RunSettings
 from owdfa.stages.predict import predict
 from owdfa.stages.prepare import prepare
 from owdfa.stages.report import report
-from owdfa.stages.scan import parse_source, scan
+from owdfa.stages.scan import ScanOptions, list_images, notes_on, parse_source, scan
 from owdfa.stages.score import score
 from owdfa.stages.split import SplitOptions, split
 from owdfa.stages.train import train
 
+Tell = Callable[[str], None]
 ShowStage = Callable[[str], AbstractContextManager[OnProgress]]  # by the name of the stage
 
 
@@ -36,12 +41,14 @@ class PathOptions(Settings):
     """Options of everything but the training.
 
     Attributes:
+        scan: Options of the scan: how images are grouped.
         split: Options of the split; a data set with a protocol of its own uses that by default.
         faces: Face detector; None for the one that the data set asks for.
         baseline: Settings of another run on the same images, to set beside the first.
         resume: Continue where an earlier call was stopped.
     """
 
+    scan: ScanOptions = ScanOptions()
     split: SplitOptions = SplitOptions()
     faces: str | None = None
     baseline: RunSettings | None = None
@@ -62,6 +69,7 @@ def run(
     settings: RunSettings,
     options: PathOptions,
     show: ShowStage,
+    tell: Tell,
 ) -> Outcome:
     """Scan, prepare, split, train, predict, score and report.
 
@@ -71,21 +79,29 @@ def run(
         settings: Of the training run.
         options: Of everything before it.
         show: Opens a progress display for a stage.
+        tell: Shows a line that the user should know.
 
     Raises:
         UserError: As each stage; or the folder holds a run already and ``resume`` is not set.
     """
     with writing(output):
-        return _run(source, output, settings, options, show)
+        return _run(source, output, settings, options, show, tell)
 
 
 def _run(
-    source: str, output: Path, settings: RunSettings, options: PathOptions, show: ShowStage
+    source: str,
+    output: Path,
+    settings: RunSettings,
+    options: PathOptions,
+    show: ShowStage,
+    tell: Tell,
 ) -> Outcome:
     if (output / "images.parquet").exists() and not options.resume:
         raise UserError(f"{output}: holds a run already; add --resume, or choose another -o")
     manifest = _collect(source, output, settings=settings, options=options, show=show)
-    _divide(manifest, output / "split", source, options.split)
+    made = _divide(manifest, output / "split", source, options.split)
+    for note in dict.fromkeys((*notes_on(Manifest.read(manifest)), *made.notes)):
+        tell(note)
     scores = {settings.method.name: _attribute(output, output, settings, show)}
     baseline = None
     if options.baseline is not None:
@@ -114,13 +130,68 @@ def _collect(
         root = str(output / "images")
         _draw(adapter, name, Path(root), size, show)
     manifest = output / "images.parquet"
+    address = f"{name}:{root}"
+    if manifest.exists():
+        _drop_outdated(manifest, address, options, output)
     if not manifest.exists():
         with show("scan") as report_progress:
-            scan(f"{name}:{root}", manifest, on_progress=report_progress)
+            scan(address, manifest, options=options.scan, on_progress=report_progress)
+            _drop_altered(manifest, output / "store")
     faces = options.faces or adapter.FACES
     with show("prepare") as report_progress:
         prepare(manifest, output / "store", faces=faces, size=size, on_progress=report_progress)
     return manifest
+
+
+def _drop_outdated(manifest: Path, address: str, options: PathOptions, output: Path) -> None:
+    """Remove manifest and split of a run that is resumed where its images are others by now.
+
+    Compared are names, classes and sizes of files; their content is not read again.
+
+    Raises:
+        UserError: They are, and the run is trained on the earlier ones already.
+    """
+    earlier = Manifest.read(manifest, ("id", "class", "bytes"))
+    was, is_ = (parse_source(each) for each in (earlier.dataset, address))
+    inside = Path(is_.root).is_relative_to(output)  # drawn here: it moves with the run folder
+    same_place = inside or Path(was.root).resolve() == Path(is_.root).resolve()
+    if was.name != is_.name or not same_place:
+        raise UserError(
+            f"{output}: holds a run on {earlier.dataset}, not on {address}; choose another -o"
+        )
+    columns = (earlier.table[name].to_pylist() for name in ("id", "class", "bytes"))
+    before = set(zip(*columns, strict=True))
+    listed = list_images(address, options.scan)
+    sizes = [_num_bytes(path) for path in listed["path"].to_pylist()]
+    now = set(zip(listed["id"].to_pylist(), listed["class"].to_pylist(), sizes, strict=True))
+    if now == before:
+        return
+    if Run.exists(output):
+        raise UserError(
+            f"{address}: {len(now - before)} images are new or altered and {len(before - now)} are"
+            f" gone since {output} was started, which is trained on the earlier ones; choose"
+            " another -o"
+        )
+    shutil.rmtree(output / "split", ignore_errors=True)
+    manifest.unlink()
+
+
+def _drop_altered(manifest: Path, store: Path) -> None:
+    """Remove the crops of a run that was not trained yet, where a file of theirs was altered."""
+    if not (store / "store.json").exists() or Run.exists(store.parent):
+        return
+    known, now = Store.open(store).table, Manifest.read(manifest, ("id", "sha256")).table
+    earlier = dict(zip(known["id"].to_pylist(), known["sha256"].to_pylist(), strict=True))
+    pairs = zip(now["id"].to_pylist(), now["sha256"].to_pylist(), strict=True)
+    if any(earlier.get(id_, sha256) != sha256 for id_, sha256 in pairs):
+        shutil.rmtree(store)
+
+
+def _num_bytes(path: str) -> int | None:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return None
 
 
 def _draw(adapter: ModuleType, name: str, folder: Path, size: int, show: ShowStage) -> None:
@@ -130,12 +201,17 @@ def _draw(adapter: ModuleType, name: str, folder: Path, size: int, show: ShowSta
         adapter.draw(folder, adapter.LabSettings(size=size), on_progress=report_progress)
 
 
-def _divide(manifest: Path, output: Path, source: str, options: SplitOptions) -> None:
-    """Split by the data set's own protocol where nothing else is asked for."""
+def _divide(manifest: Path, output: Path, source: str, options: SplitOptions) -> Split:
+    """Split by the data set's own protocol where nothing else is asked for.
+
+    A split that nothing was trained on gives way: its options may be the remedy of a failure.
+    """
+    if not Run.exists(output.parent):
+        shutil.rmtree(output, ignore_errors=True)
     adapter = catalog.load("datasets", parse_source(source).name)
     if options.protocol is None and options.known is None:
         options = options.model_copy(update={"protocol": adapter.PROTOCOL})
-    split(manifest, output, options=options)
+    return split(manifest, output, options=options)
 
 
 def _attribute(whole: Path, output: Path, settings: RunSettings, show: ShowStage) -> Scores | None:
@@ -160,4 +236,3 @@ def _attribute(whole: Path, output: Path, settings: RunSettings, show: ShowStage
         return None
     file = output / "predictions" / "test.parquet"
     return score(file, whole / "split", output / "scores.json")
-

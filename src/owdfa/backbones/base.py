@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from threading import get_ident
 from typing import final
 
 import torch
@@ -14,6 +15,13 @@ Colour = tuple[float, float, float]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def scale_and_shift(mean: Colour, std: Colour) -> tuple[Tensor, Tensor]:
+    """What normalises levels from 0 to 255: times, plus; each (3, 1, 1) float32."""
+    scale = torch.tensor([1 / (255 * s) for s in std])
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)])
+    return scale.view(3, 1, 1), shift.view(3, 1, 1)
 
 
 @final
@@ -29,7 +37,7 @@ class Backbone(nn.Module):
     Args:
         network: Turns images into the last feature map.
         stage_modules: Names of the submodules of ``network`` whose outputs are the maps of its
-            stages, before the last; empty where the library does not say.
+            stages, before the last; empty where the library does not name them.
     """
 
     def __init__(
@@ -45,6 +53,11 @@ class Backbone(nn.Module):
         self.network = network
         self.mean = mean
         self.std = std
+        scale, shift = scale_and_shift(mean, std)
+        self.scale: Tensor
+        self.register_buffer("scale", scale, persistent=False)
+        self.shift: Tensor
+        self.register_buffer("shift", shift, persistent=False)
         self._stage_modules = tuple(stage_modules)
         self.stage_channels = self._num_channels()
 
@@ -52,6 +65,10 @@ class Backbone(nn.Module):
     def channels(self) -> int:
         """Number of channels of the last feature map."""
         return self.stage_channels[-1]
+
+    def normalise(self, levels: Tensor) -> Tensor:
+        """Turn levels (B, 3, H, W) uint8 into what the network takes, float32."""
+        return levels.float().mul_(self.scale).add_(self.shift)
 
     def forward(self, images: Tensor, stages: Sequence[int] = (-1,)) -> tuple[Tensor, ...]:
         """Compute feature maps.
@@ -69,12 +86,16 @@ class Backbone(nn.Module):
         return tuple(found[stage] for stage in stages)
 
     def _all_maps(self, images: Tensor) -> list[Tensor]:
-        """The map after each stage, caught by hooks on the stages' modules, then the last map."""
+        """The map after each stage, from hooks on the stages' modules, then the last map."""
         found: list[Tensor] = []
+        thread = _thread()
+
+        def collect(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            if _thread() == thread:  # another may be using the same network
+                found.append(output)
+
         hooks = [
-            self.network.get_submodule(name).register_forward_hook(
-                lambda _module, _inputs, output: found.append(output)
-            )
+            self.network.get_submodule(name).register_forward_hook(collect)
             for name in self._stage_modules
         ]
         try:
@@ -85,7 +106,7 @@ class Backbone(nn.Module):
         return [*found, last]
 
     def _num_channels(self) -> tuple[int, ...]:
-        """Find the number of channels of each map by trying the network on a blank image.
+        """Find the number of channels of each map by running the network on a blank image.
 
         Raises:
             UserError: What comes out is not a feature map (B, channels, h, w).
@@ -108,6 +129,11 @@ class Backbone(nn.Module):
                 f"backbone {self.name}: gives no feature map; choose a convolutional network"
             )
         return tuple(int(each.shape[1]) for each in maps)
+
+
+def _thread() -> int:
+    """Id of this thread; 0 under torch's compiler, which cannot trace the call."""
+    return 0 if torch.compiler.is_compiling() else get_ident()
 
 
 def build(name: str, weights: str | None = None) -> Backbone:
@@ -139,7 +165,7 @@ def check_model(library: str, model: str, models: list[str]) -> None:
 
 
 def unavailable(name: str, error: Exception) -> UserError:
-    """Say that a library's pre-trained weights are not available, and what to do."""
+    """The error for pre-trained weights that are not available, with the remedy."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return UserError(
         f"backbone {name}: its pre-trained weights are not available ({reason});"

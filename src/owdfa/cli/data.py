@@ -1,4 +1,4 @@
-"""``owdfa data``: list, draw, download and crop images."""
+"""``owdfa data``: list, generate, download and crop images."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,9 +10,13 @@ from owdfa.cli.progress import progress_bar
 if TYPE_CHECKING:
     import pyarrow as pa
 
-app = typer.Typer(help="List, draw, download and crop images.", no_args_is_help=True)
+    from owdfa.checks.classes import ClassSize
 
-Jobs = Annotated[int, typer.Option(help="How many files at once; 0 is one a core.")]
+app = typer.Typer(help="List, generate, download and crop images.", no_args_is_help=True)
+
+_MAX_CLASSES = 60  # that are printed
+
+Jobs = Annotated[int, typer.Option(help="Number of files at once; 0 is one a core.")]
 MaxBad = Annotated[
     float, typer.Option(help="How many bad images to tolerate: a count, or a share below 1.")
 ]
@@ -33,11 +37,11 @@ def scan(
     max_bad: MaxBad = 0.01,
     jobs: Jobs = 0,
 ) -> None:
-    """List images with size, format and SHA-256, and the bad ones."""
-    import pyarrow.compute as pc
-
+    """List images with class, size, format and SHA-256, and the bad ones."""
+    from owdfa.checks.classes import class_sizes
+    from owdfa.cli.tables import print_notes
     from owdfa.config import parse_settings
-    from owdfa.stages.scan import ScanOptions
+    from owdfa.stages.scan import ScanOptions, notes_on
     from owdfa.stages.scan import scan as stage
 
     given = {
@@ -50,10 +54,16 @@ def scan(
     with progress_bar("scan") as report:
         manifest = stage(source, output, options=options, on_progress=report)
     table = manifest.table
-    bad = table.num_rows - manifest.usable().table.num_rows
-    classes = pc.count_distinct(table["class"]).as_py()
+    usable = manifest.usable().table
+    sizes = class_sizes(usable)
+    classes = sum(size.name is not None for size in sizes)
+    bad = table.num_rows - usable.num_rows
     typer.echo(f"{output}: {table.num_rows} images, {classes} classes, {bad} bad")
-    _list_bad(manifest.table)
+    _list_classes(sizes)
+    _list_bad(table)
+    print_notes(output)
+    for note in notes_on(manifest):
+        typer.echo(f"note: {note}")
 
 
 @app.command()
@@ -67,7 +77,7 @@ def prepare(
     max_bad: MaxBad = 0.01,
     jobs: Jobs = 0,
 ) -> None:
-    """Keep the face of each image; goes on where it was stopped."""
+    """Crop the face of each image into a store; continues where it was stopped."""
     from owdfa.records.manifest import Manifest
     from owdfa.stages.prepare import prepare as stage
 
@@ -81,17 +91,17 @@ def prepare(
 
 @app.command()
 def draw(
-    folder: Annotated[Path, typer.Argument(help="Where to draw; then scan it as lab:DIR.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write; then scan it as lab:DIR.")],
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting, e.g. images_per_method=100.")
     ] = None,
     jobs: Jobs = 0,
 ) -> None:
-    """Draw lab, the built-in synthetic benchmark.
+    """Generate lab, the built-in synthetic benchmark.
 
-    Goes on where it was stopped.
+    Continues where it was stopped.
     """
-    from owdfa.config import parse_settings, parse_overrides
+    from owdfa.config import parse_overrides, parse_settings
     from owdfa.datasets.lab import LabSettings
     from owdfa.datasets.lab import draw as stage
 
@@ -111,7 +121,7 @@ def get(
 ) -> None:
     """Download a published data set, check it and unpack it.
 
-    Goes on where it was stopped.
+    Continues where it was stopped.
     """
     from owdfa.download.fetch import get as stage
 
@@ -122,8 +132,21 @@ def get(
     typer.echo(f"{output}: scan it as {name}:{output}")
 
 
+def _list_classes(sizes: "list[ClassSize]") -> None:
+    """Print the number of images and groups of each class, of the first ``_MAX_CLASSES``."""
+    shown = sizes[:_MAX_CLASSES]
+    names = ["(unlabelled)" if size.name is None else size.name for size in shown]
+    width = min(max(map(len, ["class", *names])), 40)
+    typer.echo(f"  {'class':<{width}} {'images':>9} {'groups':>9}")
+    for name, size in zip(names, shown, strict=True):
+        typer.echo(f"  {name:<{width}} {size.num_images:>9} {size.num_groups:>9}")
+    if left := sizes[_MAX_CLASSES:]:
+        num_images = sum(size.num_images for size in left)
+        typer.echo(f"  ... and {len(left)} more classes with {num_images} images")
+
+
 def _list_bad(table: "pa.Table") -> None:
-    """Print the images that cannot be used, at most twenty."""
+    """Print the images that cannot be used, twenty at most."""
     import pyarrow.compute as pc
 
     bad = table.filter(pc.is_valid(table["error"]))

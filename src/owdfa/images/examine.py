@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from stat import S_ISLNK
 from typing import NamedTuple
 
 from owdfa.images.decode import BadImageError, header_of, read
+from owdfa.images.jpeg import jpeg_quality
 
 
-class Examined(NamedTuple):
+class FileInfo(NamedTuple):
     """What one file holds; zero and None where that cannot be told."""
 
     width: int | None
@@ -18,27 +18,24 @@ class Examined(NamedTuple):
     bytes: int | None
     sha256: str | None
     error: str | None
-    place: int = 0  # a hash of device and inode
-    linked: bool = False  # its path is a symbolic link
+    jpeg_quality: int | None = None
+    note: str | None = None  # what of its metadata is left aside
 
 
-def examine(files: Sequence[tuple[str, str | None]]) -> list[Examined]:
+def examine(files: Sequence[tuple[str, str | None]]) -> list[FileInfo]:
     """Read files, each with what its listing says against it: such a one is not opened."""
     return [_examine(Path(path), error) for path, error in files]
 
 
-def _examine(path: Path, error: str | None) -> Examined:
+def _examine(path: Path, error: str | None) -> FileInfo:
     if error is not None:
-        return Examined(None, None, None, None, None, error)
-    size, digest, place, linked = None, None, 0, False
+        return FileInfo(None, None, None, None, None, error)
+    size, digest = None, None
     try:
         data = read(path)
         size, digest = len(data), sha256(data).hexdigest()
-        found = path.lstat()
-        if linked := S_ISLNK(found.st_mode):
-            found = path.stat()
-        place = hash((found.st_dev, found.st_ino))
-        width, height, kind = header_of(data, path)
+        width, height, kind, note = header_of(data, path)
     except BadImageError as bad:
-        return Examined(None, None, None, size, digest, bad.reason, place, linked)
-    return Examined(width, height, kind, size, digest, None, place, linked)
+        return FileInfo(None, None, None, size, digest, bad.reason)
+    quality = jpeg_quality(data) if kind == "JPEG" else None
+    return FileInfo(width, height, kind, size, digest, None, quality, note)

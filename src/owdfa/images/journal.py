@@ -41,7 +41,7 @@ class Journal:
         self.num_images = num_images
         self.phash = [0] * num_images
         self.face: list[Box | None] = [None] * num_images
-        self.error: list[str | None] = [None] * num_images
+        self.error: list[str | None] = ["was not cropped yet"] * num_images
         self._image_bytes = 3 * size**2
         pixels, lines = folder / "pixels.bin", folder / "journal.jsonl"
         pixels.touch()
@@ -85,7 +85,9 @@ class Journal:
         self._keep(chunk, cropped.phash, cropped.face, cropped.error)
 
     def compact(self) -> None:
-        """Close the gaps of the bad images in ``pixels.bin``; nothing can be added after.
+        """Close the gaps in ``pixels.bin`` of images that are bad or not done.
+
+        Nothing can be added after.
 
         A kill in here spoils checksums, so that the chunks concerned are done again.
         """

@@ -3,10 +3,19 @@
 A folder of three files::
 
     pixels.bin    uint8, (N, size, size, 3), RGB, without a header: mapped into memory, never loaded
-    ids.parquet   row i of it is the image in row i of the pixels; in order of id
-    store.json    how the crops were made, and what they were made from
+    ids.parquet   row i of it is the image in row i of the pixels
+    store.json    how the crops were made, and how many there are
+
+An image is known by its id and the SHA-256 of its file. Its class and group are no part of the
+store: a manifest that names them otherwise, or lists fewer images, fits the same store.
+
+Rows are in order of id in a store that was made at once. One that grew has the later images after
+the earlier ones. Images are added at the end of the first two files; ``store.json`` is replaced
+last, and only the rows that it counts are read. So a process that has the store open notices
+nothing, and a kill in between leaves the store as it was.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,15 +24,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from owdfa.errors import UserError
 from owdfa.files import read_json, read_table, write_json, write_table
 from owdfa.records.manifest import SCHEMA as MANIFEST_SCHEMA
-from owdfa.records.rows import digest_of, places
+from owdfa.records.rows import digest_of, indices_of
 
 WHAT = "a store (owdfa data prepare makes one)"
 IDS = pa.schema([MANIFEST_SCHEMA.field(name) for name in ("id", "sha256", "phash", "face")])
-_SCHEMA = "owdfa/store/1"
+ABSENT, CHANGED = -1, -2  # rows of images that a store does not hold, or holds with other content
+_SCHEMA = "owdfa/store/2"
 
 
 class StoreBasis(NamedTuple):
@@ -32,7 +43,6 @@ class StoreBasis(NamedTuple):
     size: int  # side of a crop in pixels
     faces: str  # name of the face detector
     decoder: str  # and its version
-    scanned: str  # digest of the manifest before ``prepare`` noted any image as bad
 
 
 @dataclass(frozen=True)
@@ -69,15 +79,13 @@ class Store:
     Attributes:
         folder: Absolute path.
         basis: How they were made.
-        manifest_digest: Digest of the manifest that ``prepare`` left; a split repeats it.
-        failures: Why an image of the scanned manifest is not here, by id.
+        failures: Why an image that was to be cropped is not here, by id.
         table: Rows of ``IDS``, one a crop.
         pixels: (N, size, size, 3) uint8, mapped from the disk, read-only.
     """
 
     folder: Path
     basis: StoreBasis
-    manifest_digest: str
     failures: dict[str, str]
     table: pa.Table
     pixels: np.memmap
@@ -90,19 +98,13 @@ class Store:
             UserError: A file is missing, damaged or from another store.
         """
         folder = Path(folder).absolute()
-        note = read_json(folder / "store.json", what=WHAT)
-        table, _ = read_table(folder / "ids.parquet", IDS, what=WHAT)
-        try:
-            basis = StoreBasis(**note["basis"])
-            failures, digest, ids_digest = note["failures"], note["manifest"], note["ids"]
-        except (KeyError, TypeError):
-            raise UserError(f"{folder / 'store.json'}: is not {WHAT}") from None
+        basis, failures, table = _read_notes(folder)
         shape = (table.num_rows, basis.size, basis.size, 3)
         path = folder / "pixels.bin"
-        if ids_digest != _digest(table) or _size(path) != int(np.prod(shape)):
-            raise UserError(f"{folder}: its files are not of one store; delete it, prepare again")
+        if _size(path) < int(np.prod(shape)):
+            raise _torn(folder)
         pixels = np.memmap(path, np.uint8, mode="r", shape=shape)
-        return cls(folder, basis, digest, failures, table, pixels)
+        return cls(folder, basis, failures, table, pixels)
 
     def __reduce__(self) -> tuple[Callable[[Path], "Store"], tuple[Path]]:
         # A worker process maps the file anew; the pixels do not travel.
@@ -125,28 +127,54 @@ class Store:
         Raises:
             UserError: An image is not in the store; the first such is named.
         """
-        found = places(ids, self.table["id"])
+        found = indices_of(ids, self.table["id"])
         if (found < 0).any():
             first = str(ids[int(np.argmin(found))])
             reason = self.failures.get(first, "prepare the manifest that the split was made from")
             raise UserError(f"{self.folder}: holds no image {first!r} ({reason})")
         return found
 
+    def find(self, images: pa.Table) -> np.ndarray:
+        """Find images by id and content: (N,) int64, their rows, ``ABSENT`` or ``CHANGED``.
+
+        Args:
+            images: Columns ``id`` and ``sha256``.
+        """
+        return find(self.table, images)
+
+    def lacks(self, images: pa.Table) -> str | None:
+        """Say of the first of ``images`` that is not here why it is not; None when all are."""
+        found = self.find(images)
+        if not (found < 0).any():
+            return None
+        row = int(np.argmax(found < 0))
+        name = str(images["id"][row])
+        if found[row] == CHANGED:
+            return f"{name!r} has another SHA-256 there"
+        return f"{name!r} is not there: {self.failures.get(name, 'it was not prepared')}"
+
     def crops(self, places: np.ndarray) -> Crops:
         """Those in these rows of ``pixels``."""
         return Crops(self.pixels.view(np.ndarray), places)
 
 
-def write_notes(
-    folder: Path, table: pa.Table, basis: StoreBasis, manifest: str, failures: dict[str, str]
-) -> None:
+def find(table: pa.Table, images: pa.Table) -> np.ndarray:
+    """Find ``images`` in ``table``, both with columns ``id`` and ``sha256``; see ``Store.find``."""
+    found = indices_of(images["id"], table["id"])
+    kept = table["sha256"].take(pa.array(found, mask=found < 0))
+    same = np.asarray(pc.fill_null(pc.equal(kept, images["sha256"]), False))
+    found = found.copy()
+    found[~same & (found >= 0)] = CHANGED
+    return found
+
+
+def write_notes(folder: Path, table: pa.Table, basis: StoreBasis, failures: dict[str, str]) -> None:
     """Write what makes a folder with ``pixels.bin`` a store.
 
     Args:
         folder: The folder.
         table: Rows of ``IDS``, in the order of the pixels.
         basis: How the crops were made.
-        manifest: Digest of the manifest with the failures noted in it.
         failures: Why an image has no crop, by id.
     """
     write_table(folder / "ids.parquet", table, {})
@@ -154,24 +182,49 @@ def write_notes(
         "schema": _SCHEMA,
         "basis": basis._asdict(),
         "images": table.num_rows,
-        "manifest": manifest,
         "ids": _digest(table),
         "failures": failures,
     }
     write_json(folder / "store.json", note)
 
 
+def append(folder: Path, part: Path) -> None:
+    """Add to the store ``folder`` what the store ``part`` holds and it does not.
+
+    Called again after a kill, it ends with the same bytes.
+
+    Args:
+        folder: The store that grows.
+        part: One of the same basis; it may have no crop, but failures.
+    """
+    basis, old_failures, old = _read_notes(folder)
+    _, failures, more = _read_notes(part)
+    new = np.flatnonzero(find(old, more) == ABSENT)
+    table = pa.concat_tables([old, more.take(pa.array(new))]) if len(new) else old
+    names = set(more["id"].to_pylist())
+    failures = {k: v for k, v in old_failures.items() if k not in names} | failures
+    if not len(new) and failures == old_failures:
+        return
+    image_bytes = 3 * basis.size**2
+    with (folder / "pixels.bin").open("r+b") as to, (part / "pixels.bin").open("rb") as source:
+        to.truncate(old.num_rows * image_bytes)  # what a killed run appended and did not note
+        to.seek(0, os.SEEK_END)
+        for row in new.tolist():
+            source.seek(row * image_bytes)
+            to.write(source.read(image_bytes))
+        to.flush()
+        os.fsync(to.fileno())
+    write_notes(folder, table, basis, failures)
+
+
 def check_basis(folder: Path, found: StoreBasis, wanted: StoreBasis) -> None:
-    """Refuse crops made in another way, or of other images, than is wanted now.
+    """Refuse crops that were made in another way than is wanted now.
 
     Raises:
         UserError: They differ; each difference is named.
     """
-    names = {"scanned": "manifest"}
     differences = [
-        f"{names.get(name, name)} {old} there, {new} here"
-        if name != "scanned"
-        else "another manifest"
+        f"{name} {old} there, {new} here"
         for name, old, new in zip(StoreBasis._fields, found, wanted, strict=True)
         if old != new
     ]
@@ -180,6 +233,29 @@ def check_basis(folder: Path, found: StoreBasis, wanted: StoreBasis) -> None:
             f"{folder}: was prepared otherwise ({'; '.join(differences)}); "
             "choose another place with -o, or delete it first"
         )
+
+
+def _read_notes(folder: Path) -> tuple[StoreBasis, dict[str, str], pa.Table]:
+    """Basis, failures and rows of the store in ``folder``.
+
+    Raises:
+        UserError: A file is missing, damaged or from another store.
+    """
+    note = read_json(folder / "store.json", what=WHAT)
+    table, _ = read_table(folder / "ids.parquet", IDS, what=WHAT)
+    try:
+        basis, failures = StoreBasis(**note["basis"]), note["failures"]
+        table = table.slice(0, note["images"])
+        digest = note["ids"]
+    except (KeyError, TypeError):
+        raise UserError(f"{folder / 'store.json'}: is not {WHAT}") from None
+    if digest != _digest(table):
+        raise _torn(folder)
+    return basis, failures, table
+
+
+def _torn(folder: Path) -> UserError:
+    return UserError(f"{folder}: its files are not of one store; delete it, prepare again")
 
 
 def _digest(table: pa.Table) -> str:

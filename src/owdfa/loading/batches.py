@@ -6,7 +6,9 @@ workers, get bit-identical batches. Memory holds one integer an image and the ba
 pixels are mapped from the disk.
 """
 
+import shutil
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Literal, NamedTuple, final
 
 import numpy as np
@@ -23,6 +25,9 @@ from owdfa.loading.sampling import Sampling, sample_epoch
 from owdfa.loading.views import PlainView, TrainingViews, ViewSettings
 from owdfa.records.split import TrainingRows
 from owdfa.records.training import Batch
+
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where torch's workers put batches
+_AHEAD = 3  # batches of a worker: two made ahead, one in use
 
 
 class LoaderSettings(Settings):
@@ -87,6 +92,8 @@ class TrainingLoader:
                 f" batches of {settings.batch_size}; each of {shard.num} processes needs at least"
                 " 2 in a batch"
             )
+        batch_bytes = len(views.kinds) * settings.batch_size * 3 * settings.views.size**2
+        _check_shared_memory(settings.workers, batch_bytes)
         self._steps = _Steps(self.num_steps)
         self._batches = DataLoader(
             _Batches(store, rows, settings, views, num_images, shard),
@@ -104,9 +111,21 @@ class TrainingLoader:
         return self.num_steps
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Go through an epoch, from batch ``start`` on."""
+        """Go through an epoch, from batch ``start`` on.
+
+        Raises:
+            UserError: A process that makes batches was killed.
+        """
         self._steps.epoch, self._steps.start = epoch, start
-        return iter(self._batches)
+        try:
+            yield from self._batches
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            raise UserError(
+                f"data.workers: {str(error).splitlines()[0]}; run the same command with --resume"
+                " to continue, with --set data.workers=0 where memory is short"
+            ) from None
 
 
 class _Steps(Sampler[tuple[int, int]]):
@@ -157,6 +176,23 @@ class _Batches(Dataset[Batch]):
         crops = self.store.crops(self.indices[rows[own]])
         views = self.views(crops, epoch, first + own.start)
         return Batch(views, torch.from_numpy(self.labels[rows]), torch.from_numpy(rows.copy()))
+
+
+def _check_shared_memory(workers: int, batch_bytes: int) -> None:
+    """Raise when the batches that workers make ahead do not fit into shared memory.
+
+    A worker would be killed when it touches a page that is not there.
+    """
+    if not workers or not _SHARED_MEMORY.is_dir():
+        return
+    needed = workers * _AHEAD * batch_bytes
+    free = shutil.disk_usage(_SHARED_MEMORY).free
+    if free < needed:
+        raise UserError(
+            f"data.workers: {workers} workers need {needed / 1e6:.0f} MB of {_SHARED_MEMORY}, which"
+            f" has {free / 1e6:.0f} MB; set data.workers=0, or give the container more"
+            " (docker run --shm-size)"
+        )
 
 
 def plain_batches(

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from owdfa.files import read_table, table_writer, write_table
-from owdfa.records.rows import digest_of, in_order
+from owdfa.records.rows import digest_of, sorted_by_id
 
 FACE = pa.struct(
     [
@@ -34,6 +34,7 @@ SCHEMA = pa.schema(
         ("format", pa.string()),  # "JPEG", "PNG", ...
         ("bytes", pa.int64()),
         ("sha256", pa.string()),
+        ("jpeg_quality", pa.int32()),  # 1 to 100, estimated; null for other formats
         ("error", pa.string()),  # why the image cannot be used; null when it can
         ("phash", pa.uint64()),  # filled by prepare
         ("face", FACE),  # filled by prepare: the box in pixels of the file; null when none is found
@@ -90,7 +91,7 @@ class Manifest:
         Where the files lie, and what ``prepare`` adds, does not enter.
         """
         needed = replace(self, table=self.table.select([*_DIGESTED, "error"]))
-        return digest_of(in_order(needed.usable().table), _DIGESTED)
+        return digest_of(sorted_by_id(needed.usable().table), _DIGESTED)
 
 
 def manifest_writer(

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 _BLOCK = 1 << 16  # rows at once
 
 
-def in_order(table: pa.Table) -> pa.Table:
+def sorted_by_id(table: pa.Table) -> pa.Table:
     """The rows in order of ``id``, as bytes in UTF-8; the table itself when they are already."""
     ids = table["id"]
     if len(ids) < 2 or pc.all(pc.less_equal(ids[:-1], ids[1:])).as_py():
@@ -25,14 +25,14 @@ def in_order(table: pa.Table) -> pa.Table:
     return pa.table(columns, schema=table.schema)
 
 
-def first_twice(ids: pa.ChunkedArray) -> int:
+def first_duplicate(ids: pa.ChunkedArray) -> int:
     """The first of sorted ``ids`` that the next one equals, as its row; -1 when all differ."""
     if len(ids) < 2:
         return -1
     return int(pc.index(pc.equal(ids[:-1], ids[1:]), True).as_py())
 
 
-def repeated(values: np.ndarray) -> np.ndarray:
+def duplicated(values: np.ndarray) -> np.ndarray:
     """Rows, in order, whose value another row has too.
 
     Values are hashes as a rule: whoever asks then looks at what these rows stand for.
@@ -44,7 +44,7 @@ def repeated(values: np.ndarray) -> np.ndarray:
     return np.flatnonzero(found)
 
 
-def places(ids: pa.ChunkedArray | Sequence[str], among: pa.ChunkedArray) -> np.ndarray:
+def indices_of(ids: pa.ChunkedArray | Sequence[str], among: pa.ChunkedArray) -> np.ndarray:
     """Where each id stands in ``among``: (len(ids),) int64, -1 for nowhere."""
     if not isinstance(ids, pa.ChunkedArray):
         ids = pa.chunked_array([ids], pa.string())

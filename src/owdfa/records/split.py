@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from owdfa.errors import UserError
 from owdfa.files import read_json, read_table, write_json, write_table
-from owdfa.records.rows import in_order, joined
+from owdfa.records.rows import joined, sorted_by_id
 from owdfa.records.training import UNLABELLED
 
 ROLES = ("labelled", "unlabelled", "validation", "test", "unused")
@@ -23,6 +23,7 @@ SCHEMA = pa.schema(
         ("role", pa.string()),
         ("class", pa.string()),  # the truth, for scoring; training never reads it directly
         ("group", pa.string()),
+        ("sha256", pa.string()),  # of the file: with the id, which crop of a store is meant
     ]
 )
 
@@ -77,7 +78,7 @@ class Split:
 
     @cached_property
     def _digest(self) -> str:
-        rows = in_order(self.table.select(["id", "role"]))
+        rows = sorted_by_id(self.table.select(["id", "role"]))
         digest = hashlib.sha256(repr(self.known).encode())
         for batch in filter(len, rows.to_batches(max_chunksize=65536)):
             pairs = pc.binary_join_element_wise(batch["id"], batch["role"], "\0")

@@ -20,7 +20,7 @@ class Batch:
     In several processes each has the views of b of the B images, and all labels and rows.
     """
 
-    views: tuple["Tensor", ...]  # each (b, 3, H, W) float, normalised; in the method's order
+    views: tuple["Tensor", ...]  # each (b, 3, H, W) uint8; in the method's order
     labels: "Tensor"  # (B,) int64: class index, or UNLABELLED
     rows: "Tensor"  # (B,) int64: row in the training table
 
@@ -30,6 +30,13 @@ class Batch:
         labels = self.labels.to(device, non_blocking=True)
         rows = self.rows.to(device, non_blocking=True)
         return replace(self, views=views, labels=labels, rows=rows)
+
+    def pin_memory(self) -> "Batch":
+        """Copy to page-locked memory, from where a GPU fetches it while it computes."""
+        views = tuple(view.pin_memory() for view in self.views)
+        return replace(
+            self, views=views, labels=self.labels.pin_memory(), rows=self.rows.pin_memory()
+        )
 
     @property
     def labelled(self) -> "Tensor":

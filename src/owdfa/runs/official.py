@@ -9,8 +9,7 @@ from torch import Tensor
 from owdfa.errors import UserError
 from owdfa.methods.cal import CALSettings
 from owdfa.protocols import Protocol, read_protocol
-from owdfa.runs.assembly import empty_method
-from owdfa.runs.run import Run, create_imported
+from owdfa.runs.run import Run, create_imported, empty_method
 from owdfa.runs.settings import RunSettings, load_settings
 from owdfa.weights import load_weights_strict, read_state
 

@@ -1,35 +1,45 @@
 """Prepare: detect faces and crop once, so that training reads pixels in microseconds.
 
-The store grows in a hidden folder beside its final place and is renamed when it is whole. A run
-that was stopped, in whatever way, goes on with what is missing, and the result is the same to the
-byte.
+Crops are made in a hidden folder beside the store. It is renamed to the store when it is whole;
+where a store is there already, the folder holds what that lacks, and is appended to it. A run that
+was stopped, in whatever way, goes on with what is missing, and the result is bit-identical.
 """
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from owdfa.errors import UserError
-from owdfa.files import read_json, write_json, writing_error
-from owdfa.images.bad import check_bad
+from owdfa.files import read_json, read_table, write_json, write_table, writing_error
+from owdfa.images.bad import check_bad, check_place
 from owdfa.images.cropping import File, crop_chunk
 from owdfa.images.decode import DECODER
 from owdfa.images.faces import check_faces
 from owdfa.images.journal import Journal
-from owdfa.images.store import IDS, Store, StoreBasis, check_basis, write_notes
+from owdfa.images.store import (
+    ABSENT,
+    CHANGED,
+    IDS,
+    Store,
+    StoreBasis,
+    append,
+    check_basis,
+    write_notes,
+)
 from owdfa.images.workers import num_processes, ordered_map
+from owdfa.progress import OnProgress, no_progress
 from owdfa.records.manifest import FACE, SCHEMA, Manifest
-from owdfa.records.rows import in_order, places
+from owdfa.records.rows import sorted_by_id
 
-Watch = Callable[[int, int], None]
-
+_LISTED = pa.schema([IDS.field("id"), IDS.field("sha256")])
 _STORE_FILES = ("pixels.bin", "ids.parquet", "store.json")
 
 
@@ -41,13 +51,15 @@ def prepare(  # noqa: PLR0913  the options of the command
     size: int = 292,
     jobs: int = 0,
     max_bad: float = 0.01,
-    on_progress: Watch | None = None,
+    on_progress: OnProgress = no_progress,
 ) -> Store:
     """Crop every usable image of a manifest into the store ``output``.
 
     Then note hash, face and, for an image that turned out bad, its error in the manifest, and in
     it where the store is. Bad images are also listed in ``<output>.bad.txt``. Run again after a
-    kill, it goes on where it was; run again when all is done, it only fills the manifest.
+    kill, it goes on where it was. A store that is there is kept: only images that it lacks are
+    cropped, those that turned out bad are tried again, and the manifest is filled. What class and
+    group an image has does not matter here.
 
     Args:
         manifest: What ``scan`` wrote; it is replaced.
@@ -62,8 +74,8 @@ def prepare(  # noqa: PLR0913  the options of the command
         The store.
 
     Raises:
-        UserError: A setting does not fit, ``output`` was prepared from another manifest or with
-            other settings, too many images are bad, or the disk is full.
+        UserError: A setting does not fit, ``output`` was prepared with other settings or holds an
+            image with other content, too many images are bad, or the disk is full.
     """
     check_faces(faces)
     if size < 8 or jobs < 0:
@@ -71,62 +83,85 @@ def prepare(  # noqa: PLR0913  the options of the command
             f"prepare: size {size}, jobs {jobs}: size must be 8 or more, jobs 0 or more"
         )
     images = Manifest.read(manifest)
-    basis = StoreBasis(size, faces, DECODER, images.digest())
-    output = output.absolute()
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        store = _reopen(output, images, basis)
-    else:
-        store = _make(output, images, basis, jobs, max_bad, on_progress)
-    _filled(images, store).write(manifest)
-    return store
-
-
-def _reopen(output: Path, images: Manifest, basis: StoreBasis) -> Store:
-    """Open a store that is whole already, when it is the one that was asked for."""
-    if not (output / "store.json").is_file():
-        raise UserError(f"{output}: stands there and is not a store; choose another place with -o")
-    store = Store.open(output)
-    if images.digest() == store.manifest_digest:  # the manifest has been filled before
-        basis = basis._replace(scanned=store.basis.scanned)
-    check_basis(output, store.basis, basis)
-    return store
-
-
-def _make(
-    output: Path,
-    images: Manifest,
-    basis: StoreBasis,
-    jobs: int,
-    max_bad: float,
-    watch: Watch | None,
-) -> Store:
-    """Crop all images in a hidden folder, as far as that is not done, and rename it."""
-    rows = in_order(images.usable().table)
+    rows = sorted_by_id(images.usable().table)
     if not rows.num_rows:
-        raise UserError(f"{output}: the manifest has no usable image; scan a place that has some")
-    folder = output.with_name(f".{output.name}.part")
+        raise UserError(f"{manifest}: lists no usable image; scan a place that holds some")
+    output = output.absolute()
+    check_place(output)
+    work = _Work(output, rows, StoreBasis(size, faces, DECODER), jobs, max_bad, on_progress)
     try:
-        with _claimed(folder, basis):
-            if not (folder / "store.json").exists():  # else it was killed just before the end
-                with closing(Journal(folder, rows.num_rows, basis.size)) as journal:
-                    _crop_missing(journal, rows, basis, jobs, watch)
-                    failures = _failures(output, rows, journal.error, max_bad)
-                    journal.compact()
-                noted = replace(images, table=_with_errors(images.table, failures))
-                table = _table(rows, journal)
-                write_notes(folder, table, basis, noted.digest(), failures)
-            for path in folder.iterdir():
-                if path.name not in _STORE_FILES:
-                    path.unlink()
-            folder.replace(output)
+        failures = _crop_all(work)
     except OSError as error:
         raise writing_error(output, error) from error
-    return Store.open(output)
+    store = Store.open(output)
+    _filled(images, store, failures).write(manifest)
+    return store
+
+
+class _Work(NamedTuple):
+    """What is to be done."""
+
+    output: Path
+    rows: pa.Table  # usable images of the manifest, in order of id
+    basis: StoreBasis
+    jobs: int
+    max_bad: float
+    watch: OnProgress
+
+    @property
+    def folder(self) -> Path:
+        """Where crops lie until they are part of the store."""
+        return self.output.with_name(f".{self.output.name}.part")
+
+    def missing(self) -> pa.Table:
+        """Rows of which the store has no crop.
+
+        Raises:
+            UserError: ``output`` is no store, was prepared otherwise, or holds an image of another
+                content.
+        """
+        if not self.output.exists() or (self.output.is_dir() and not any(self.output.iterdir())):
+            return self.rows
+        if not (self.output / "store.json").is_file():
+            raise UserError(
+                f"{self.output}: exists but is not a crop store; choose another place with -o"
+            )
+        store = Store.open(self.output)
+        check_basis(self.output, store.basis, self.basis)
+        found = store.find(self.rows)
+        if (found == CHANGED).any():
+            name = self.rows["id"][int((found == CHANGED).argmax())]
+            raise UserError(
+                f"{self.output}: holds image {str(name)!r} as it was before its file changed; "
+                "choose another place with -o, or delete the store first"
+            )
+        return self.rows.filter(pa.array(found == ABSENT))
+
+
+def _crop_all(work: _Work) -> dict[str, str]:
+    """Crop what the store lacks; return why images are bad, by id."""
+    missing = work.missing()
+    if _is_whole(work.folder) or (missing.num_rows and (work.folder / "basis.json").exists()):
+        with _claimed(work.folder):
+            _take_over(work, missing)
+        missing = work.missing()
+    if not missing.num_rows:
+        return {}
+    with _claimed(work.folder):
+        _begin(work, missing)
+        num_there = work.rows.num_rows - missing.num_rows
+        with closing(Journal(work.folder, missing.num_rows, work.basis.size)) as journal:
+            _crop_missing(journal, missing, work, num_there)
+            failures = _failures(work, missing, journal.error)
+            journal.compact()
+        write_notes(work.folder, _table(missing, journal), work.basis, failures)
+        _deliver(work)
+    return failures
 
 
 @contextmanager
-def _claimed(folder: Path, basis: StoreBasis) -> Iterator[None]:
-    """Keep other processes, and other settings, out of the folder in which a store grows."""
+def _claimed(folder: Path) -> Iterator[None]:
+    """Keep other processes out of the folder in which crops are made."""
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -134,30 +169,88 @@ def _claimed(folder: Path, basis: StoreBasis) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"{folder}: another process is preparing this store") from None
-        note = folder / "basis.json"
-        if note.exists():
-            found = StoreBasis(**read_json(note, what="the beginning of a store"))
-            check_basis(folder, found, basis)
-        else:
-            write_json(note, basis._asdict())
         yield
     finally:
         os.close(handle)
 
 
-def _crop_missing(
-    journal: Journal, rows: pa.Table, basis: StoreBasis, jobs: int, watch: Watch | None
-) -> None:
+def _is_whole(folder: Path) -> bool:
+    """Whether only its delivery is missing: a run was killed just before its end."""
+    return (folder / "store.json").exists()
+
+
+def _begin(work: _Work, missing: pa.Table) -> None:
+    """Note which images are cropped here, and how."""
+    note = work.folder / "basis.json"
+    if not note.exists():
+        _clear(work.folder)
+        write_table(work.folder / "images.parquet", missing.select(_LISTED.names), {})
+        write_json(note, work.basis._asdict())
+
+
+def _take_over(work: _Work, missing: pa.Table) -> None:
+    """Deliver what a killed run left, unless it had begun with the very images that are missing."""
+    folder = work.folder
+    if not _is_whole(folder):
+        listed = _listed(work)
+        if listed.equals(missing.select(_LISTED.names)):
+            return
+        with closing(Journal(folder, listed.num_rows, work.basis.size)) as journal:
+            journal.compact()
+        table = _table(listed, journal)
+        if not table.num_rows:
+            _clear(folder)
+            return
+        write_notes(folder, table, work.basis, {})
+    _deliver(work)
+
+
+def _listed(work: _Work) -> pa.Table:
+    """Which images a killed run had begun with.
+
+    Raises:
+        UserError: It was run with other settings.
+    """
+    what = "the beginning of a store"
+    note = read_json(work.folder / "basis.json", what=what)
+    try:
+        check_basis(work.folder, StoreBasis(**note), work.basis)
+    except TypeError:
+        raise UserError(f"{work.folder}: is of another version; delete it") from None
+    return read_table(work.folder / "images.parquet", _LISTED, what=what)[0]
+
+
+def _deliver(work: _Work) -> None:
+    """Make the crops a store, or add them to the one that is there."""
+    if (work.output / "store.json").exists():
+        append(work.output, work.folder)
+        _clear(work.folder)
+        work.folder.rmdir()
+        return
+    for path in work.folder.iterdir():
+        if path.name not in _STORE_FILES:
+            path.unlink()
+    work.folder.replace(work.output)
+
+
+def _clear(folder: Path) -> None:
+    """Delete what is in the folder, beginning with what makes it whole."""
+    (folder / "store.json").unlink(missing_ok=True)
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def _crop_missing(journal: Journal, rows: pa.Table, work: _Work, num_there: int) -> None:
     chunks = journal.missing()
-    work = (_files(rows, journal.rows(chunk)) for chunk in chunks)
-    crop = partial(crop_chunk, faces=basis.faces, size=basis.size)
-    done = journal.num_done
-    jobs = max(1, min(num_processes(jobs), len(chunks)))
-    for chunk, cropped in zip(chunks, ordered_map(crop, work, jobs), strict=True):
+    files = (_files(rows, journal.rows(chunk)) for chunk in chunks)
+    crop = partial(crop_chunk, faces=work.basis.faces, size=work.basis.size)
+    done = num_there + journal.num_done
+    jobs = max(1, min(num_processes(work.jobs), len(chunks)))
+    for chunk, cropped in zip(chunks, ordered_map(crop, files, jobs), strict=True):
         journal.add(chunk, cropped)
         done += len(cropped.error)
-        if watch is not None:
-            watch(done, rows.num_rows)
+        if work.watch is not None:
+            work.watch(done, work.rows.num_rows)
 
 
 def _files(rows: pa.Table, chunk: range) -> list[File]:
@@ -166,16 +259,15 @@ def _files(rows: pa.Table, chunk: range) -> list[File]:
     return [File(path, sha256) for path, sha256 in zip(paths, digests, strict=True)]
 
 
-def _failures(
-    output: Path, rows: pa.Table, errors: list[str | None], max_bad: float
-) -> dict[str, str]:
-    """Why images are bad, by id; listed beside ``output``, and too many of them refused."""
+def _failures(work: _Work, rows: pa.Table, errors: list[str | None]) -> dict[str, str]:
+    """Why images are bad, by id; listed beside the store, and too many of them refused."""
     bad = [
         (str(rows["id"][row]), str(rows["path"][row]), error)
         for row, error in enumerate(errors)
         if error is not None
     ]
-    check_bad([row[1:] for row in bad], len(errors), output, max_bad, noun="images")
+    listed = [row[1:] for row in bad]
+    check_bad(listed, work.rows.num_rows, work.output, work.max_bad, noun="images")
     return {name: error for name, _, error in bad}
 
 
@@ -200,10 +292,10 @@ def _with_errors(table: pa.Table, failures: dict[str, str]) -> pa.Table:
     return table.set_column(SCHEMA.get_field_index("error"), SCHEMA.field("error"), errors)
 
 
-def _filled(images: Manifest, store: Store) -> Manifest:
+def _filled(images: Manifest, store: Store, failures: dict[str, str]) -> Manifest:
     """The manifest with what the store knows of each image."""
-    table = _with_errors(images.table, store.failures)
-    found = places(table["id"], store.table["id"])
+    table = _with_errors(images.table, failures)
+    found = store.find(table)
     kept = pa.array(found, mask=found < 0)
     for name in ("phash", "face"):
         column = store.table[name].take(kept)

@@ -6,29 +6,29 @@ Every file is read once. A file that cannot be used keeps its row, with the reas
 import os
 import re
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 
 from owdfa import catalog
+from owdfa.checks import duplicates
+from owdfa.checks.classes import doubtful_classes
+from owdfa.checks.shortcuts import shortcut_note
 from owdfa.config import Settings
-from owdfa.datasets.base import Listing
+from owdfa.datasets.base import ImageEntry, composed, images_only, root_path
 from owdfa.errors import UserError
-from owdfa.images.bad import check_bad
-from owdfa.images.examine import Examined, examine
+from owdfa.images.bad import check_bad, check_place
+from owdfa.images.examine import FileInfo, examine
 from owdfa.images.workers import num_processes, ordered_map, threaded_map
+from owdfa.progress import OnProgress, no_progress
 from owdfa.records.manifest import SCHEMA, Manifest, manifest_writer
-from owdfa.records.rows import first_twice, in_order, repeated
+from owdfa.records.rows import first_duplicate, sorted_by_id
 
 _CHUNK = 8192  # rows that are held as Python objects at once
 _BLOCK = 128  # files that a worker takes at once
-_FOLDERS = 1 << 16  # whose real path is remembered
 _MANY = 20_000  # files; of fewer, starting processes takes longer than threads wait for each other
 _LISTED = pa.schema([SCHEMA.field(i) for i in range(6)] + [SCHEMA.field("error")])
 
@@ -70,7 +70,7 @@ def parse_source(text: str) -> Source:
         UserError: There is neither such a data set nor such a file.
     """
     name, colon, root = text.partition(":")
-    path = Path(text)
+    path = root_path(text)
     if colon and (name in catalog.names("datasets") or not path.exists()):
         if "." not in name:
             catalog.check("datasets", name)
@@ -88,7 +88,7 @@ def scan(
     output: Path,
     *,
     options: ScanOptions | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress = no_progress,
 ) -> Manifest:
     """List the images of a data set and write their manifest to ``output``.
 
@@ -102,28 +102,57 @@ def scan(
         on_progress: Called with (files done, files in all).
 
     Raises:
-        UserError: The data set cannot be listed, a file is listed twice, or too many are bad.
+        UserError: The data set cannot be listed, an id is listed twice, two classes hold the same
+            bytes, or too many files are bad.
     """
     options = options or ScanOptions()
-    address = parse_source(source)
-    listings = catalog.load("datasets", address.name).read(address.root)
-    listed = _listed(listings, _grouping(options))
-    if not listed.num_rows:
-        raise UserError(f"{address}: no images there; name a place that holds some")
-    with manifest_writer(output, str(address)) as write:
+    notes: list[tuple[str, str]] = []
+    listed = list_images(source, options, notes)
+    check_place(output)
+    with manifest_writer(output, str(parse_source(source))) as write:
         jobs = num_processes(options.jobs)
-        bad, places, linked = _examine_all(listed, jobs, on_progress or _look_away, write)
-        _check_same_file(listed, places, linked)
-        check_bad(bad, listed.num_rows, output, options.max_bad, noun="files")
+        bad, sha256 = _examine_all(listed, jobs, on_progress, write, notes)
+        content = duplicates.contents(sha256)
+        duplicates.check_labels(listed["path"], listed["class"], content, output)
+        check_bad(bad, listed.num_rows, output, options.max_bad, noun="files", notes=notes)
     del listed  # the manifest takes as much again
     return Manifest.read(output)
 
 
-def _look_away(done: int, total: int) -> None:
-    """Show nobody the progress."""
+def list_images(
+    source: str, options: ScanOptions, passed_over: list[tuple[str, str]] | None = None
+) -> pa.Table:
+    """List the images of a data set without reading them: id, path, class and what is known.
+
+    Args:
+        source: The data set.
+        options: How to group images.
+        passed_over: Is given the path of what is no image, and why it is none.
+
+    Raises:
+        UserError: The data set cannot be listed, is empty, or lists an id twice.
+    """
+    address = parse_source(source)
+    others: list[tuple[str, str]] = [] if passed_over is None else passed_over
+    entries = catalog.load("datasets", address.name).read(address.root)
+    listed = _listed(images_only(entries, others), _grouping(options))
+    if not listed.num_rows:
+        raise UserError(f"{address}: no images there; name a place that holds some")
+    return listed
 
 
-def _grouping(options: ScanOptions) -> Callable[[Listing], str]:
+def notes_on(manifest: Manifest) -> list[str]:
+    """What the user should know of the images before they are split, one line each."""
+    table = manifest.usable().table
+    notes = doubtful_classes(table)
+    if num := duplicates.num_copies(duplicates.contents(table["sha256"])):
+        notes.append(f"{num} images are byte copies of others; a split keeps copies on one side")
+    if shortcut := shortcut_note(table):
+        notes.append(shortcut)
+    return notes
+
+
+def _grouping(options: ScanOptions) -> Callable[[ImageEntry], str]:
     """What gives an image its group.
 
     Raises:
@@ -143,15 +172,15 @@ def _grouping(options: ScanOptions) -> Callable[[Listing], str]:
     return lambda listing: _group_by_pattern(listing, pattern)
 
 
-def _own_group(listing: Listing) -> str:
+def _own_group(listing: ImageEntry) -> str:
     return listing.group
 
 
-def _group_by_level(listing: Listing, level: int) -> str:
+def _group_by_level(listing: ImageEntry, level: int) -> str:
     folders = listing.id.split("/")[:-1]
     if len(folders) < level:
         raise UserError(f"{listing.path}: lies in no folder of group_level {level}")
-    if folders[level - 1] == listing.class_:
+    if composed(folders[level - 1]) == listing.class_:
         raise UserError(
             f"{listing.path}: group_level {level} is the class, which a split must cut; "
             f"the folder below it is {level + 1}"
@@ -159,14 +188,14 @@ def _group_by_level(listing: Listing, level: int) -> str:
     return folders[level - 1]
 
 
-def _group_by_pattern(listing: Listing, pattern: re.Pattern[str]) -> str:
+def _group_by_pattern(listing: ImageEntry, pattern: re.Pattern[str]) -> str:
     found = pattern.search(listing.id)
     if found is None or not found[1]:
         raise UserError(f"{listing.path}: group_regex {pattern.pattern!r} finds no group in it")
     return found[1]
 
 
-def _listed(listings: Iterator[Listing], group_of: Callable[[Listing], str]) -> pa.Table:
+def _listed(listings: Iterator[ImageEntry], group_of: Callable[[ImageEntry], str]) -> pa.Table:
     """Rows of ``_LISTED``, sorted by id; ``error`` is set where the name cannot be written down.
 
     Raises:
@@ -177,15 +206,15 @@ def _listed(listings: Iterator[Listing], group_of: Callable[[Listing], str]) -> 
         rows = [_listed_row(listing, group_of(listing)) for listing in chunk]
         columns = [list(column) for column in zip(*rows, strict=True)]
         batches.append(pa.record_batch(columns, schema=_LISTED))
-    table = in_order(pa.Table.from_batches(batches, schema=_LISTED))
-    twice = first_twice(table["id"])
+    table = sorted_by_id(pa.Table.from_batches(batches, schema=_LISTED))
+    twice = first_duplicate(table["id"])
     if twice >= 0:
         name, (first, second) = table["id"][twice], table["path"][twice : twice + 2]
         raise UserError(f"{name}: listed twice, as {first} and {second}; remove one")
     return table
 
 
-def _listed_row(listing: Listing, group: str) -> tuple[str | None, ...]:
+def _listed_row(listing: ImageEntry, group: str) -> tuple[str | None, ...]:
     """One row of ``_LISTED``; bytes that are not UTF-8 are written out in hexadecimal."""
     class_, family, source = listing.class_, listing.family, listing.source
     row = (listing.id, str(listing.path), class_, family, source, group)
@@ -200,18 +229,17 @@ def _listed_row(listing: Listing, group: str) -> tuple[str | None, ...]:
 def _examine_all(
     listed: pa.Table,
     jobs: int,
-    watch: Callable[[int, int], None],
+    watch: OnProgress,
     write: Callable[[pa.RecordBatch], None],
-) -> tuple[list[tuple[str, str]], np.ndarray, np.ndarray]:
-    """Read every file, and write the rows of the manifest.
+    notes: list[tuple[str, str]],
+) -> tuple[list[tuple[str, str]], pa.ChunkedArray]:
+    """Read every file, write the rows of the manifest, and add what is noted of files to ``notes``.
 
     Returns:
-        Path and reason of each bad file; the place of each file, (files,) int64, and which paths
-        are links, (files,) bool.
+        Path and reason of each bad file; the SHA-256 of every file, null of a bad one.
     """
     bad: list[tuple[str, str]] = []
-    places = np.zeros(listed.num_rows, dtype=np.int64)
-    linked = np.zeros(listed.num_rows, dtype=bool)
+    sha256: list[pa.Array] = []
     batches = listed.to_batches(max_chunksize=_BLOCK)
     work = map(_files, batches)
     several = ordered_map if listed.num_rows >= _MANY else threaded_map
@@ -219,11 +247,11 @@ def _examine_all(
     for batch, rows in zip(batches, several(examine, work, jobs), strict=True):
         write(_joined(batch, rows))
         bad += [(str(batch["path"][i]), row.error) for i, row in enumerate(rows) if row.error]
-        places[done : done + len(rows)] = [row.place for row in rows]
-        linked[done : done + len(rows)] = [row.linked for row in rows]
+        notes += [(str(batch["path"][i]), row.note) for i, row in enumerate(rows) if row.note]
+        sha256.append(pa.array([None if row.error else row.sha256 for row in rows], pa.string()))
         done += len(rows)
         watch(done, listed.num_rows)
-    return bad, places, linked
+    return bad, pa.chunked_array(sha256)
 
 
 def _files(batch: pa.RecordBatch) -> list[tuple[str, str | None]]:
@@ -231,54 +259,11 @@ def _files(batch: pa.RecordBatch) -> list[tuple[str, str | None]]:
     return list(zip(batch["path"].to_pylist(), batch["error"].to_pylist(), strict=True))
 
 
-def _joined(batch: pa.RecordBatch, rows: list[Examined]) -> pa.RecordBatch:
+def _joined(batch: pa.RecordBatch, rows: list[FileInfo]) -> pa.RecordBatch:
     """Rows of the manifest: what was listed and what was found; ``prepare`` fills the rest."""
     columns = {name: batch[name] for name in _LISTED.names}
-    for name in ("width", "height", "format", "bytes", "sha256", "error"):
+    for name in ("width", "height", "format", "bytes", "sha256", "jpeg_quality", "error"):
         columns[name] = pa.array([getattr(row, name) for row in rows], SCHEMA.field(name).type)
     empty = {name: pa.nulls(len(rows), SCHEMA.field(name).type) for name in ("phash", "face")}
     columns |= empty
     return pa.record_batch([columns[name] for name in SCHEMA.names], schema=SCHEMA)
-
-
-def _check_same_file(listed: pa.Table, places: np.ndarray, linked: np.ndarray) -> None:
-    """Refuse two rows of which one is a link to the other, or another spelling of its path.
-
-    Hard links, which some stores of files are full of, are files in their own right: a row is
-    looked at by itself only where another is the same file in the same folder.
-
-    Raises:
-        UserError: Two rows are the same file.
-    """
-    rows = repeated(places)
-    rows = rows[places[rows] != 0]
-    rows = rows[repeated(places[rows] ^ _folders(listed, rows, linked[rows]))]
-    first: dict[str, str] = {}
-    for path in (path for paths in _paths(listed, rows) for path in paths.to_pylist()):
-        before = first.setdefault(os.path.realpath(path), path)
-        if before != path:
-            raise UserError(f"{before} and {path}: are the same file; list it once")
-
-
-def _folders(listed: pa.Table, rows: np.ndarray, linked: np.ndarray) -> np.ndarray:
-    """A hash of the folder in which each of these files is, links resolved: (rows,) int64."""
-    real = lru_cache(_FOLDERS)(os.path.realpath)
-    hashes = np.zeros(len(rows), dtype=np.int64)
-    done = 0
-    for paths in _paths(listed, rows):
-        names = pc.replace_substring_regex(paths, r"[^/]*$", "").dictionary_encode()
-        each = np.array([hash(real(name)) for name in names.dictionary.to_pylist()], np.int64)
-        hashes[done : done + len(paths)] = each[np.asarray(names.indices)]
-        for i in np.flatnonzero(linked[done : done + len(paths)]).tolist():
-            folder = os.path.dirname(os.path.realpath(paths[i].as_py()))  # noqa: PTH120
-            hashes[done + i] = hash(folder)
-        done += len(paths)
-    return hashes
-
-
-def _paths(listed: pa.Table, rows: np.ndarray) -> Iterator[pa.StringArray]:
-    """Paths of some of the files, in order, a few thousand at a time."""
-    chosen = np.zeros(listed.num_rows, dtype=bool)
-    chosen[rows] = True
-    for batch in listed.select(["path"]).filter(pa.array(chosen)).to_batches(max_chunksize=_CHUNK):
-        yield batch["path"]

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch.optim import Optimizer
 
+from owdfa.devices import algorithms, autocast, find_device, seed_step
 from owdfa.distributed import (
     all_gather_features,
     average_gradients,
@@ -27,14 +28,15 @@ from owdfa.methods.base import Method
 from owdfa.progress import OnProgress, no_progress
 from owdfa.records.split import Split, TrainingRows
 from owdfa.records.training import Progress
+from owdfa.runs.data import open_store
 from owdfa.runs.lock import writing
-from owdfa.runs.run import Images, Run, describe, open_store
+from owdfa.runs.metadata import RunImages
+from owdfa.runs.run import Run, describe
 from owdfa.runs.settings import RunSettings, load_settings
 from owdfa.training.checkpoints import CheckpointManager, open_for_resume
-from owdfa.training.devices import algorithms, autocast, find_device, seed_step
 from owdfa.training.evaluation import evaluate
 from owdfa.training.initial_weights import initial_method
-from owdfa.training.launch import run_processes
+from owdfa.training.launch import end_with_launcher, run_processes
 from owdfa.training.meter import Meter, summary
 from owdfa.training.optimize import optimize_for_training
 from owdfa.training.optimizer import build_optimizer, learning_rate, move_rows
@@ -88,11 +90,12 @@ def _train(
 ) -> Run:
     data = Split.read(split, ("id", "role", "class"))
     run = open_for_resume(output, data, settings, resume=resume)
-    if run is not None and run.facts.complete:
-        return run
+    if run is not None and run.metadata.complete:
+        return _with_model(run, split, data, store)
     settings = run.settings if run else settings or load_settings()
     if settings.devices > 1 and not launched():
         return _train_in_processes(split, output, settings, store)
+    end_with_launcher()
     device = find_device(settings.device)
     start_process_group(device)
     report = on_progress if is_first_process() else no_progress
@@ -115,13 +118,14 @@ def _train(
         crops = open_store(split, data, store)
         training = _Training.prepare(settings, method, data, crops, device)
         if run is None:
-            images = Images.of(split, data, crops)
-            facts = describe(settings, method, data.known, images, device)
-            run = Run(output, facts, settings)
+            images = RunImages.of(output, split, crops)
+            metadata = describe(settings, method, data.known, images, data.digest(), device)
+            run = Run(output, metadata, settings)
             barrier()  # every process has seen that there is no run before the first makes it
             if is_first_process():
                 run.write()
-        return _fit(run, training, report)
+        run = _fit(run, training, report)
+    return _with_model(run, split, data, store)
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ class _Training:
     ) -> "_Training":
         mean, std = method.backbone.mean, method.backbone.std
         view = PlainView(settings.data.views.size, mean, std)
-        views = TrainingViews(method.views, settings.data.views, mean, std, settings.seed)
+        views = TrainingViews(method.views, settings.data.views, settings.seed)
         rows = data.training_rows()
         rows = rows if method.uses_unlabelled else rows.only_labelled()
         loader = TrainingLoader(store, rows, settings.data, views, pin_memory=device.type == "cuda")
@@ -175,7 +179,8 @@ def _fit(run: Run, training: _Training, on_progress: OnProgress) -> Run:
                 seed_step(settings.seed, epoch, step)
                 batch = batch.to(training.device)
                 with autocast(training.device, settings.precision):
-                    views = [method.features(view) for view in batch.views]
+                    images = [method.backbone.normalise(view) for view in batch.views]
+                    views = [method.features(view) for view in images]
                     views = [all_gather_features(each, len(batch.labels)) for each in views]
                     losses = method.objective(tuple(views), batch.labels, progress)
                 optimizer.zero_grad(set_to_none=True)
@@ -213,6 +218,17 @@ def _finish(training: _Training, settings: RunSettings) -> None:
     _, embeddings = evaluate(training.method, training.store, rows.ids, training.view, settings)
     with torch.no_grad():
         training.method.finish(torch.from_numpy(embeddings), torch.from_numpy(rows.labels))
+
+
+def _with_model(run: Run, split: Path, data: Split, store: Path | None) -> Run:
+    """Write the graph by which a CPU predicts, once the training is complete."""
+    if not run.settings.onnx or not is_first_process():
+        return run
+    from owdfa.inference.onnx_graph import ensure_model
+
+    roles = ("test", "validation", "labelled")
+    ids = {role: data.with_role(role)["id"].to_pylist() for role in roles}
+    return ensure_model(run, open_store(split, data, store), ids)
 
 
 def _named(stage: str, on_progress: OnProgress) -> OnProgress:

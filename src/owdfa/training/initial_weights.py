@@ -7,8 +7,7 @@ from torch import Tensor
 from owdfa.backbones.base import build
 from owdfa.methods.base import Method
 from owdfa.runs import checkpoint
-from owdfa.runs.assembly import assemble
-from owdfa.runs.run import Run
+from owdfa.runs.run import Run, assemble
 from owdfa.runs.settings import RunSettings
 from owdfa.weights import load_weights_strict
 

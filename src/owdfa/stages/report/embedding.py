@@ -1,5 +1,6 @@
 """A flat map on which images that the network finds alike lie close together."""
 
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
@@ -20,14 +21,12 @@ class Map(NamedTuple):
 def project(directions: Float[np.ndarray, "images dim"]) -> Map | None:
     """Lay images out by t-SNE from a PCA start; None when there are too few for a picture.
 
-    The same embeddings give the same map: the draw and t-SNE have a fixed seed.
+    The same embeddings give the same map: the sample and t-SNE have a fixed seed. Without
+    scikit-learn, which the base install lacks, the first two principal components are the map.
 
     Args:
         directions: Embeddings at length 1, so that Euclidean distance orders pairs as cosine does.
     """
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-
     rows = np.arange(len(directions))
     if len(rows) < _MIN_POINTS:
         return None
@@ -37,9 +36,15 @@ def project(directions: Float[np.ndarray, "images dim"]) -> Map | None:
     if not np.ptp(chosen, axis=0).any():
         return None  # all images fall on one point
     num_components = min(_NUM_COMPONENTS, *chosen.shape)
-    reduced = PCA(num_components, svd_solver="full").fit_transform(chosen)
     if num_components < 2:
         return None
+    centred = chosen - chosen.mean(axis=0)
+    left, scale, _ = np.linalg.svd(centred, full_matrices=False)
+    reduced = (left * scale)[:, :num_components]
+    if find_spec("sklearn") is None:
+        return Map(rows, reduced[:, :2])
+    from sklearn.manifold import TSNE
+
     perplexity = min(30.0, (len(rows) - 1) / 3)
     places = TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(reduced)
     return Map(rows, np.asarray(places, dtype=np.float64))
