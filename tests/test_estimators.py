@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from command_line import cli
 from owdfa import catalog
 from owdfa.errors import UserError
 from owdfa.estimators.base import (
@@ -111,3 +112,9 @@ def test_search_between_equal_ends():
 
 def test_best_of_a_curve_is_the_last_of_equals():
     assert Curve("classes", "score", (2, 4, 8, 9), (0.5, 0.9, 0.9, 0.1), (2, 4, 8, 9)).best == 8
+
+
+def test_estimators_are_listed():
+    ended = cli("estimators")
+    assert ended.status == 0
+    assert all(f"\n{name} " in f"\n{ended.stdout}" for name in NAMES)
