@@ -20,6 +20,7 @@ _SINGULAR = {
     "backbones": "backbone library",
     "protocols": "protocol file",
     "recipes": "recipe",
+    "estimators": "estimator",
 }
 _SHARED = {"base"}  # what the files of a folder have in common
 

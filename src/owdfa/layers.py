@@ -5,7 +5,7 @@ from typing import final
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import avg_pool2d, interpolate, normalize
 
 from owdfa.frequency import DCT
 
@@ -157,3 +157,52 @@ def _read_active(prototypes: nn.Module, _: object) -> None:
     """Bring the integer up to date with the buffer just loaded."""
     assert isinstance(prototypes, Prototypes)
     prototypes.num_active = int(prototypes.active)
+
+
+@final
+class CosineClassifier(nn.Module):
+    """One vector a class; an embedding's logit is its cosine with it over a temperature.
+
+    The vectors are normalised where they are used, so that their length decides only how fast an
+    optimiser turns them: the longer, the slower.
+
+    Args:
+        num_classes: Number of vectors.
+        dim: Their length as arrays.
+        temperature: What the cosines are divided by.
+        norm: Euclidean length of the vectors at the start.
+    """
+
+    def __init__(self, num_classes: int, dim: int, temperature: float, norm: float = 1.0) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.vectors = nn.Parameter(norm * normalize(2 * torch.rand(num_classes, dim) - 1))
+
+    def forward(self, embedding: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch classes"]:
+        """Score embeddings, in the precision of the vectors also under autocast."""
+        with torch.autocast(embedding.device.type, enabled=False):
+            unit = normalize(embedding.to(self.vectors.dtype))
+            return unit @ normalize(self.vectors).T / self.temperature
+
+
+@final
+class ProjectionHead(nn.Module):
+    """Three linear layers with GELU between them, from an embedding to what is contrasted.
+
+    As DINO's head (Caron et al., ICCV 2021, arXiv:2104.14294) begins: weights from a normal
+    distribution of deviation 0.02 cut off at 2, no shift at the start.
+    """
+
+    def __init__(self, dim: int, hidden: int, out: int) -> None:
+        super().__init__()
+        linears = [nn.Linear(dim, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, out)]
+        for linear in linears:
+            nn.init.trunc_normal_(linear.weight, std=0.02)
+            nn.init.zeros_(linear.bias)
+        self.layers = nn.Sequential(linears[0], nn.GELU(), linears[1], nn.GELU(), linears[2])
+
+    def forward(self, embedding: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch out"]:
+        """Project embeddings, in the precision of the weights also under autocast."""
+        with torch.autocast(embedding.device.type, enabled=False):
+            projected: Tensor = self.layers(embedding.to(next(self.parameters()).dtype))
+        return projected

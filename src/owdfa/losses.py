@@ -6,9 +6,10 @@ and so is its gradient.
 
 import math
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import cross_entropy, log_softmax
+from torch.nn.functional import cross_entropy, log_softmax, normalize
 
 from owdfa.records.training import UNLABELLED
 
@@ -45,3 +46,50 @@ def soft_cross_entropy(
 ) -> Float[Tensor, "batch"]:
     """``H(target_i, softmax(logits_i))`` of every row, for targets that are distributions."""
     return -(target * log_softmax(logits, dim=1)).sum(dim=1)
+
+
+def contrastive(
+    first: Float[Tensor, "batch dim"], second: Float[Tensor, "batch dim"], temperature: float
+) -> Float[Tensor, ""]:
+    """InfoNCE between two views of each image (SimCLR, Chen et al., ICML 2020, arXiv:2002.05709).
+
+    Each of the 2B rows is to be recognised as the other view of its image, by its cosine over the
+    temperature, among the 2B - 1 other rows.
+    """
+    similarity = _similarity_to_others(first, second, temperature)
+    rows = torch.arange(len(similarity), device=similarity.device)
+    return cross_entropy(similarity, rows.roll(len(first)))
+
+
+def supervised_contrastive(
+    first: Float[Tensor, "batch dim"],
+    second: Float[Tensor, "batch dim"],
+    labels: Int[Tensor, "batch"],
+    temperature: float,
+) -> Float[Tensor, ""]:
+    """Contrast among labelled images (Khosla et al., NeurIPS 2020, arXiv:2004.11362).
+
+    For each view of a labelled image: the mean, over all other views of images of its class, of
+    minus the log of its softmax over all other views of labelled images. The mean of that over the
+    views of labelled images; 0 without any.
+    """
+    similarity = _similarity_to_others(first, second, temperature)
+    label = labels.repeat(2)
+    labelled = label != UNLABELLED
+    others = ~torch.eye(len(label), dtype=torch.bool, device=label.device)
+    positive = (label[:, None] == label) & labelled & others
+    # Rows of unlabelled images count for nothing below, but must stay finite: they see all others.
+    similarity = similarity.masked_fill(labelled[:, None] & ~labelled, -math.inf)
+    log_share = log_softmax(similarity, dim=1).masked_fill(~positive, 0)
+    means = log_share.sum(dim=1) / positive.sum(dim=1).clamp(min=1)
+    return -means.sum() / labelled.sum().clamp(min=1)
+
+
+def _similarity_to_others(
+    first: Float[Tensor, "batch dim"], second: Float[Tensor, "batch dim"], temperature: float
+) -> Float[Tensor, "rows rows"]:
+    """Cosines of all views over the temperature, the diagonal minus infinity; no autocast."""
+    with torch.autocast(first.device.type, enabled=False):
+        unit = normalize(torch.cat([first, second]))
+        similarity = unit @ unit.T / temperature
+    return similarity.fill_diagonal_(-math.inf)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 FOLDER = Path(os.environ.get("OWDFA_GOLDEN") or Path(__file__).parent / "golden")
 
@@ -39,3 +40,8 @@ def cases(name: str) -> list[Recording]:
         own = {key[len(prefix) :]: a for key, a in arrays(name).items() if key.startswith(prefix)}
         found.append(Recording(entry, own))
     return found
+
+
+def tensors(recording: Recording) -> dict[str, torch.Tensor]:
+    """The arrays of a case as tensors."""
+    return {name: torch.from_numpy(array) for name, array in recording.arrays.items()}

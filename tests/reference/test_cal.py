@@ -15,15 +15,11 @@ from owdfa.methods.cal import CAL, CALSettings, agreement_stats, next_novel_thre
 from owdfa.records.training import UNLABELLED, Batch, Progress
 from owdfa.runs.official import read_official
 from owdfa.training.optimizer import move_rows
-from reference.recordings import FOLDER, Recording, arrays, cases, note
+from reference.recordings import FOLDER, Recording, arrays, cases, note, tensors
 from small_networks import losses
 
 LABELLED_TAG = 1
 TERMS = {"ce": "supervised", "r": "regularization", "acr": "acr", "ccr": "ccr"}
-
-
-def tensors(recording):
-    return {name: torch.from_numpy(array) for name, array in recording.arrays.items()}
 
 
 def hide(target, tag):

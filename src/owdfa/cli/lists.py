@@ -1,4 +1,4 @@
-"""Lists of methods, data sets, protocols, backbones, recipes, settings; what this machine has."""
+"""What there is: methods, data sets, recipes and other catalogues; and what this machine has."""
 
 import inspect
 import shutil
@@ -12,13 +12,27 @@ from owdfa import catalog
 
 def add_lists(app: typer.Typer) -> None:
     """Add the listing commands to ``app``."""
-    for command in (methods, datasets, protocols, backbones, recipes, settings, doctor):
+    for command in (
+        methods,
+        estimators,
+        datasets,
+        protocols,
+        backbones,
+        recipes,
+        settings,
+        doctor,
+    ):
         app.command()(command)
 
 
 def methods() -> None:
     """List the methods that owdfa train --method takes."""
     _print([(name, _first_line("methods", name)) for name in catalog.names("methods")])
+
+
+def estimators() -> None:
+    """List the estimators of the number of classes."""
+    _print([(name, _first_line("estimators", name)) for name in catalog.names("estimators")])
 
 
 def datasets() -> None:
