@@ -30,7 +30,7 @@ def build(name, num_classes=None, seed=0):
 
 def batch(name, labels, seed=0):
     """A batch with as many views as the method takes."""
-    return any_batch(labels, seed, num_views=len(method_type(name).views))
+    return any_batch(labels, seed, size=32, num_views=len(method_type(name).views))
 
 
 def train(name, method, optimizer, epochs, of=6):

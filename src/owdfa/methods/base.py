@@ -2,6 +2,7 @@
 
 The loop does this with every batch, and a method's file fills in the rest::
 
+    method.begin_step(batch.rows)
     features = [gather(method.features(view)) for view in batch.views]
     losses = method.objective(features, batch.labels, progress)
 """
@@ -69,6 +70,25 @@ class Method(nn.Module, ABC):
             views: Features of each of ``views``.
             labels: (B,) int64: class index, or ``UNLABELLED``.
             progress: Where the training is.
+        """
+
+    def begin_training(self, labels: Tensor) -> None:
+        """Take note of the training images, before the first step and on resuming.
+
+        By default nothing.
+
+        Args:
+            labels: (N,) int64 of all of them: class index, or ``UNLABELLED``.
+
+        Raises:
+            UserError: The method cannot be trained on them.
+        """
+
+    def begin_step(self, rows: Tensor) -> None:
+        """Take note of which training images the next batch holds. By default nothing.
+
+        Args:
+            rows: (B,) int64, indices into the labels of ``begin_training``.
         """
 
     def end_epoch(self, progress: Progress) -> EpochEnd:  # noqa: ARG002

@@ -151,6 +151,7 @@ class _Training:
         views = TrainingViews(method.views, settings.data.views, mean, std, settings.seed)
         rows = data.training_rows()
         rows = rows if method.uses_unlabelled else rows.only_labelled()
+        method.begin_training(torch.from_numpy(rows.labels))
         loader = TrainingLoader(store, rows, settings.data, views, pin_memory=device.type == "cuda")
         evaluator = make_evaluator(settings, data, store, view)
         method.to(device)
@@ -174,6 +175,7 @@ def _fit(run: Run, training: _Training, on_progress: OnProgress) -> Run:
             for step, batch in enumerate(training.loader.epoch(epoch), start=1):
                 seed_step(settings.seed, epoch, step)
                 batch = batch.to(training.device)
+                method.begin_step(batch.rows)
                 with autocast(training.device, settings.precision):
                     views = [method.features(view) for view in batch.views]
                     views = [all_gather_features(each, len(batch.labels)) for each in views]
