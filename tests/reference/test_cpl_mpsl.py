@@ -4,18 +4,22 @@ import pytest
 import torch
 from torch import nn
 
-from owdfa.backbones.base import Backbone
+from owdfa.backbones.base import Backbone, build
+from owdfa.methods.base import method_type
 from owdfa.methods.cpl import CPL, CPLSettings
 from owdfa.methods.mpsl import MPSL, MPSLSettings
 from owdfa.pseudo_labels import PseudoLabelSettings, hard_pseudo_label_loss, make_rule
 from owdfa.records.training import UNLABELLED, Features
+from owdfa.runs.official import import_checkpoint, read_official
 from owdfa.votes import cast_votes, choose_partners, part_similarity
-from reference.recordings import Recording, arrays, note
+from reference.recordings import FOLDER, Recording, arrays, note
 
 TERMS = {
     "CPL": {"ce": "ce_loss", "glv": "glv_loss", "csp": "csp_loss", "entropy": "en_loss"},
     "MPSL": {"ce": "ce_loss", "mpv": "mpv_loss", "fcp": "fcp_loss", "entropy": "en_loss"},
 }
+AS_RECORDED = {f"cells{i}": f"part_features_{n}x{n}" for i, n in enumerate((3, 5, 7))}
+AS_RECORDED |= {f"band{i}": f"freq_features_{i}" for i in range(3)}
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
 
 
@@ -119,6 +123,33 @@ def test_mpsl_losses(recording, seed):
         assert torch.equal(confirmed[unlabelled], expected), name
 
 
+@pytest.mark.parametrize("case", note("cpl_mpsl_model"), ids=lambda case: case["method"])
+def test_released_checkpoint(case):
+    name = case["method"]
+    given = {key: torch.from_numpy(each) for key, each in arrays("cpl_mpsl_model").items()}
+    official = read_official(FOLDER / case["checkpoint"], name.lower())
+    assert official.num_classes == official.num_active == case["num_classes"]
+    own = method_type(name.lower())
+    method = own(build(f"timm/{case['encoder']}"), 2, case["num_classes"], own.settings_type())
+    method.load_state_dict(official.state)
+    method.eval()
+    with torch.no_grad():
+        images = given[f"{name}_x"]
+        found = method(images)
+        (maps,) = method.backbone(images)
+        parts = {"part_features": method.cells(maps)} if name == "CPL" else method.parts(maps)
+    parts = {AS_RECORDED.get(part, part): tensor for part, tensor in parts.items()}
+
+    pairs = {"logits": found.logits, "global_features": found.embedding, **parts}
+    assert {f"{name}_{part}" for part in pairs} | {f"{name}_x"} == {
+        key for key in given if key.startswith(f"{name}_")
+    }
+    for part, ours in pairs.items():
+        theirs = given[f"{name}_{part}"]
+        scale = theirs.abs().max().item()
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * scale)
+
+
 @pytest.mark.parametrize("name", ["max", "fixmatch", "flexmatch", "freematch"])
 def test_pseudo_label_rules(name):
     run, given = note("pseudo_hooks"), arrays("pseudo_hooks")
@@ -142,3 +173,23 @@ def test_pseudo_label_rules(name):
         rule.begin_step(rows[order])
         loss = settings.weight * hard_pseudo_label_loss(rule, logits[order], unlabelled[order])
         assert loss.item() == pytest.approx(step[name], rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("case", note("cpl_mpsl_model"), ids=lambda case: case["method"])
+def test_a_released_checkpoint_becomes_a_run_that_predicts(tmp_path, case):
+    names = [f'"c{i}"' for i in range(case["num_classes"])]
+    known, novel = ", ".join(names[:5]), ", ".join(names[5:])
+    (tmp_path / "own.toml").write_text(f"[p1]\nknown = [{known}]\nnovel = [{novel}]\n")
+    run = import_checkpoint(
+        FOLDER / case["checkpoint"],
+        tmp_path / "run",
+        method=case["method"].lower(),
+        protocol=f"{tmp_path / 'own.toml'}/p1",
+        backbone=f"timm/{case['encoder']}",
+        size=case["image_size"],
+    )
+    given = arrays("cpl_mpsl_model")
+    with torch.no_grad():
+        found = run.method()(torch.from_numpy(given[f"{case['method']}_x"])).logits
+    expected = torch.from_numpy(given[f"{case['method']}_logits"])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

@@ -23,6 +23,7 @@ The paper calls CCR's confidence normalised; as in the release, the sharpened so
 """
 
 import math
+from collections.abc import Mapping
 from typing import final
 
 import torch
@@ -40,7 +41,7 @@ from owdfa.losses import (
     labelled_cross_entropy,
     soft_cross_entropy,
 )
-from owdfa.methods.base import Method
+from owdfa.methods.base import Method, OfficialCheckpoint
 from owdfa.records.training import (
     UNLABELLED,
     EpochEnd,
@@ -49,6 +50,14 @@ from owdfa.records.training import (
     Progress,
     RowMove,
 )
+from owdfa.weights import renamed
+
+_OFFICIAL = {
+    "encoder.encoder.": "backbone.network.",
+    "encoder.fft_attn_module.freq_attn_net.": "ffe.mask.",
+    "encoder.bottleneck.": "neck.norm.",
+}
+_CLASSIFIER = "backbone.network.fc."  # of the backbone's pre-training
 
 
 class CALSettings(Settings):
@@ -109,6 +118,27 @@ class CAL(Method):
         self.register_buffer("agreement", torch.zeros(2, 2))
         self.usage: Tensor  # how many of this epoch's weak views chose each prototype
         self.register_buffer("usage", torch.zeros(capacity, dtype=torch.int64))
+
+    @classmethod
+    def from_official(cls, weights: Mapping[str, Tensor]) -> OfficialCheckpoint | None:
+        """Translate a checkpoint of the release.
+
+        It does not say how many prototypes are active: pruned rows are zero, and all at the end.
+        Nor does it hold the novel threshold, which only further training would need; it starts
+        at 0.
+        """
+        prototypes = weights.get("encoder.fc2")
+        if prototypes is None or prototypes.dim() != 2 or not prototypes.any():
+            return None
+        num_classes, num_active = len(prototypes), int(prototypes.any(dim=1).nonzero().max()) + 1
+        state = renamed(weights, _OFFICIAL)
+        state = {name: each for name, each in state.items() if not name.startswith(_CLASSIFIER)}
+        state["prototypes.vectors"] = prototypes
+        state["prototypes.active"] = torch.tensor(num_active)
+        state["novel_threshold"] = torch.zeros(())
+        state["agreement"] = torch.zeros(2, 2)
+        state["usage"] = torch.zeros(num_classes, dtype=torch.int64)
+        return OfficialCheckpoint(state, num_classes, num_active)
 
     @property
     def num_active(self) -> int:

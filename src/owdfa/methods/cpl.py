@@ -20,6 +20,7 @@ Differs from the authors' release (22e2584):
   them), and what it remembers is in the checkpoint.
 """
 
+from collections.abc import Mapping
 from typing import final
 
 import torch
@@ -31,7 +32,7 @@ from owdfa.backbones.base import Backbone
 from owdfa.config import Settings
 from owdfa.layers import CellNecks, Neck, Prototypes
 from owdfa.losses import entropy_of_mean, margin_cross_entropy, partner_agreement
-from owdfa.methods.base import Method
+from owdfa.methods.base import Method, OfficialCheckpoint
 from owdfa.pseudo_labels import (
     PseudoLabelSettings,
     gumbel_soft_labels,
@@ -41,6 +42,14 @@ from owdfa.pseudo_labels import (
 )
 from owdfa.records.training import UNLABELLED, Features, Losses, Progress
 from owdfa.votes import Votes, cast_votes, choose_partners, part_similarity
+from owdfa.weights import renamed, stacked
+
+_OFFICIAL = {
+    "encoder.encoder.": "backbone.network.",
+    "encoder.bottleneck.": "neck.norm.",
+    "encoder.fc2.weight": "prototypes.vectors",
+}
+_CLASSIFIER = "backbone.network.fc."  # of the backbone's pre-training
 
 
 class CPLSettings(Settings):
@@ -88,6 +97,19 @@ class CPL(Method):
         self.dropout = nn.Dropout(settings.dropout)
         self.prototypes = Prototypes(num_classes, backbone.channels, settings.prototype_scale)
         self.rule = make_rule(settings.pseudo_labels, num_classes)
+
+    @classmethod
+    def from_official(cls, weights: Mapping[str, Tensor]) -> OfficialCheckpoint | None:
+        """Translate a checkpoint of the release, which numbers its cells' necks."""
+        state = renamed(weights, _OFFICIAL)
+        state = {name: each for name, each in state.items() if not name.startswith(_CLASSIFIER)}
+        cells = stacked(weights, "encoder.bnneck")
+        if "prototypes.vectors" not in state or not cells:
+            return None
+        num_classes = len(state["prototypes.vectors"])
+        state["prototypes.active"] = torch.tensor(num_classes)
+        state |= {f"cells.norm.{name}": tensor for name, tensor in cells.items()}
+        return OfficialCheckpoint(state, num_classes, num_classes)
 
     @property
     def num_active(self) -> int:

@@ -20,6 +20,7 @@ Differs from the authors' release (22e2584): it can be trained (the release neve
 arguments that its loss reads), and in what docs/methods/mpsl.md lists.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, final
 
 import torch
@@ -31,7 +32,7 @@ from owdfa.backbones.base import Backbone
 from owdfa.config import Settings
 from owdfa.layers import CellNecks, Neck, Prototypes, haar_bands
 from owdfa.losses import entropy_of_mean, margin_cross_entropy, partner_agreement
-from owdfa.methods.base import Method
+from owdfa.methods.base import Method, OfficialCheckpoint
 from owdfa.pseudo_labels import (
     PseudoLabelSettings,
     gumbel_soft_labels,
@@ -41,6 +42,15 @@ from owdfa.pseudo_labels import (
 )
 from owdfa.records.training import UNLABELLED, Features, Losses, Progress
 from owdfa.votes import Votes, band_similarity, cast_votes, choose_partners, part_similarity
+from owdfa.weights import renamed, stacked
+
+_OFFICIAL = {
+    "encoder.encoder.": "backbone.network.",
+    "encoder.bottleneck.": "neck.norm.",
+    "encoder.fc2.weight": "prototypes.vectors",
+}
+_CLASSIFIER = "backbone.network.fc."  # of the backbone's pre-training
+_OFFICIAL_CELLS = (3, 5, 7)
 
 
 class MPSLSettings(Settings):
@@ -90,6 +100,20 @@ class MPSL(Method):
         self.dropout = nn.Dropout(settings.dropout)
         self.prototypes = Prototypes(num_classes, backbone.channels, settings.prototype_scale)
         self.rule = make_rule(settings.pseudo_labels, num_classes)
+
+    @classmethod
+    def from_official(cls, weights: Mapping[str, Tensor]) -> OfficialCheckpoint | None:
+        """Translate a checkpoint of the release, which numbers its cells' necks by grid."""
+        state = renamed(weights, _OFFICIAL)
+        state = {name: each for name, each in state.items() if not name.startswith(_CLASSIFIER)}
+        grids = [stacked(weights, f"encoder.bnneck{n}_") for n in _OFFICIAL_CELLS]
+        if "prototypes.vectors" not in state or not all(grids):
+            return None
+        num_classes = len(state["prototypes.vectors"])
+        state["prototypes.active"] = torch.tensor(num_classes)
+        for i, grid in enumerate(grids):
+            state |= {f"grids.{i}.norm.{name}": tensor for name, tensor in grid.items()}
+        return OfficialCheckpoint(state, num_classes, num_classes)
 
     @property
     def num_active(self) -> int:
