@@ -75,6 +75,12 @@ def partner_agreement(
     return -log_same.clamp(min=-100).mean()
 
 
+def entropies(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch"]:
+    """Entropy of the prediction of every row, in nats."""
+    log_p = log_softmax(logits, dim=1)
+    return -(log_p.exp() * log_p).sum(dim=1)
+
+
 def soft_cross_entropy(
     target: Float[Tensor, "batch classes"], logits: Float[Tensor, "batch classes"]
 ) -> Float[Tensor, "batch"]:

@@ -17,6 +17,26 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @final
+class _Recorder:
+    """Keeps what modules put out, inside of a ``with`` block; a copied network has a copy of it."""
+
+    def __init__(self) -> None:
+        self._found: list[Tensor] | None = None
+
+    def __enter__(self) -> list[Tensor]:
+        self._found = []
+        return self._found
+
+    def __exit__(self, *_: object) -> None:
+        self._found = None
+
+    def record(self, _module: nn.Module, _inputs: object, output: Tensor) -> None:
+        """Be a forward hook."""
+        if self._found is not None:
+            self._found.append(output)
+
+
+@final
 class Backbone(nn.Module):
     """A network without its pooling and classifier.
 
@@ -45,7 +65,11 @@ class Backbone(nn.Module):
         self.network = network
         self.mean = mean
         self.std = std
-        self._stage_modules = tuple(stage_modules)
+        # Registered once: hooks that come and go would have a compiler begin anew at every step.
+        self._recorder = _Recorder()
+        for module_name in stage_modules:
+            module = network.get_submodule(module_name)
+            module.register_forward_hook(self._recorder.record)
         self.stage_channels = self._num_channels()
 
     @property
@@ -70,18 +94,8 @@ class Backbone(nn.Module):
 
     def _all_maps(self, images: Tensor) -> list[Tensor]:
         """The map after each stage, caught by hooks on the stages' modules, then the last map."""
-        found: list[Tensor] = []
-        hooks = [
-            self.network.get_submodule(name).register_forward_hook(
-                lambda _module, _inputs, output: found.append(output)
-            )
-            for name in self._stage_modules
-        ]
-        try:
+        with self._recorder as found:
             last = self.network(images)
-        finally:
-            for hook in hooks:
-                hook.remove()
         return [*found, last]
 
     def _num_channels(self) -> tuple[int, ...]:
