@@ -39,6 +39,7 @@ from owdfa.training.meter import Meter, summary
 from owdfa.training.optimize import optimize_for_training
 from owdfa.training.optimizer import build_optimizer, learning_rate, move_rows
 from owdfa.training.selection import LOGGED_AS, Evaluator, make_evaluator
+from owdfa.training.self_training import add_pseudo_labels, check_pseudo_labels
 
 
 def train(
@@ -91,6 +92,7 @@ def _train(
     if run is not None and run.facts.complete:
         return run
     settings = run.settings if run else settings or load_settings()
+    check_pseudo_labels(settings)
     if settings.devices > 1 and not launched():
         return _train_in_processes(split, output, settings, store)
     device = find_device(settings.device)
@@ -113,7 +115,8 @@ def _train(
         torch.manual_seed(settings.seed)
         method = initial_method(settings, len(data.known), earlier)
         crops = open_store(split, data, store)
-        training = _Training.prepare(settings, method, data, crops, device)
+        start = settings.with_weights(earlier) if earlier else settings
+        training = _Training.prepare(start, method, data, crops, device)
         if run is None:
             images = Images.of(split, data, crops)
             facts = describe(settings, method, data.known, images, device)
@@ -131,6 +134,7 @@ class _Training:
     method: Method
     optimizer: Optimizer
     rows: TrainingRows
+    counts: dict[str, int]  # of images, for the log
     loader: TrainingLoader
     evaluator: Evaluator | None
     store: Store
@@ -150,6 +154,11 @@ class _Training:
         view = PlainView(settings.data.views.size, mean, std)
         views = TrainingViews(method.views, settings.data.views, mean, std, settings.seed)
         rows = data.training_rows()
+        counts = {}
+        if settings.pseudo_label_confidence is not None:
+            num_before = rows.num_labelled
+            rows = add_pseudo_labels(rows, settings, store, method.num_active)
+            counts["pseudo_labels"] = rows.num_labelled - num_before
         rows = rows if method.uses_unlabelled else rows.only_labelled()
         method.begin_training(torch.from_numpy(rows.labels))
         loader = TrainingLoader(store, rows, settings.data, views, pin_memory=device.type == "cuda")
@@ -158,7 +167,7 @@ class _Training:
         sync_batch_norm(method, device)
         optimize_for_training(method, settings)
         optimizer = build_optimizer(method, settings.optimiser)
-        return cls(method, optimizer, rows, loader, evaluator, store, view, device)
+        return cls(method, optimizer, rows, counts, loader, evaluator, store, view, device)
 
 
 def _fit(run: Run, training: _Training, on_progress: OnProgress) -> Run:
@@ -198,6 +207,7 @@ def _fit(run: Run, training: _Training, on_progress: OnProgress) -> Run:
             score = training.evaluator(method) if training.evaluator else None
             measured = {} if score is None else {LOGGED_AS[settings.selection]: score}
             line = {**meter.line(), "num_active": method.num_active, "lr": lr}
+            line |= training.counts
             manager.log("epoch", {**end.log, **line, **measured})
             manager.end_epoch(score)
         return manager.finish(_whole_fit(training, settings))
