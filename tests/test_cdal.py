@@ -98,7 +98,7 @@ def test_a_conditional_convolution_mixes_kernels_by_image(size, groups, after):
     found = layer(maps)
     for image, output in zip(maps, found, strict=True):
         weights = layer.routing(image.mean(dim=(1, 2))).sigmoid()
-        kernel = sum(w * k for w, k in zip(weights, layer.kernels, strict=True))
+        kernel = sum(w * k for w, k in zip(weights, layer.kernels, strict=True)).view(layer.shape)
         expected = conv2d(image[None], kernel, padding=size // 2, groups=groups)[0]
         torch.testing.assert_close(output, expected)
 

@@ -10,6 +10,7 @@ from owdfa import catalog
 from owdfa.methods.base import Method, build_method, method_type
 from owdfa.records.split import SCHEMA, Basis, Split
 from owdfa.records.training import Progress
+from owdfa.training.optimize import to_channels_last
 from owdfa.training.optimizer import move_rows
 from small_networks import backbone, losses
 from small_networks import batch as any_batch
@@ -104,6 +105,17 @@ def test_training_lowers_the_loss(name):
     method = build(name)
     seen = train(name, method, adam(method), range(5), of=50)
     assert sum(seen[-3:]) < 0.7 * sum(seen[:3])
+
+
+def test_the_order_of_memory_does_not_matter(name):
+    method = build(name)
+    other = copy.deepcopy(method)
+    to_channels_last(other)  # as the loop does
+    found = []
+    for each in (method, other):
+        torch.manual_seed(1)
+        found.append(losses(each, batch(name, LABELS), Progress(5, 6)).total)
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_what_is_logged_is_plain_numbers(name):

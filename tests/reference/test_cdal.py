@@ -24,9 +24,7 @@ def attention_of(case, weights):
     own = attention.double().state_dict()
     names = {name.replace(".cond_conv.weight", ".kernels"): name for name in weights}
     assert names.keys() == own.keys()
-    attention.load_state_dict(
-        {ours: weights[theirs].view(own[ours].shape) for ours, theirs in names.items()}
-    )
+    attention.load_state_dict({ours: weights[theirs] for ours, theirs in names.items()})
     return attention.eval()
 
 

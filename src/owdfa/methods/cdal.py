@@ -208,22 +208,25 @@ class ConditionalConv2d(nn.Module):
         super().__init__()
         self.groups = groups
         self.routing = nn.Linear(before, num_experts)
-        shape = (num_experts, after, before // groups, size, size)
-        bound = 1 / math.sqrt(math.prod(shape[2:]))  # as that of any convolution
-        self.kernels = nn.Parameter(torch.empty(shape).uniform_(-bound, bound))
+        self.shape = (after, before // groups, size, size)
+        self.kernels = nn.Parameter(torch.empty(num_experts, math.prod(self.shape)))
+        bound = 1 / math.sqrt(math.prod(self.shape[1:]))  # as that of any convolution
+        nn.init.uniform_(self.kernels, -bound, bound)
 
     def forward(self, maps: Float[Tensor, "batch before y x"]) -> Float[Tensor, "batch after y x"]:
         """Convolve each image with its own kernel."""
-        weights = self.routing(maps.mean(dim=(2, 3))).sigmoid()
         num_images, (height, width) = len(maps), maps.shape[-2:]
-        kernels = weights @ self.kernels.flatten(1)
-        if self.kernels.shape[-1] == 1 and self.groups == 1:
-            mixed: Tensor = kernels.view(num_images, *self.kernels.shape[1:3]) @ maps.flatten(2)
+        kernels = self.routing(maps.mean(dim=(2, 3))).sigmoid() @ self.kernels
+        size = self.shape[-1]
+        if size == 1 and self.groups == 1:
+            mixed: Tensor = kernels.view(num_images, *self.shape[:2]) @ maps.flatten(2)
             return mixed.view(num_images, -1, height, width)
-        kernels = kernels.view(-1, *self.kernels.shape[2:])  # those of all images in a row
-        inputs = maps.reshape(1, -1, height, width)
-        padding, groups = self.kernels.shape[-1] // 2, num_images * self.groups
-        outputs: Tensor = conv2d(inputs, kernels, padding=padding, groups=groups)
+        outputs: Tensor = conv2d(
+            maps.reshape(1, -1, height, width),  # the images as groups of channels
+            kernels.view(-1, *self.shape[1:]),
+            padding=size // 2,
+            groups=num_images * self.groups,
+        )
         return outputs.view(num_images, -1, height, width)
 
 
