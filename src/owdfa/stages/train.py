@@ -27,6 +27,7 @@ from owdfa.methods.base import Method
 from owdfa.progress import OnProgress, no_progress
 from owdfa.records.split import Split, TrainingRows
 from owdfa.records.training import Progress
+from owdfa.runs.assembly import check_method
 from owdfa.runs.lock import writing
 from owdfa.runs.run import Images, Run, describe, open_store
 from owdfa.runs.settings import RunSettings, load_settings
@@ -93,24 +94,13 @@ def _train(
         return run
     settings = run.settings if run else settings or load_settings()
     check_pseudo_labels(settings)
+    check_method(settings, len(data.known))
     if settings.devices > 1 and not launched():
         return _train_in_processes(split, output, settings, store)
     device = find_device(settings.device)
     start_process_group(device)
     report = on_progress if is_first_process() else no_progress
-    earlier = None
-    for stage in settings.stages:
-        before = settings.stage(stage)
-        if earlier is not None:
-            before = before.with_weights(earlier)
-        earlier = train(
-            split,
-            output / "stages" / stage.name,
-            settings=before,
-            resume=resume,
-            store=store,
-            on_progress=_named(stage.name, report),
-        ).folder
+    earlier = _train_stages(split, output, settings, resume, store, report)
     with algorithms(deterministic=settings.deterministic):
         torch.manual_seed(settings.seed)
         method = initial_method(settings, len(data.known), earlier)
@@ -125,6 +115,31 @@ def _train(
             if is_first_process():
                 run.write()
         return _fit(run, training, report)
+
+
+def _train_stages(
+    split: Path,
+    output: Path,
+    settings: RunSettings,
+    resume: bool,
+    store: Path | None,
+    on_progress: OnProgress,
+) -> Path | None:
+    """Train what comes before, each from the backbone of the one before; give the last's folder."""
+    earlier = None
+    for stage in settings.stages:
+        before = settings.stage(stage)
+        if earlier is not None:
+            before = before.with_weights(earlier)
+        earlier = train(
+            split,
+            output / "stages" / stage.name,
+            settings=before,
+            resume=resume,
+            store=store,
+            on_progress=_named(stage.name, on_progress),
+        ).folder
+    return earlier
 
 
 @dataclass(frozen=True)
