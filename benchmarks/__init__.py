@@ -1,1 +1,1 @@
-"""What things cost: each module measures one stage against a plain baseline, pair by pair."""
+"""What things cost: each module measures one stage against a plain implementation, in pairs."""

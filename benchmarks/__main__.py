@@ -1,36 +1,22 @@
-"""Run all benchmarks, one after the other, and write RESULTS.md and the plot.
+"""Run benchmarks one after the other, and write RESULTS.md.
 
     python -m benchmarks [NAME ...] [--render]
 
-With names, only those are measured again; the others keep what they have. ``--render`` measures
-nothing.
+With names, only those are measured; the others keep what they have. ``--render`` measures nothing.
+``python -m benchmarks.gpu`` is a command of its own.
 """
 
 import argparse
 import subprocess
 import sys
-import time
 
-from benchmarks.render import render
+from benchmarks.harness import render
 
-NAMES = (
-    "delivery",
-    "first_pass",
-    "scan",
-    "ffe",
-    "step",
-    "epoch_end",
-    "score",
-    "predict",
-    "start",
-    "processes",
-    "memory",
-)
-"""In order; ``growth`` (ten million rows) and ``gpu`` are commands of their own."""
+NAMES = ("delivery", "step", "predict", "memory")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--render", action="store_true", help="write the page, measure nothing")
     options = parser.parse_args()
@@ -38,11 +24,8 @@ def main() -> None:
     if unknown:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     for name in () if options.render else options.names or NAMES:
-        start = time.perf_counter()
-        print(f"\n== {name}", flush=True)
         subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
-        print(f"== {name}: {time.perf_counter() - start:.0f} s", flush=True)
-    print(f"written: {', '.join(str(path) for path in render())}")
+    print(f"written: {render()}")
 
 
 if __name__ == "__main__":

@@ -1,71 +1,42 @@
-"""Time two ways of doing the same thing in turn, and keep what was measured.
+"""Time two ways of doing the same thing in turn, keep what was measured, and write the page.
 
 A machine that others use changes its speed from minute to minute. Both ways therefore run in
 pairs, one right after the other, and what counts is the median of the ratios within the pairs.
 """
 
 import json
+import os
+import platform
+import re
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import version
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from benchmarks.machine import describe
-
 RESULTS = Path(__file__).with_name("results")
+PAGE = Path(__file__).with_name("RESULTS.md")
+TITLES = {
+    "delivery": "Batches from the store, against decoding and cropping at every read",
+    "step": "A training step of CAL on a CPU",
+    "predict": "Prediction on a CPU",
+    "memory": "Peak memory of a stage, imports included",
+    "gpu": "CAL at full size on one GPU: ResNet-50, 256 px, batches of 128, 71,200 images an epoch",
+}
+OPENING = """# What things cost
 
+Written by `make bench`, and by `python -m benchmarks --render` without measuring; do not edit.
 
-@dataclass(frozen=True)
-class Comparison:
-    """One way against another.
-
-    Attributes:
-        what: The work, with its size.
-        unit: Of the numbers, e.g. ``"ms an image"``; less is better.
-        baseline: What the plain way took, pair by pair.
-        ours: What ours took.
-        goal: Ratio of the two to reach; None where there is none.
-        limit: The least that this machine allows, in ``unit``; None where it is not known.
-        limit_is: What bounds it, and how that was measured.
-        at: Sizes, for a plot of cost against size.
-    """
-
-    what: str
-    unit: str
-    baseline: Sequence[float]
-    ours: Sequence[float]
-    goal: float | None = None
-    limit: float | None = None
-    limit_is: str = ""
-    at: Mapping[str, float] = field(default_factory=dict)
-
-    def cells(self) -> list[str]:
-        """As a row of a table, see ``HEAD``."""
-        ratios = sorted(old / new for old, new in zip(self.baseline, self.ours, strict=True))
-        ratio, ours = statistics.median(ratios), statistics.median(self.ours)
-        met = "" if self.goal is None else f"{self.goal:g}x: {_met(ratio, self.goal)}"
-        limit = "" if self.limit is None else f"{number(self.limit)} ({self.limit / ours:.0%})"
-        return [
-            self.what,
-            self.unit,
-            number(statistics.median(self.baseline)),
-            number(ours),
-            f"{number(ratio)}x ({number(ratios[0])} to {number(ratios[-1])}, n={len(ratios)})",
-            met,
-            f"{limit}; {self.limit_is}" if limit and self.limit_is else limit or self.limit_is,
-        ]
-
-
-HEAD = ["what", "unit", "plain", "ours", "ratio (range)", "goal", "limit (share reached)"]
+*Plain* is `benchmarks/baseline/`: what the published releases do, written straight from the papers.
+Both ways run in turn, in one run; times are medians, a ratio is the median of the ratios within the
+pairs, with its range. Other machines differ, and some of these were shared with other work: trust
+ratios more than times.
+"""
 
 
 def number(value: float) -> str:
@@ -76,19 +47,19 @@ def number(value: float) -> str:
     return f"{value:,.{digits}f}"
 
 
-def pairs(
-    baseline: Callable[[], object], ours: Callable[[], object], rounds: int = 7
-) -> tuple[list[float], list[float]]:
-    """Seconds of both, in turn, ``rounds`` times; a first pair warms up and is not counted."""
-    times = [(seconds(baseline), seconds(ours)) for _ in range(rounds + 1)][1:]
-    return [old for old, _ in times], [new for _, new in times]
-
-
 def seconds(work: Callable[[], object]) -> float:
     """Elapsed time of one call."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
+
+
+def pairs(
+    plain: Callable[[], object], ours: Callable[[], object], rounds: int = 7
+) -> tuple[list[float], list[float]]:
+    """Seconds of both, in turn, ``rounds`` times; a first pair warms up and is not counted."""
+    times = [(seconds(plain), seconds(ours)) for _ in range(rounds + 1)][1:]
+    return [old for old, _ in times], [new for _, new in times]
 
 
 @contextmanager
@@ -127,68 +98,90 @@ def _serve(
 
 
 class Report:
-    """What one module measured.
+    """The rows that one module measured on one machine; written after each.
 
     Args:
-        name: Of the module.
-        about: Its docstring: the first line is the title.
-        command: What measured it; None for ``python -m benchmarks.<name>``.
+        topic: Name of the module.
+        folder: Where ``<topic>.<machine>.json`` is written.
+        machine: What was measured on; None for this machine's processor and cores.
     """
 
-    def __init__(self, name: str, about: str | None, command: str | None = None) -> None:
-        self.name = name
-        self.title = (about or name).strip().splitlines()[0].rstrip(".")
-        self.command = command or f"python -m benchmarks.{name}"
-        self.comparisons: list[Comparison] = []
-        self.tables: list[dict[str, Any]] = []
-        self.notes: list[str] = []
+    def __init__(self, topic: str, folder: Path = RESULTS, machine: str | None = None) -> None:
+        self.machine = machine or f"{_processor()}, {len(os.sched_getaffinity(0))} cores"
+        slug = re.sub(r"[^a-z0-9]+", "-", self.machine.lower()).strip("-")
+        self.path = folder / f"{topic}.{slug}.json"
+        self.topic = topic
+        self.rows: list[dict[str, str]] = []
 
-    def add(self, comparison: Comparison) -> None:
-        """Keep a comparison."""
-        self.comparisons.append(comparison)
-
-    def table(self, title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Keep what is no comparison."""
-        cells = [[c if isinstance(c, str) else number(float(str(c))) for c in row] for row in rows]
-        self.tables.append({"title": title, "head": list(head), "rows": cells})
-
-    def note(self, text: str) -> None:
-        """Keep a sentence."""
-        self.notes.append(text)
-
-    def write(self, folder: Path = RESULTS) -> None:
-        """Write ``<folder>/<name>.json`` and print it as tables."""
+    def add(self, what: str, value: str, goal: str = "", reached: bool | None = None) -> None:
+        """Keep a row, and whether its goal was reached."""
+        if reached is not None:
+            value += ", met" if reached else ", not met"
+        self.rows.append({"what": what, "value": value, "goal": goal})
+        print(f"{what}: {value}{goal and f' (goal: {goal})'}", flush=True)
         content = {
-            "title": self.title,
-            "command": self.command,
-            "date": datetime.now(UTC).date().isoformat(),
-            "machine": describe(),
-            "comparisons": [asdict(each) | {"cells": each.cells()} for each in self.comparisons],
-            "tables": self.tables,
-            "notes": self.notes,
+            "topic": self.topic,
+            "machine": self.machine,
+            "details": f"{datetime.now(UTC).date()}; {_versions()}; load {os.getloadavg()[0]:.1f}",
+            "rows": self.rows,
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(content, indent=1) + "\n"
-        (folder / f"{self.name}.json").write_text(text)
-        self._print()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(content, indent=1) + "\n")
 
-    def _print(self) -> None:
-        console = Console()
-        if self.comparisons:
-            rows = [each.cells() for each in self.comparisons]
-            console.print(_rich(self.title, HEAD, rows))
-        for table in self.tables:
-            console.print(_rich(table["title"], table["head"], table["rows"]))
-        for note in self.notes:
-            console.print(f"* {note}", highlight=False)
-
-
-def _rich(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(*head, title=title, title_justify="left", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    return table
+    def compare(
+        self,
+        what: str,
+        unit: str,
+        times: tuple[Sequence[float], Sequence[float]],
+        goal: float | None = None,
+    ) -> None:
+        """Keep a row of times, plain and ours, pair by pair; ``goal`` is the least ratio."""
+        ratios = sorted(old / new for old, new in zip(*times, strict=True))
+        ratio = statistics.median(ratios)
+        plain, ours = (number(statistics.median(each)) for each in times)
+        spread = f"{number(ratios[0])} to {number(ratios[-1])}, n={len(ratios)}"
+        value = f"plain {plain}, ours {ours} {unit}: **{number(ratio)}x** ({spread})"
+        self.add(what, value, *(() if goal is None else (f"at least {goal:g}x", ratio >= goal)))
 
 
-def _met(ratio: float, goal: float) -> str:
-    return "met" if ratio >= goal else "not met"
+def render(folder: Path = RESULTS, page: Path = PAGE) -> Path:
+    """Write the page from what was measured: a table a topic, a column a machine."""
+    found = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    topics = [topic for topic in TITLES if any(each["topic"] == topic for each in found)]
+    sections = [
+        "\n".join(_section(topic, [each for each in found if each["topic"] == topic]))
+        for topic in topics
+    ]
+    page.write_text("\n".join([OPENING, *sections]))
+    return page
+
+
+def _section(topic: str, results: Sequence[dict[str, Any]]) -> Iterator[str]:
+    yield f"## {TITLES[topic]}\n\n`python -m benchmarks.{topic}`\n"
+    machines = [each["machine"] for each in results]
+    yield f"| what | goal | {' | '.join(machines)} |"
+    yield "|---|---|" + "---|" * len(machines)
+    rows: dict[str, tuple[str, dict[str, str]]] = {}
+    for each in results:
+        for row in each["rows"]:
+            rows.setdefault(row["what"], (row["goal"], {}))[1][each["machine"]] = row["value"]
+    for what, (goal, values) in rows.items():
+        yield f"| {what} | {goal} | {' | '.join(values.get(name, '') for name in machines)} |"
+    yield ""
+    yield from (f"* {each['machine']}: {each['details']}." for each in results)
+    yield ""
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _versions() -> str:
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "pillow"))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{memory:.0f} GiB; Python {platform.python_version()}, {packages}"

@@ -1,8 +1,8 @@
-"""The whole path in Python, on data drawn for the purpose: ``python examples/python_api.py [DIR]``.
+"""All stages in Python, on synthetic images: ``python examples/python_api.py [DIR]``.
 
 Each call reads files and writes one, so that it can be made again alone. With images of your own,
-begin at ``owdfa.scan("folder:photos", ...)``. It trains for seconds, which is too short to tell
-types apart: leave ``QUICK`` out for that.
+start with ``owdfa.scan("folder:photos", ...)``. It trains for seconds, which is too short to tell
+types apart: leave ``QUICK`` out to train for real.
 """
 
 import sys
@@ -13,11 +13,11 @@ from owdfa.datasets import lab
 from owdfa.runs.settings import load_settings
 from owdfa.stages.split import SplitOptions
 
-QUICK = ["epochs=2", "warm_start.epochs=1", "data.images_per_epoch=64", "data.batch_size=32"]
+QUICK = ["epochs=2", "stages=[]", "data.images_per_epoch=64", "data.batch_size=32"]
 
 
 def main(folder: Path) -> None:
-    """Draw images, go from them to scores and a page, and print the scores."""
+    """Make images, go from them to scores and a page, and print the scores."""
     drawing = lab.LabSettings(size=64, images_per_method=10, real_images=20, frames_per_identity=2)
     lab.draw(folder / "images", drawing)
 

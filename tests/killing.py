@@ -4,53 +4,73 @@ import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from owdfa.runs import checkpoint
 from owdfa.runs.settings import load_settings
-from owdfa.stages.train import train
+from owdfa.stages import train as stage
 from tiny_data import DRIFT
 
 # One server imports all this once; a child is then a matter of milliseconds.
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["owdfa.stages.train", "owdfa.backbones.tiny"])
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(
+    [
+        "owdfa.stages.train",
+        "owdfa.backbones.tiny",
+        "torch._dynamo",  # an optimiser imports it
+        "torch.utils.tensorboard.writer",
+    ]
+)
 
 RUN = [*DRIFT, "epochs=2", "log_every=1"]
 
 
+class Moment(NamedTuple):
+    """When to kill; each is counted from 0, and only one of them is given."""
+
+    event: int = -1  # before this operation on a file or folder below the output
+    step: int = -1  # after this training step of the process
+    half: int = -1  # when this file of a checkpoint is half written
+    fit: str = ""  # "before" or "after" the method is fitted to the whole training set
+
+
 def train_until(
-    split: Path, output: Path, *, event: int = -1, step: int = -1, half: int = -1
+    split: Path, output: Path, moment: Moment, overrides: Sequence[str] = tuple(RUN)
 ) -> int:
-    """Train, or go on training, in a process of its own; return its exit code.
+    """Train, or continue to train, in a process of its own; return its exit code.
 
     Args:
         split: The split.
         output: The run folder.
-        event: Kill before this operation on a file or folder below ``output``, from 0.
-        step: Kill after this training step of the process, from 0.
-        half: Kill when this file of a checkpoint is half written, from 0.
+        moment: When it kills itself.
+        overrides: The run's settings.
 
     Returns:
         -9 when it was killed, 0 when it came to its end before that.
     """
-    child = _processes.Process(target=_train, args=(split, output, event, step, half))
+    child = PROCESSES.Process(target=_train, args=(split, output, moment, list(overrides)))
     child.start()
     child.join()
     return child.exitcode
 
 
-def _train(split: Path, output: Path, event: int, step: int, half: int) -> None:
-    if event >= 0:
-        _kill_before_event(str(output), event)
-    if half >= 0:
-        _kill_half_way(half)
+def _train(split: Path, output: Path, moment: Moment, overrides: list[str]) -> None:
+    if moment.event >= 0:
+        _kill_before_event(str(output), moment.event)
+    if moment.half >= 0:
+        _kill_half_way(moment.half)
+    if moment.fit:
+        _kill_at_fit(moment.fit)
     steps = iter(range(10**6))
 
-    def watch(state):
-        if next(steps) == step:
+    def watch(*_):
+        if next(steps) == moment.step:
             _kill()
 
-    train(split, output, settings=load_settings(None, None, RUN), resume=True, on_progress=watch)
+    chosen = load_settings(None, None, overrides)
+    stage.train(split, output, settings=chosen, resume=True, on_progress=watch)
 
 
 def _kill() -> None:
@@ -79,3 +99,14 @@ def _kill_half_way(number: int) -> None:
         return whole(path, content)
 
     checkpoint._write_bytes = write
+
+
+def _kill_at_fit(when: str) -> None:
+    whole = stage._finish
+
+    def finish(*arguments):
+        if when == "after":
+            whole(*arguments)
+        _kill()
+
+    stage._finish = finish

@@ -8,7 +8,8 @@ import pyarrow as pa
 
 from owdfa.images.store import IDS, StoreBasis, write_notes
 from owdfa.records.predictions import SCHEMA as PREDICTED
-from owdfa.records.predictions import PredictionBasis, Predictions
+from owdfa.records.predictions import PredictionMetadata, Predictions
+from owdfa.records.provenance import Provenance
 from owdfa.records.split import SCHEMA as ROLES
 from owdfa.records.split import Basis, Split
 
@@ -57,9 +58,14 @@ def make_run(
         Basis("images.parquet", "ab" * 32, None, "group", 7, 0.75, 0.2, 0.0),
     )
     split.write(folder.parent / f"{folder.name}-split")
-    basis = PredictionBasis(
-        str(folder), "split:test", method, list(types), len(known), split.digest(), selection,
-        "cd" * 32, 3, "0123abc",
+    provenance = Provenance(
+        method=method, backbone="timm/resnet18", seed=3, selection=selection,
+        split_digest=split.digest(), weights_digest="cd" * 32, precision="32-true",
+        commit="0123abc", environment={"python": "3.11", "platform": "<Linux>"},
+    )  # fmt: skip
+    basis = PredictionMetadata(
+        run=str(folder), images="split:test", images_digest=split.digest(), classes=tuple(types),
+        num_known=len(known), engine="onnxruntime 1.0", provenance=provenance,
     )  # fmt: skip
     for role in ("test", "unlabelled"):
         ids = split.with_role(role)["id"].to_pylist()
@@ -68,9 +74,9 @@ def make_run(
         if role == "test":
             scores = _score(table, truth, split, basis)
     write(folder / "scores.json", scores)
-    write(folder / "run.json", _note(folder, split, basis, method))
+    write(folder / "run.json", _note(folder, split, basis))
     (folder / "settings.toml").write_text("epochs = 3\n[method]\nccr_weight = 0.2 # <b>\n")
-    lines = [{"kind": "step", "loss": 3.0}]
+    lines = [{"kind": "step", **dict.fromkeys(("loss", "ce", "r", "acr", "ccr"), 3.0)}]
     lines += [epoch_record(epoch, 3, len(types)) for epoch in range(3)]
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
@@ -144,19 +150,18 @@ def _score(table, truth, split, basis):
                  "accuracy": float(right[inside].mean())}
             )  # fmt: skip
     return {
-        "schema": "owdfa/scores/1",
-        "basis": {
-            "split_digest": split.digest(), "rule": "group", "protocol": None,
-            "split_seed": 7, "seed": 3,
-            "selection": basis.selection, "run": basis.run, "method": basis.method,
-            "weights_digest": basis.weights_digest, "commit": basis.commit, "images": "split:test",
-        },
+        "schema": "owdfa/scores/2",
+        "run": basis.run, "images": "split:test", "engine": basis.engine,
+        "split": {"digest": split.digest(), "rule": "group", "protocol": None, "seed": 7},
+        "provenance": basis.provenance.model_dump(),
         "num_images": {
             "all": len(novel), "known": int((~novel).sum()), "novel": int(novel.sum()),
             "without_truth": 0, "not_predicted": 0,
         },
         "conventions": {"paper": parts, "gcd-v2": parts},
-        "num_classes": {"true": len(names), "predicted": len(columns), "live": len(basis.classes)},
+        "num_classes": {
+            "true": len(names), "in_use": len(columns), "active": len(basis.classes)
+        },
         "num_novel": {"true": len(split.novel), "discovered": len(split.novel)},
         "novel_given_to_known": absorbed,
         "known_given_to_novel": 0.0,
@@ -176,15 +181,14 @@ def _score(table, truth, split, basis):
     }  # fmt: skip
 
 
-def _note(folder, split, basis, method):
+def _note(folder, split, basis):
     return {
-        "schema": "owdfa/run/1", "method": method, "backbone": "timm/resnet18",
-        "known": list(split.known),
-        "num_known": basis.num_known, "classes": "auto", "num_classes": 20,
-        "split": str(folder.parent / f"{folder.name}-split"), "split_digest": split.digest(),
-        "store": str(folder.parent / f"{folder.name}-store"), "image_size": 16,
-        "mean": [0.5] * 3, "std": [0.5] * 3, "seed": 3, "selection": basis.selection,
-        "commit": basis.commit, "environment": {"python": "3.11", "platform": "<Linux>"},
+        "schema": "owdfa/run/2", "provenance": basis.provenance.model_dump(),
+        "known": list(split.known), "classes": "auto", "num_classes": 20,
+        "num_active": len(basis.classes),
+        "split": str(folder.parent / f"{folder.name}-split"),
+        "store": str(folder.parent / f"{folder.name}-store"), "store_size": 16, "faces": "none",
+        "image_size": 16, "mean": [0.5] * 3, "std": [0.5] * 3, "device": "cpu",
         "trained_epochs": 3, "complete": True,
     }  # fmt: skip
 

@@ -1,170 +1,110 @@
 """What the processes of a test do; each comes out the same when it is called in one process."""
 
-import io
 import os
-import sys
-from functools import partial
+import socket
+from tempfile import TemporaryDirectory
 
 import torch
-from torch import distributed, nn
-from torch.nn import functional
+from torch import nn
 
-from owdfa.distributed import average_gradients, joined, own_share, whole_batch
-from owdfa.methods.base import method_type
-from owdfa.records.training import Batch, Progress
-from owdfa.training.devices import seed_step
-from owdfa.training.fabric import start
-from owdfa.training.launch import launch
+from killing import PROCESSES
+from owdfa.devices import seed_step
+from owdfa.distributed import (
+    all_gather_features,
+    all_gather_rows,
+    average_gradients,
+    barrier,
+    get_shard,
+    start_process_group,
+)
+from owdfa.methods.base import build_method, method_type
+from owdfa.records.training import Progress
 from small_networks import backbone, batch
 
-SIZES = (8, 7, 2, 3)  # of the batches: with 3 processes, one of them has no image of the third
+SIZES = (8, 7, 6)  # of the batches; 3 processes share the second one unevenly
 LABELS = [0, 1, -1, -1, 2, -1, -1, 1]
 
 
 def together(function, num, *arguments):
-    """What ``function`` says in the first of ``num`` processes."""
-    heard = []
-    launch(partial(_in_each, function, *arguments), num, heard.append)
-    (answer,) = heard
-    return torch.load(io.BytesIO(answer))
+    """What ``function`` returns in each of ``num`` processes that gloo connects."""
+    with socket.socket() as free, TemporaryDirectory() as folder:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+        free.close()
+        parts = [
+            PROCESSES.Process(target=_part, args=(function, rank, num, port, folder, arguments))
+            for rank in range(num)
+        ]
+        for part in parts:
+            part.start()
+        for part in parts:
+            part.join()
+        assert [part.exitcode for part in parts] == [0] * num
+        return [torch.load(f"{folder}/{rank}", weights_only=False) for rank in range(num)]
 
 
-def alone(function, *arguments):
-    """What it says in this process."""
-    return function(*arguments)
+def _part(function, rank, num, port, folder, arguments):
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(num)}
+    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    start_process_group(torch.device("cpu"))
+    assert get_shard() == (rank, num)
+    torch.save(function(*arguments), f"{folder}/{rank}")
+    barrier()
 
 
-def _in_each(function, *arguments):
-    *arguments, tell = arguments
-    start("cpu", "32-true", together=True)
-    stream = io.BytesIO()  # a tensor itself would be gone with its process
-    torch.save(function(*arguments), stream)
-    tell(stream.getvalue())
+def gathered(size):
+    """Rows of a batch of ``size`` put together, and the gradient of the own rows."""
+    whole = torch.arange(3.0 * size, dtype=torch.float64).reshape(size, 3) + 1
+    own = whole[get_shard().rows(size)].clone().requires_grad_()
+    rows = all_gather_rows(own, size)
+    scale = nn.Parameter(torch.ones(3, dtype=torch.float64))
+    net = nn.ParameterList([scale, nn.Parameter(torch.ones(2))])  # the second has no gradient
+    logits = all_gather_rows(own * scale, size)
+    loss = logits.softmax(0).mean(1).square().sum() + scale.square().sum()  # no sum over images
+    loss.backward()
+    average_gradients(net)
+    assert net[1].grad is None
+    # Of the own rows, times the number of processes.
+    gradient = all_gather_rows(own.grad, size) / get_shard().num
+    return [rows.detach(), logits.detach(), gradient, scale.grad]
 
 
-def own_rows(whole):
-    """The batch as this process is given it."""
-    rows = own_share().rows(len(whole.labels))
-    return Batch(tuple(view[rows] for view in whole.views), whole.labels, whole.rows)
+def method_steps(name, frozen_norm):
+    """Train a method for some steps as the loop does; everything that each step leaves.
 
-
-def method_steps(name):
-    """Train a method for some steps; everything that each step leaves, as float64."""
+    Args:
+        name: The method.
+        frozen_norm: Whether batch normalisation uses what it has seen, not the batch.
+    """
     torch.manual_seed(0)
     own = method_type(name)
-    method = own(Normalised(backbone()), 3, None, own.settings_type()).double()
+    num_classes = 7 if own.needs_num_classes else None
+    method = build_method(name, backbone(), 3, num_classes, own.settings_type()).double()
+    if frozen_norm:
+        for module in method.modules():
+            module.train(not isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d))
     optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.05)
     seen = []
     for epoch in (5, 6):  # CAL's reinforcement is under way
         for step, size in enumerate(SIZES):
             seed_step(0, epoch, step)
-            made = batch(LABELS[:size], 10 * epoch + step)
-            views = tuple(view.double() for view in made.views)
-            made = own_rows(Batch(views, made.labels, made.rows))
-            with whole_batch(size):
-                losses = method.losses(made, Progress(epoch, 7))
+            made = batch(LABELS[:size], 10 * epoch + step, num_views=len(own.views))
+            rows = get_shard().rows(size)
+            views = [method.features(view.double()[rows]) for view in made.views]
+            views = [all_gather_features(view, size) for view in views]
+            losses = method.objective(tuple(views), made.labels, Progress(epoch, 7))
             optimizer.zero_grad()
             losses.total.backward()
             average_gradients(method)
             optimizer.step()
-            gradients = {n: p.grad.clone() for n, p in method.named_parameters() if p.requires_grad}
-            buffers = {n: b.clone() for n, b in method.named_buffers()}
+            gradients = {
+                n: p.grad.clone() for n, p in method.named_parameters() if p.grad is not None
+            }
             terms = {"total": losses.total.detach(), "logits": losses.logits}
             terms |= {n: term.detach() for n, term in losses.terms.items()}
-            seen.append({**terms, **gradients, **buffers})
+            seen.append({**terms, **gradients})
         end = method.end_epoch(Progress(epoch, 7))
-        seen.append({"live": torch.tensor(method.num_active), **_tensors(end.log)})
+        log = {n: torch.tensor(value, dtype=torch.float64) for n, value in end.log.items()}
+        seen.append({"active": torch.tensor(method.num_active), **log})
         seen.append({n: value.clone() for n, value in method.state_dict().items()})
     return seen
-
-
-def Normalised(made):
-    """A backbone with batch normalisation over maps, as real ones have."""
-    made.network.append(nn.BatchNorm2d(made.channels))
-    return made
-
-
-def _tensors(log):
-    return {name: torch.tensor(value, dtype=torch.float64) for name, value in log.items()}
-
-
-def layer_steps(form, dtype, affine):
-    """Batch normalisation, dropout and their gradients for batches of all sizes.
-
-    ``joined`` feeds a loss that no mean over shares could give, and a penalty that does not pass
-    through it.
-    """
-    seen = []
-    for size in SIZES:
-        torch.manual_seed(size)
-        shape = (size, 5, 4, 3) if form != "rows" else (size, 5)
-        x = (3 * torch.randn(shape) + 40).to(dtype)
-        if form == "channels last":
-            x = x.contiguous(memory_format=torch.channels_last)
-        norm = (
-            nn.BatchNorm1d(5, affine=affine) if x.dim() == 2 else nn.BatchNorm2d(5, affine=affine)
-        )
-        exact = torch.promote_types(dtype, torch.float32)
-        norm = norm.to(exact)
-        scale = nn.Parameter(torch.rand(5, dtype=exact))
-        net = nn.ParameterList([scale])
-        own = x[own_share().rows(size)].clone().requires_grad_()
-        with whole_batch(size):
-            y = norm(own) if x.dim() == 2 else norm(own).flatten(2).square().sum(2)
-            whole = joined(functional.dropout(y, 0.3) * scale.to(y.dtype))
-        loss = entropy(whole.to(exact))
-        (loss + scale.square().sum()).backward()
-        average_gradients(net)
-        with whole_batch(size):
-            # Of the own rows, times the number of processes: see ``joined``.
-            gradient = joined(own.grad) / own_share().num
-        seen.append([whole.detach(), gradient, scale.grad, norm.running_mean, norm.running_var])
-    return seen
-
-
-def entropy(logits):
-    """Something that no sum over images gives."""
-    return logits.softmax(1).mean(0).square().sum() + logits.logsumexp(0).sum()
-
-
-def say_one(tell):
-    """Nothing but a message."""
-    tell(1)
-
-
-def say_who_and_wait(tell):
-    """Tell both processes, and work until one of them is gone."""
-    start("cpu", "32-true", together=True)
-    pids = [None] * own_share().num
-    distributed.all_gather_object(pids, os.getpid())
-    tell(pids)
-    joined_for_ever()
-
-
-def fail(tell):
-    """Let the second process find something the user can mend, and the first wait for it."""
-    from owdfa.errors import UserError
-
-    start("cpu", "32-true", together=True)
-    if own_share().rank == 1:
-        raise UserError("a disk is full")
-    joined_for_ever()
-
-
-def break_down(tell):
-    """A bug in the second process."""
-    start("cpu", "32-true", together=True)
-    if own_share().rank == 1:
-        sys.stderr = io.StringIO()  # the traceback is wanted, but not in a test's output
-        raise KeyError("bug")
-    joined_for_ever()
-
-
-def joined_for_ever():
-    """Work with the others until one of them is gone."""
-    from owdfa.distributed import naming_a_lost_process
-
-    with naming_a_lost_process():
-        while True:
-            with whole_batch(4):
-                joined(torch.ones(4)[own_share().rows(4)])

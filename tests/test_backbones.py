@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 from owdfa import catalog
 from owdfa.backbones.base import build
 from owdfa.errors import UserError
-from owdfa.loading.views import PlainView
 from owdfa.layers import FrequencyEnhancement
-from owdfa.weights import Undrawn, fit, load_weights, read_state
+from owdfa.loading.views import PlainView
+from owdfa.weights import load_weights, read_state
 
 SMALL = {"timm": "test_resnet", "torchvision": "squeezenet1_1", "tiny": "trace8w16"}
 NAME = "tiny/trace8w16"
@@ -38,7 +38,7 @@ def test_library_lists_its_models_and_builds_one(library):
     assert model in names
     backbone = build(f"{library}/{model}")
     assert backbone.name == f"{library}/{model}"
-    maps = backbone.eval()(torch.zeros(2, 3, 64, 96))
+    (maps,) = backbone.eval()(torch.zeros(2, 3, 64, 96))
     assert maps.shape[:2] == (2, backbone.channels)
     assert maps.dim() == 4
     assert len(backbone.mean) == len(backbone.std) == 3
@@ -49,7 +49,7 @@ def test_library_lists_its_models_and_builds_one(library):
 def test_feature_maps_can_be_weighed_by_frequencies(library):
     model = SMALL.get(library, catalog.load("backbones", library).names()[0])
     images = torch.rand(2, 3, 64, 64)
-    maps = build(f"{library}/{model}").eval()(images)
+    (maps,) = build(f"{library}/{model}").eval()(images)
     weighed = FrequencyEnhancement()(images, maps)
     assert weighed.shape == maps.shape
     assert weighed.isfinite().all()
@@ -57,19 +57,21 @@ def test_feature_maps_can_be_weighed_by_frequencies(library):
 
 
 @libraries
-def test_undrawn_networks_are_what_they_are_filled_with(library):
-    name = f"{library}/{SMALL[library]}"
-    drawn, before = build(name).eval(), torch.random.get_rng_state()
-    with Undrawn():
-        undrawn = build(name).eval()
-    weight = next(value for value in undrawn.parameters() if value.dim() == 4)
-    assert not weight.any()
-    assert weight.requires_grad
-    fit(undrawn, drawn.state_dict(), "drawn")
-    torch.random.set_rng_state(before)
-    images = torch.randn(2, 3, 64, 64)
+def test_maps_of_earlier_stages_are_those_that_the_network_computes(library):
+    backbone = build(f"{library}/{SMALL[library]}").eval()
+    images = torch.rand(2, 3, 64, 64)
+    num = len(backbone.stage_channels)
     with torch.no_grad():
-        assert torch.equal(undrawn(images), drawn(images))
+        (last,) = backbone(images)
+        maps = backbone(images, range(num))
+        picked = backbone(images, (-1, 0))
+    assert torch.equal(maps[-1], last)
+    assert [each.shape[1] for each in maps] == list(backbone.stage_channels)
+    sides = [each.shape[-1] for each in maps]
+    assert sides == sorted(sides, reverse=True)
+    assert torch.equal(picked[0], last)
+    assert torch.equal(picked[1], maps[0])
+    assert not backbone._recorder._found  # nothing is kept
 
 
 @libraries
@@ -104,7 +106,8 @@ def test_training_mode_is_kept_and_statistics_are_untouched():
 
 def test_tiny_networks_end_at_an_eighth_of_the_resolution():
     backbone = build("tiny/trace14w16")
-    assert backbone(torch.randn(2, 3, 40, 24)).shape == (2, backbone.channels, 5, 3)
+    (maps,) = backbone(torch.randn(2, 3, 40, 24))
+    assert maps.shape == (2, backbone.channels, 5, 3)
 
 
 def test_residuals_are_those_of_loops_by_hand():

@@ -40,7 +40,7 @@ def test_the_face_is_cut_out_as_ours(tmp_path, boxes):
 def test_views_are_ours_where_chance_has_no_say(flip):
     crops = [picture(CROP, CROP, seed) for seed in range(4)]
     settings = ViewSettings(size=SIZE, flip=flip, crop=0, jitter=0)
-    views = TrainingViews(settings, reading.MEAN, reading.STD, seed=0)
+    views = TrainingViews(("weak", "strong"), settings, reading.MEAN, reading.STD, seed=0)
     ours = views(np.stack([np.asarray(crop) for crop in crops]), 0, 0)
     plain = (
         reading.weak_view(SIZE, flip=flip),
@@ -69,6 +69,6 @@ def test_batches_hold_both_views_of_every_file(tmp_path):
     for i in range(5):
         paths.append(tmp_path / f"{i}.jpg")
         picture(90, 90, i).save(paths[-1], quality=90)
-    found = list(reading.batches(paths, 32, batch_size=2, workers=0))
+    found = list(reading.batches(paths, 32, reading.frontal_faces(), batch_size=2, workers=0))
     assert [tuple(weak.shape) for weak, _ in found] == [(2, 3, 32, 32)] * 2 + [(1, 3, 32, 32)]
     assert all(weak.shape == strong.shape for weak, strong in found)

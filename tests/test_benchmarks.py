@@ -1,11 +1,20 @@
-"""The harness of the benchmarks: what it makes of what was measured."""
+"""The benchmarks run at toy sizes, and what they measured becomes a page."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
-from benchmarks.harness import Comparison, Report, number, pairs
-from benchmarks.render import render
+from benchmarks import delivery, memory, predict, step
+from benchmarks.harness import TITLES, Report, number, pairs, render
+from benchmarks.memory import peak
+
+
+def written(folder):
+    (path,) = folder.glob("*.json")
+    return json.loads(path.read_text())
 
 
 def test_pairs_run_in_turn_and_the_first_is_not_counted():
@@ -15,15 +24,17 @@ def test_pairs_run_in_turn_and_the_first_is_not_counted():
     assert (len(old), len(new)) == (3, 3)
 
 
-def test_a_comparison_quotes_the_median_of_the_ratios_within_pairs():
-    # The machine is twice as slow in the last pair: the medians alone would say 30 / 6.
-    row = Comparison("work", "ms", [30, 30, 80], [10, 6, 20], goal=4, limit=3, limit_is="copies")
-    what, unit, plain, ours, ratio, goal, limit = row.cells()
-    assert (what, unit, plain, ours) == ("work", "ms", "30.0", "10.0")
-    assert ratio == "4.00x (3.00 to 5.00, n=3)"
-    assert goal == "4x: met"
-    assert limit == "3.00 (30%); copies"
-    assert "not met" in Comparison("work", "ms", [3], [1], goal=4).cells()[5]
+def test_a_row_quotes_the_median_of_the_ratios_within_pairs(tmp_path):
+    # The machine is twice as slow in the last pair: the medians alone would say 30 / 10.
+    report = Report("step", tmp_path)
+    report.compare("work", "s", ([30, 30, 80], [10, 6, 20]), 3.5)
+    report.compare("less", "s", ([3], [1]), 4)
+    report.compare("without a goal", "s", ([3], [1]))
+    first, second, third = written(tmp_path)["rows"]
+    value = "plain 30.0, ours 10.0 s: **4.00x** (3.00 to 5.00, n=3), met"
+    assert first == {"what": "work", "value": value, "goal": "at least 3.5x"}
+    assert second["value"].endswith("not met")
+    assert third["goal"] == ""
 
 
 @pytest.mark.parametrize(
@@ -34,25 +45,48 @@ def test_numbers_have_three_significant_digits(value, text):
     assert number(value) == text
 
 
-def test_a_report_becomes_a_section_and_a_plot(tmp_path):
-    report = Report("toy", "A toy.\n\nMore.")
-    for side in (64, 256):
-        report.add(Comparison(f"{side} px", "ms", [3.0, 3.1], [1.0, 1.1], at={"side": side}))
-    report.table("memory", ["rows", "MiB"], [["10", 1.5]])
-    report.note("a note")
-    report.write(tmp_path / "results")
-    assert json.loads((tmp_path / "results" / "toy.json").read_text())["title"] == "A toy"
-    page, plot = render(tmp_path / "results", tmp_path / "page.md", tmp_path / "plot.svg")
-    text = page.read_text()
-    for part in (
-        "## A toy",
-        "`python -m benchmarks.toy`",
-        "| 64 px |",
-        "| 10 | 1.50 |",
-        "* a note",
-    ):
-        assert part in text
-    drawn = plot.read_text()
-    assert drawn.startswith("<?xml")
-    render(tmp_path / "results", tmp_path / "page.md", tmp_path / "again.svg")
-    assert (tmp_path / "again.svg").read_text() == drawn
+def test_the_page_has_a_table_a_topic_and_a_column_a_machine(tmp_path):
+    for machine, values in (("A", {"x": "1", "y": "2"}), ("B", {"y": "3"})):
+        report = Report("step", tmp_path, machine)
+        for what, value in values.items():
+            report.add(what, value, "less")
+    Report("memory", tmp_path, "A").add("split", "5 MiB")
+    text = render(tmp_path, tmp_path / "page.md").read_text()
+    assert "| what | goal | A | B |" in text
+    assert "| x | less | 1 |  |" in text
+    assert "| y | less | 2 | 3 |" in text
+    assert text.index(TITLES["step"]) < text.index(TITLES["memory"])
+
+
+def test_the_peak_of_a_process_is_its_own():
+    mine = bytearray(b"\1" * (300 * 2**20))  # more than the process will hold
+    few, many = (peak(os.urandom, num * 2**20) for num in (10, 110))
+    assert 95 < many - few < 115
+    assert few < 250 < len(mine) / 2**20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("module", "arguments", "num_rows"),
+    [
+        (delivery, ["--quick"], 2),
+        (step, ["--quick"], 1),
+        (predict, ["--quick"], 4),
+        (memory, ["--images", "300", "600"], 4),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_benchmark_runs_at_toy_size(module, arguments, num_rows, tmp_path):
+    module.main(arguments, Report(module.__name__.rpartition(".")[2], tmp_path))
+    assert len(written(tmp_path)["rows"]) == num_rows
+
+
+@pytest.mark.slow
+def test_the_measurement_of_a_gpu_runs_at_toy_size(tmp_path):
+    # In a process of its own, where no types are checked: the checks cannot be compiled.
+    command = [sys.executable, "-m", "benchmarks.gpu", "--toy", "--output", tmp_path]
+    subprocess.run(command, check=True, capture_output=True)
+    rows = {row["what"]: row["value"] for row in written(tmp_path)["rows"]}
+    assert not any("failed" in value for value in rows.values())
+    (resumed,) = (value for what, value in rows.items() if "bit-identical" in what)
+    assert resumed == "yes, met"

@@ -8,7 +8,7 @@ import pytest
 from data_set_samples import SAMPLES
 from owdfa import catalog
 from owdfa.datasets import folder
-from owdfa.datasets.base import Listing
+from owdfa.datasets.base import ImageEntry
 from owdfa.errors import UserError
 
 NAMES = catalog.names("datasets")
@@ -44,23 +44,23 @@ def test_every_data_set_refuses_what_it_is_not_in_one_line(
 @pytest.mark.parametrize("name", sorted(SAMPLES))
 def test_listings_are_sound(name: str, tmp_path: Path) -> None:
     root = SAMPLES[name](tmp_path)
-    listings = list(catalog.load("datasets", name).read(root))
-    assert len({listing.id for listing in listings}) == len(listings) > 0
-    for listing in listings:
-        assert isinstance(listing, Listing)
-        assert listing.path.is_absolute()
-        assert listing.path.is_file()
-        assert not listing.id.startswith(("/", "./"))
-        assert listing.path == tmp_path / listing.id
-        assert listing.group
-        assert listing.class_ != ""
+    entries = list(catalog.load("datasets", name).read(root))
+    assert len({entry.id for entry in entries}) == len(entries) > 0
+    for entry in entries:
+        assert isinstance(entry, ImageEntry)
+        assert entry.path.is_absolute()
+        assert entry.path.is_file()
+        assert not entry.id.startswith(("/", "./"))
+        assert entry.path == tmp_path / entry.id
+        assert entry.group
+        assert entry.class_ != ""
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLES))
 def test_ids_and_groups_do_not_depend_on_where_the_data_lies(name: str, tmp_path: Path) -> None:
-    def told(root: Path) -> list[Listing]:
+    def told(root: Path) -> list[ImageEntry]:
         listed = catalog.load("datasets", name).read(SAMPLES[name](root))
-        return sorted(listing._replace(path=Path()) for listing in listed)
+        return sorted(entry._replace(path=Path()) for entry in listed)
 
     for place in ("here", "elsewhere/deeper"):
         (tmp_path / place).mkdir(parents=True)

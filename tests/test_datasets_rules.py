@@ -9,28 +9,35 @@ import pytest
 from data_set_samples import sample_folder, sample_owdfa40, touch
 from owdfa import catalog
 from owdfa.datasets import csv, folder, owdfa40
-from owdfa.datasets.base import Listing
+from owdfa.datasets.base import ImageEntry
 from owdfa.errors import UserError
 
 
 def test_folder_names_the_classes(tmp_path: Path) -> None:
-    listings = {listing.id: listing for listing in folder.read(sample_folder(tmp_path))}
-    assert {identity: listing.class_ for identity, listing in listings.items()} == {
+    entries = {entry.id: entry for entry in folder.read(sample_folder(tmp_path))}
+    assert {identity: entry.class_ for identity, entry in entries.items()} == {
         "a/1.png": "a",
         "a/deep/er/2.png": "a",
         "b/1.png": "b",
         "_unlabelled/x.png": None,
         "y.JPG": None,
     }
-    assert all(listing.group == identity for identity, listing in listings.items())
+    assert all(entry.group == identity for identity, entry in entries.items())
 
 
 def test_folder_passes_over_hidden_files_and_documents_in_the_root(tmp_path: Path) -> None:
     touch(
         tmp_path, "README.md", ".git/a.png", "a/.DS_Store", "a/Thumbs.db", "a/1.png", "a/note.txt"
     )
-    listed = [listing.id for listing in folder.read(str(tmp_path))]
-    assert listed == ["a/1.png", "a/note.txt"], "a foreign file in a class folder is not overlooked"
+    listed = {entry.id: entry.passed_over for entry in folder.read(str(tmp_path))}
+    assert listed == {
+        ".git": "hidden",
+        "README.md": "not an image (empty)",
+        "a/.DS_Store": "hidden",
+        "a/Thumbs.db": "a system's own file",
+        "a/1.png": None,
+        "a/note.txt": "not an image (empty)",
+    }
 
 
 def test_folder_refuses_an_empty_class(tmp_path: Path) -> None:
@@ -50,7 +57,8 @@ def test_folder_lists_in_order_whatever_the_disk_does(tmp_path: Path) -> None:
     touch(tmp_path, *names)
     (tmp_path / "a" / "gone.png").symlink_to("nowhere")
     (tmp_path / "a" / "linked").symlink_to(tmp_path / "B")
-    assert [path.relative_to(tmp_path).as_posix() for path in folder.files_below(tmp_path)] == [
+    found = folder.files_below(tmp_path)
+    assert [each.path.relative_to(tmp_path).as_posix() for each in found] == [
         "B/x.png",
         "a/10.png",
         "a/2.png",
@@ -67,7 +75,7 @@ def test_folder_follows_links_but_not_in_circles(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (root / "a").symlink_to(tmp_path / "elsewhere")
-    assert [listing.id for listing in folder.read(str(root))] == ["a/1.png"]
+    assert [entry.id for entry in folder.read(str(root))] == ["a/1.png"]
     (tmp_path / "elsewhere" / "again").symlink_to(root / "a")
     with pytest.raises(UserError, match="leads back to"):
         list(folder.read(str(root)))
@@ -82,7 +90,7 @@ def test_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.Monkey
         list(folder.read(str(tmp_path)))
 
 
-def listed_csv(tmp_path: Path, text: str) -> list[Listing]:
+def listed_csv(tmp_path: Path, text: str) -> list[ImageEntry]:
     (tmp_path / "list.csv").write_text(text)
     return list(csv.read(str(tmp_path / "list.csv")))
 
@@ -90,20 +98,20 @@ def listed_csv(tmp_path: Path, text: str) -> list[Listing]:
 def test_csv_reads_every_column(tmp_path: Path) -> None:
     text = "class,path,family,source,group,width,height\n s1 ,x/1.png,swap,ff,v7,9,9\n"
     assert listed_csv(tmp_path, "\ufeff" + text) == [
-        Listing("x/1.png", tmp_path / "x/1.png", "s1", "swap", "ff", "v7")
+        ImageEntry("x/1.png", tmp_path / "x/1.png", "s1", "swap", "ff", "v7")
     ]
 
 
 def test_csv_with_empty_cells_and_lines(tmp_path: Path) -> None:
-    (listing,) = listed_csv(tmp_path, "path,class,family,group\n\n1.png,,,\n\n")
-    assert listing == Listing("1.png", tmp_path / "1.png", None, None, None, "1.png")
+    (entry,) = listed_csv(tmp_path, "path,class,family,group\n\n1.png,,,\n\n")
+    assert entry == ImageEntry("1.png", tmp_path / "1.png", None, None, None, "1.png")
 
 
 def test_csv_paths_may_be_absolute_or_lead_out(tmp_path: Path) -> None:
     text = f"path,class\n{tmp_path}/in.png,a\n/elsewhere/x.png,a\n../up.png,a\n"
-    listings = listed_csv(tmp_path, text)
-    assert [listing.id for listing in listings] == ["in.png", "/elsewhere/x.png", "../up.png"]
-    assert listings[2].path == tmp_path.parent / "up.png"
+    entries = listed_csv(tmp_path, text)
+    assert [entry.id for entry in entries] == ["in.png", "/elsewhere/x.png", "../up.png"]
+    assert entries[2].path == tmp_path.parent / "up.png"
 
 
 @pytest.mark.parametrize(
@@ -112,7 +120,7 @@ def test_csv_paths_may_be_absolute_or_lead_out(tmp_path: Path) -> None:
         ("", "has no column 'path'"),
         ("path,group\n", "has no column 'class'"),
         ("path,clas\n1.png,a\n", "unknown column 'clas'; did you mean 'class'"),
-        ("path,class,\n1.png,a,\n", "unknown column ''; there are: path, class, family"),
+        ("path,class,\n1.png,a,b\n", "line 2: 'b' stands in a column without a name"),
         ("path,class,class\n1.png,a,b\n", "two columns are named 'class'"),
         ("path,class\n1.png\n", "line 2: 1 cells under 2 columns"),
         ("path,class\n1.png,a,b\n", "line 2: 3 cells under 2 columns"),
@@ -135,7 +143,7 @@ def test_csv_tells_rows_apart_whose_hashes_are_equal(
 ) -> None:
     monkeypatch.setattr(csv, "hash", len, raising=False)
     text = "path,class\n1.png,a\n2.png,a\n10.png,a\n3.png,a\n"
-    assert [listing.id for listing in listed_csv(tmp_path, text)] == [
+    assert [entry.id for entry in listed_csv(tmp_path, text)] == [
         "1.png",
         "2.png",
         "10.png",
@@ -178,8 +186,8 @@ def test_owdfa40_protocols_give_the_published_numbers_of_images(
 
 
 def test_owdfa40_joins_the_folders_of_real_faces(tmp_path: Path) -> None:
-    listings = list(owdfa40.read(sample_owdfa40(tmp_path)))
-    assert [(item.id, item.class_, item.family, item.source) for item in listings] == [
+    entries = list(owdfa40.read(sample_owdfa40(tmp_path)))
+    assert [(item.id, item.class_, item.family, item.source) for item in entries] == [
         ("0_Real_CelebDF/1.png", "REAL", "real", "Celeb-DF"),
         ("0_Real_FF++/1.png", "REAL", "real", "FaceForensics++"),
         ("4_Swap_FaceShifter/v_1.png", "S4", "swap", "ForgeryNet"),
@@ -189,7 +197,7 @@ def test_owdfa40_joins_the_folders_of_real_faces(tmp_path: Path) -> None:
 def test_owdfa40_keeps_the_frames_of_a_video_together(tmp_path: Path) -> None:
     touch(tmp_path, *[f"1_Swap_Deepfakes/{video}_{frame}.png" for video in "ab" for frame in "12"])
     touch(tmp_path, "3_Swap_DeepFaceLab/img_1.png", "3_Swap_DeepFaceLab/img_2.png")
-    groups = {listing.id: listing.group for listing in owdfa40.read(str(tmp_path))}
+    groups = {entry.id: entry.group for entry in owdfa40.read(str(tmp_path))}
     assert groups["1_Swap_Deepfakes/a_1.png"] == groups["1_Swap_Deepfakes/a_2.png"]
     assert len(set(groups.values())) == 4, "'img' is no video: its files stand alone"
 
@@ -210,5 +218,5 @@ def test_owdfa40_refuses(tmp_path: Path, names: list[str], message: str) -> None
 
 def test_names_that_are_not_utf8_are_listed(tmp_path: Path) -> None:
     touch(tmp_path, "a/" + os.fsdecode(b"caf\xe9.png"))
-    (listing,) = folder.read(str(tmp_path))
-    assert listing.path.is_file()
+    (entry,) = folder.read(str(tmp_path))
+    assert entry.path.is_file()

@@ -185,9 +185,11 @@ def test_samples_without_a_known_white_are_refused(tmp_path: Path) -> None:
         decode(path)
 
 
-def test_what_pillow_warns_of_is_refused(tmp_path: Path) -> None:
+def test_what_pillow_warns_of_is_noted_whatever_the_caller_has_set(tmp_path: Path) -> None:
     cut = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01"  # five entries announced, none there
     path = save(tmp_path / "a.jpg", Image.fromarray(picture()), exif=cut)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # whatever the caller has set
-        assert "is damaged (Corrupt EXIF data" in refused(path)
+    for action in ("ignore", "error"):
+        with warnings.catch_warnings():
+            warnings.simplefilter(action)
+            assert "left aside (Corrupt EXIF data" in str(header(path).note)
+            assert decode(path).shape == picture().shape

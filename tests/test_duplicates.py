@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from owdfa.checks import duplicates
 from owdfa.errors import UserError
+from owdfa.listings import read_listing
 from owdfa.records.manifest import SCHEMA, Manifest
 from owdfa.records.split import Split
 from owdfa.stages.scan import scan
@@ -115,7 +116,7 @@ def test_a_scan_refuses_the_same_bytes_under_two_classes(tmp_path, kind):
     )
     assert "remove one of the two, or give both one class" in message
     assert not (tmp_path / "images.parquet").exists()
-    listed = (tmp_path / "images.parquet.copies.txt").read_text().splitlines()
+    listed = read_listing(tmp_path / "images.parquet.copies.txt")
     assert listed[0] == f"{first} (a) and {second} (b)"
     assert len(listed) == (2 if kind == "linked folder" else 1)
 

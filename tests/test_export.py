@@ -1,7 +1,8 @@
 """An exported network says what its run says, without torch; nothing else passes for one."""
 
-import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,21 +17,24 @@ import owdfa
 from owdfa.backbones.base import build
 from owdfa.cli.main import main
 from owdfa.errors import UserError
-from owdfa.loading.pixels import resize
 from owdfa.images.store import Store
+from owdfa.inference import onnx_graph
+from owdfa.inference.onnx_file import ModelNote, OnnxSession, properties_of
+from owdfa.inference.onnx_graph import Graph, to_onnx
+from owdfa.inference.predictor import Predictor
+from owdfa.inference.session import ComputeOptions
+from owdfa.loading.pixels import resize
 from owdfa.loading.views import PlainView
 from owdfa.methods.supervised import Supervised, SupervisedSettings
 from owdfa.records.predictions import Predictions
 from owdfa.records.split import Split
-from owdfa.runs.bundle import Note, metadata, open_bundle, seal, start_session
-from owdfa.runs.run import create_imported
+from owdfa.runs import checkpoint
+from owdfa.runs.run import Run, create_imported
 from owdfa.runs.settings import load_settings
-from owdfa.stages import export as stage
 from owdfa.stages.export import export
 from owdfa.stages.predict import predict
 from owdfa.stages.train import train
-from owdfa.training import graph
-from owdfa.training.graph import Graph, to_onnx
+from owdfa.training.evaluation import evaluate
 from tiny_data import SIDE, TINY, make_data
 
 
@@ -41,17 +45,17 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(data, tmp_path_factory):
-    """CAL, which looks at images 12 pixels wide where the crops are 16."""
+    """CAL, which looks at images 12 pixels wide where the crops are 16; with its graph."""
     output = tmp_path_factory.mktemp("runs") / "run"
-    overrides = [*TINY, "method.name=cal", "epochs=1", "data.views.size=12"]
+    overrides = [*TINY, "method.name=cal", "epochs=1", "data.views.size=12", "onnx=true"]
     return train(data.split, output, settings=load_settings(None, None, overrides))
 
 
 @pytest.fixture(scope="module")
 def model(run, tmp_path_factory):
-    """The one that is really exported here."""
+    """The one that is really exported here: the run's own."""
     path = tmp_path_factory.mktemp("models") / "model.onnx"
-    export(run.folder, path)
+    path.write_bytes(run.model.read_bytes())
     return path
 
 
@@ -60,7 +64,7 @@ def quick(model, monkeypatch):
     """Let ``export`` take the graph that was exported before: seconds less a test."""
     made = onnx.load(model)
     del made.metadata_props[:]
-    monkeypatch.setattr(stage, "to_onnx", lambda *_: made)
+    monkeypatch.setattr(onnx_graph, "to_onnx", lambda *_: made)
     return made
 
 
@@ -87,22 +91,80 @@ def test_the_model_predicts_what_its_run_predicts(data, run, model, photos, tmp_
         for place in (run.folder, model):
             predict(place, images, tmp_path / place.name, split=split)
         theirs, ours = (Predictions.read(tmp_path / name) for name in ("run", "model.onnx"))
-        assert ours.basis == theirs.basis._replace(run=str(model))
-        for name in ("id", "prediction", "index", "novel"):
-            assert ours.table[name] == theirs.table[name]
-        for name in ("confidence", "top_probability", "embedding"):
-            one, other = (np.array(made.table[name].to_pylist()) for made in (ours, theirs))
-            assert np.allclose(one, other, rtol=1e-4, atol=1e-5)
+        assert ours.metadata == theirs.metadata.model_copy(update={"run": str(model)})
+        assert ours.metadata.engine.startswith("onnxruntime ")
+        assert ours.table == theirs.table
+
+
+def test_a_run_predicts_by_its_graph_what_training_evaluates(data, run):
+    """To 1e-4: also where the images are resized, and as PyTorch predicts in the other engine."""
+    store, ids = Store.open(data.store), Split.read(data.split).with_role("test")["id"]
+    crops = store.crops(store.rows(ids))[:]
+    view = PlainView(12, run.metadata.mean, run.metadata.std)
+    expected = evaluate(run.method(), store, ids.to_pylist(), view, run.settings)
+    for num_callers in (1, 2):
+        predictor = Predictor.open(run.folder, num_callers=num_callers)
+        assert predictor.session.engine.startswith("onnxruntime ")
+        assert predictor.notes == ()
+        found = predictor.predict_batch(crops)
+        for one, other in zip(found, expected, strict=True):
+            assert one.dtype == np.float32
+            assert np.abs(one - other).max() < 1e-4
+    in_bf16 = Predictor.open(run.folder, ComputeOptions(precision="bf16-mixed"))
+    assert in_bf16.session.engine.startswith("torch ")
+
+
+def test_a_graph_of_other_weights_is_not_used(data, run, tmp_path):
+    other = Run(tmp_path / "run", run.metadata, run.settings)
+    other.write()
+    (other.folder / "model.onnx").write_bytes(run.model.read_bytes())
+    checkpoint.write(
+        other.checkpoint, checkpoint.Note(1, run.num_active), run.method().state_dict()
+    )
+    assert Predictor.open(other.folder).session.engine.startswith("onnxruntime ")
+    weights = {name: value + 1 for name, value in run.method().state_dict().items()}
+    weights["prototypes.active"] -= 1
+    checkpoint.write(other.checkpoint, checkpoint.Note(1, run.num_active), weights)
+    predictor = Predictor.open(other.folder)
+    assert predictor.session.engine.startswith("torch ")
+    (note,) = predictor.notes
+    assert "model.onnx: was made of other weights; PyTorch predicts" in note
+    assert f"owdfa export {other.folder} -o {other.folder}/model.onnx" in note
+
+
+def test_a_method_that_cannot_be_exported_predicts_by_pytorch(data, tmp_path, monkeypatch):
+    def fails(*_):
+        raise UserError("method X on Y: cannot be exported (reason)")
+
+    monkeypatch.setattr(onnx_graph, "to_onnx", fails)
+    overrides = [*TINY, "method.name=cal", "epochs=1", "onnx=true"]
+    run = train(data.split, tmp_path / "run", settings=load_settings(None, None, overrides))
+    assert run.metadata.complete
+    assert not run.model.exists()
+    made = predict(run.folder, "split:test", tmp_path / "p.parquet")
+    assert made.metadata.engine.startswith("torch ")
+    assert made.notes[0].startswith("method X on Y: cannot be exported (reason); PyTorch predicts")
+
+
+def test_a_run_stopped_before_its_graph_was_written_gets_it_when_resumed(
+    data, run, tmp_path, quick
+):
+    again = tmp_path / "run"
+    shutil.copytree(run.folder, again)
+    (again / "model.onnx").unlink()
+    (note,) = Predictor.open(again).notes
+    assert "model.onnx: no such file" in note
+    train(data.split, again, resume=True)
+    assert Predictor.open(again).notes == ()
 
 
 def test_the_model_says_what_it_is(run, model):
-    note = Note.model_validate_json(_metadata(model)["owdfa"])
+    note = ModelNote.model_validate_json(_metadata(model)["owdfa"])
     assert note.classes[:2] == run.known
     assert len(note.classes) == run.num_active
     assert (note.num_known, note.store_size, note.image_size) == (2, SIDE, 12)
-    assert (note.faces, note.enlarge, note.method) == ("none", 1.2, "cal")
-    assert note.split_digest == run.facts.split_digest
-    assert (note.selection, note.seed, note.commit) == ("last", 0, run.facts.commit)
+    assert (note.faces, note.enlarge) == ("none", 1.2)
+    assert note.provenance == run.metadata.provenance
     assert note.parity.images == "split:test"
     assert note.parity.num_images == 12
     assert 0 <= note.parity.probabilities <= 1e-5
@@ -117,11 +179,11 @@ def _metadata(path):
 
 
 def test_the_model_takes_batches_of_any_size(model):
-    session = start_session(model.read_bytes(), "model")
+    session = OnnxSession(model.read_bytes(), "model")
     crops = np.random.default_rng(0).integers(0, 256, (9, SIDE, SIDE, 3), dtype=np.uint8)
-    whole = session.run(None, {"crops": crops})
+    whole = session.predict_batch(crops)
     for first, last in ((0, 1), (1, 9)):
-        for all_, part in zip(whole, session.run(None, {"crops": crops[first:last]}), strict=True):
+        for all_, part in zip(whole, session.predict_batch(crops[first:last]), strict=True):
             assert np.allclose(part, all_[first:last], atol=1e-6)
 
 
@@ -132,7 +194,7 @@ def test_the_graph_resizes_to_the_same_bits(before, after):
     crops = np.random.default_rng(0).integers(0, 256, (2, before, before, 3), dtype=np.uint8)
     crops[1] = 255 * (crops[1] > 127)
     levels = torch.from_numpy(crops).permute(0, 3, 1, 2)
-    made = graph._Resize(before, after)
+    made = onnx_graph._Resize(before, after)
     found = made(levels.float())
     assert np.array_equal(found.permute(0, 2, 3, 1).numpy(), resize(crops, after))
     assert made.weights.max() < 2**15
@@ -148,11 +210,12 @@ def test_nothing_is_written_when_the_graph_says_something_else(run, quick, tmp_p
     else:
         raise AssertionError("no such weights")
     output = tmp_path / "model.onnx"
-    output.write_bytes(b"older")
+    older = b"owdfa.sha256\x12\x40" + b"0" * 64  # what an earlier export looks like at its end
+    output.write_bytes(older)
     with pytest.raises(UserError, match=r"differs from the network by .* nothing is written"):
         export(run.folder, output)
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
-    assert output.read_bytes() == b"older"
+    assert output.read_bytes() == older
 
 
 def test_what_is_no_number_does_not_pass(run, quick, tmp_path):
@@ -183,7 +246,7 @@ def test_without_a_split_images_must_be_named(run, quick, photos, tmp_path):
     with pytest.raises(UserError, match="name images to compare on with --check"):
         export(bare.folder, tmp_path / "m.onnx")
     export(bare.folder, tmp_path / "m.onnx", check=photos)
-    assert open_bundle(tmp_path / "m.onnx").basis.split_digest is None
+    assert Predictor.open(tmp_path / "m.onnx").provenance.split_digest is None
 
 
 def test_other_files_are_no_models(run, model, photos, tmp_path):
@@ -201,14 +264,20 @@ def test_other_files_are_no_models(run, model, photos, tmp_path):
     refused(whole[: len(whole) // 2], "is damaged")
     at = whole.index(np.float32(1 / (255 * 0.229)).tobytes())  # a weight: still a fine graph
     refused(damaged(model, lambda c: c.__setitem__(at, c[at] ^ 1)), "is damaged .its SHA-256")
+    note = ModelNote.model_validate_json(_metadata(model)["owdfa"])
     foreign = onnx.load(model)
     del foreign.metadata_props[:]
-    refused(foreign.SerializeToString(), "is an ONNX model, but not a model that owdfa export made")
-    note = json.loads(_metadata(model)["owdfa"])
-    for change, reason in (({"schema": "owdfa/model/2"}, "schema"), ({"enlarge": 1.3}, "enlarges")):
-        later = metadata(Note.model_validate(note)) | {"owdfa": json.dumps(note | change)}
-        onnx.helper.set_model_props(foreign, later)
-        refused(seal(foreign.SerializeToString()), reason)
+    graph = foreign.SerializeToString()
+    assert graph == whole[: note.graph_bytes]
+    refused(graph, "is an ONNX model, but not a model that owdfa export made")
+    at = whole.index(b'"novel-01"') + 2
+    refused(damaged(model, lambda c: c.__setitem__(at, c[at] ^ 1)), "is damaged .its SHA-256")
+    for change, reason in (
+        ({"schema_": "owdfa/model/9"}, "schema"),
+        ({"enlarge": 1.3}, "enlarges"),
+    ):
+        onnx.helper.set_model_props(foreign, properties_of(graph, note.model_copy(update=change)))
+        refused(foreign.SerializeToString(), reason)
     path.unlink()
     with pytest.raises(UserError, match="no such file; a model that owdfa export made"):
         predict(path, photos, output)
@@ -218,37 +287,51 @@ def test_other_files_are_no_models(run, model, photos, tmp_path):
 def test_a_model_computes_as_it_was_made(model, photos, tmp_path):
     output = tmp_path / "p.parquet"
     told = predict(model, photos, output, device="cpu", precision="32-true")
-    assert told.basis.precision == "32-true"
+    assert told.metadata.provenance.precision == "32-true"
     for asked in ({"device": "cuda"}, {"precision": "bf16-mixed"}):
         with pytest.raises(UserError, match=r"model\.onnx: .* leave --device and --precision out"):
             predict(model, photos, output, **asked)
 
 
-def test_the_extra_that_is_missing_is_named(run, model, photos, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UserError, match=r"pip install 'owdfa\[export\]'"):
-        predict(model, photos, tmp_path / "p.parquet")
+def test_the_extra_that_is_missing_is_named(run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(UserError, match=r"^onnx is not installed; pip install 'owdfa\[export\]'"):
-        export(run.folder, tmp_path / "m.onnx")
+    with pytest.raises(UserError, match=r"^onnx is not installed; pip install 'owdfa\[train\]'"):
+        export(run.folder, tmp_path / "m.onnx", check="split:test")
 
 
 def test_what_is_too_large_for_a_file_is_refused(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(graph, "_MAX_BYTES", 1000)
+    monkeypatch.setattr(onnx_graph, "_MAX_BYTES", 1000)
     with pytest.raises(UserError, match="bytes of weights: an ONNX file holds at most 1,000"):
         export(run.folder, tmp_path / "m.onnx")
     assert not (tmp_path / "m.onnx").exists()
 
 
-def test_predicting_with_a_model_imports_no_torch(model, photos, tmp_path):
+def test_predicting_on_a_cpu_imports_no_torch_writes_nothing_at_home_and_leaves_the_environment(
+    run, model, photos, tmp_path
+):
     program = (
-        "import sys\nfrom pathlib import Path\nfrom owdfa.stages.predict import predict\n"
+        "import os, sys\nfrom pathlib import Path\nbefore = dict(os.environ)\n"
+        "from owdfa.stages.predict import predict\n"
         "predict(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))\n"
-        "print([name for name in ('torch', 'onnx', 'lightning_fabric') if name in sys.modules])"
+        "heavy = ('torch', 'onnx', 'sklearn', 'scipy')\n"
+        "print([name for name in heavy if name in sys.modules], dict(os.environ) == before)"
     )
-    command = [sys.executable, "-c", program, model, photos, tmp_path / "p.parquet"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+    home = tmp_path / "home"
+    home.mkdir()
+    places = ("CACHE_HOME", "CONFIG_HOME", "DATA_HOME", "STATE_HOME", "RUNTIME_DIR")
+    environment = {name: value for name, value in os.environ.items() if "TELEMETRY" not in name}
+    environment |= {f"XDG_{name}": str(home / name.lower()) for name in places}
+    for source, images in ((model, photos), (run.folder, photos), (run.folder, "split:test")):
+        command = [sys.executable, "-c", program, source, images, tmp_path / "p.parquet"]
+        done = subprocess.run(
+            command,
+            check=False,
+            capture_output=True,
+            text=True,
+            env=environment | {"HOME": str(home)},
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "[] True\n", "")
+        assert list(home.iterdir()) == []
 
 
 def test_the_documented_use_without_this_package(model, photos, tmp_path):
@@ -297,9 +380,9 @@ def test_other_backbones_are_exported(name, recwarn, capfd):
     made = to_onnx(Graph(method.eval(), view, 36).eval(), crops[:2])
     assert capfd.readouterr() == ("", "")
     assert not list(recwarn)
-    found = start_session(made.SerializeToString(), name).run(None, {"crops": crops})
+    found = OnnxSession(made.SerializeToString(), name).predict_batch(crops)
     with torch.no_grad():
         outputs = method(view(crops))
-    expected = (outputs.logits.softmax(dim=1), *outputs)
+    expected = (outputs.logits.softmax(dim=1), outputs.embedding)
     for one, other in zip(found, expected, strict=True):
         assert np.allclose(one, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()))

@@ -76,7 +76,7 @@ def test_a_server_without_ranges_begins_anew(server: Server, tmp_path: Path) -> 
 def test_a_server_without_ranges_that_cuts_is_given_up(server: Server, tmp_path: Path) -> None:
     server.knows_ranges = False
     server.cut_after = 1000
-    with pytest.raises(UserError, match=r"a\.zip: breaks off .*run it again to go on"):
+    with pytest.raises(UserError, match=r"a\.zip: breaks off .*run it again to continue"):
         fetch(offered(server), tmp_path / "a.zip")
     assert names(tmp_path) == ["a.zip.part"]
 

@@ -7,16 +7,21 @@ import pytest
 from PIL import Image
 
 from owdfa.errors import UserError
+from owdfa.images.decode import BadImageError
+from owdfa.images.faces import crop_pixels
 from owdfa.images.workers import threaded_map
-from owdfa.records.predictions import PredictionBasis
-from owdfa.runs.inputs import find_images
-from owdfa.runs.predictor import Predictor
+from owdfa.inference.inputs import find_images, read_crop
+from owdfa.inference.predictor import Predictor
+from owdfa.records.provenance import Provenance
 
-BASIS = PredictionBasis("run", "", "supervised", ["a"], 1, None, "last", "d1", 0, "c1")
+PROVENANCE = Provenance(
+    method="supervised", backbone="tiny/trace8w16", seed=0, selection="last", split_digest=None,
+    weights_digest="d1", precision="32-true", commit="c1", environment={},
+)  # fmt: skip
 
 
 def predictor(faces="none"):
-    return Predictor(Path("run"), BASIS, faces, 9, None, None, None)
+    return Predictor(Path("run"), ("a",), 1, faces, 9, PROVENANCE, session=None)
 
 
 def test_bad_files_are_named_by_their_position(tmp_path):
@@ -38,6 +43,19 @@ def test_files_that_are_all_bad_give_no_crops(tmp_path):
     crops = find_images(predictor(), [tmp_path / "no.png"], None).read(range(1))
     assert crops.pixels.shape == (0, 9, 9, 3)
     assert crops.positions.tolist() == []
+
+
+def test_a_file_its_content_and_its_pixels_give_one_crop(tmp_path):
+    path = tmp_path / "a.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    for faces in ("none", "dlib"):
+        expected = crop_pixels(path, faces, 9)
+        for image in (path, str(path), path.read_bytes(), pixels):
+            assert np.array_equal(read_crop(image, faces, 9), expected)
+    for wrong in (pixels.astype(float), pixels[..., 0], pixels[:0], b"no image"):
+        with pytest.raises(BadImageError, match=r"^image: "):
+            read_crop(wrong, "none", 9)
 
 
 def test_an_unknown_detector_is_refused(tmp_path):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from lab_pixels import pixels_of
 from owdfa import catalog
-from owdfa.config import fill
+from owdfa.config import parse_settings
 from owdfa.datasets import lab
 from owdfa.datasets.lab import LabSettings, draw, read
 from owdfa.datasets.lab.image import draw_image
@@ -85,7 +85,7 @@ def test_seed_chooses_which_class_is_rare():
 )
 def test_bad_setting_is_named(table, message):
     with pytest.raises(UserError, match=message):
-        fill(LabSettings, table, "--set")
+        parse_settings(LabSettings, table, "--set")
 
 
 @pytest.mark.parametrize("class_", class_names(TINY))
@@ -165,20 +165,20 @@ def test_two_processes_draw_the_same_bytes(drawn, tmp_path, monkeypatch):
 
 
 def test_listing(drawn):
-    listings = list(read(str(drawn)))
-    assert len(listings) == NUM_TINY == len({listing.id for listing in listings})
-    assert Counter(listing.class_ for listing in listings) == class_sizes(TINY)
-    for listing in listings:
-        assert listing.path == drawn / listing.id
-        assert listing.path.is_absolute()
-        assert listing.class_ is not None
-        assert listing.family == parse_class(listing.class_)[0]
-        assert listing.id.startswith(f"{listing.class_}/{listing.group}_")
-        assert listing.source == "lab"
-    frames = Counter((listing.class_, listing.group) for listing in listings)
+    entries = list(read(str(drawn)))
+    assert len(entries) == NUM_TINY == len({entry.id for entry in entries})
+    assert Counter(entry.class_ for entry in entries) == class_sizes(TINY)
+    for entry in entries:
+        assert entry.path == drawn / entry.id
+        assert entry.path.is_absolute()
+        assert entry.class_ is not None
+        assert entry.family == parse_class(entry.class_)[0]
+        assert entry.id.startswith(f"{entry.class_}/{entry.group}_")
+        assert entry.source == "lab"
+    frames = Counter((entry.class_, entry.group) for entry in entries)
     assert max(frames.values()) == TINY.frames_per_identity
-    groups = {listing.group for listing in listings if listing.class_ == "real"}
-    assert groups == {listing.group for listing in listings if listing.class_ == "swap-1"}
+    groups = {entry.group for entry in entries if entry.class_ == "real"}
+    assert groups == {entry.group for entry in entries if entry.class_ == "swap-1"}
 
 
 def test_nothing_but_images_and_note(drawn):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.fft import dctn, idctn
 
-from owdfa.frequency import FrequencyMask, dct_2d, dct_matrix, inverse_dct_2d
+from owdfa.frequency import DCT, dct_matrix, inverse_dct_matrix
 from owdfa.layers import FrequencyEnhancement, Neck, Prototypes, pool_cells
 
 sides = st.integers(1, 33)
@@ -19,23 +19,30 @@ sides = st.integers(1, 33)
 def test_dct_is_scipys_unnormalised_one(h, w):
     x = torch.randn(2, 3, h, w, dtype=torch.float64)
     expected = torch.from_numpy(dctn(x.numpy(), type=2, norm=None, axes=(2, 3)))
-    torch.testing.assert_close(dct_2d(x), expected, rtol=0, atol=1e-9)
-    torch.testing.assert_close(inverse_dct_2d(expected), x, rtol=0, atol=1e-12)
+    dct = DCT()
+    torch.testing.assert_close(dct(x), expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(dct.inverse(expected), x, rtol=0, atol=1e-12)
 
 
 def test_dct_of_a_constant_is_its_sum():
-    spectrum = dct_2d(torch.ones(1, 1, 5, 7, dtype=torch.float64))
+    spectrum = DCT()(torch.ones(1, 1, 5, 7, dtype=torch.float64))
     assert spectrum[0, 0, 0, 0].item() == pytest.approx(4 * 5 * 7)
     assert spectrum.flatten()[1:].abs().max().item() < 1e-9
 
 
-def test_a_matrix_cached_without_gradients_serves_a_training():
-    dct_matrix.cache_clear()
+def test_the_inverse_of_the_matrix_undoes_it():
+    product = inverse_dct_matrix(9) @ dct_matrix(9)
+    torch.testing.assert_close(product, torch.eye(9, dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+def test_a_matrix_made_without_gradients_serves_a_training_and_is_in_no_checkpoint():
+    dct = DCT()
     with torch.inference_mode():
-        dct_2d(torch.ones(1, 1, 11, 11))
+        dct(torch.ones(1, 1, 11, 11))
     x = torch.ones(1, 1, 11, 11, requires_grad=True)
-    dct_2d(x * x).sum().backward()
+    dct(x * x).sum().backward()
     assert x.grad.isfinite().all()
+    assert not dct.state_dict()
 
 
 @settings(deadline=None, max_examples=30)
@@ -87,44 +94,6 @@ def test_attention_is_resized_to_the_map(size):
     enhanced = ffe(torch.randn(2, 3, 32, 32), torch.ones(2, 5, *size))
     assert enhanced.shape == (2, 5, *size)
     assert (enhanced[:, :1] == enhanced).all()  # all channels alike
-
-
-@pytest.mark.parametrize(
-    "places", [1, 50, 200, 10_000]
-)  # a row, some rows, an image, all at a time
-def test_mask_is_that_of_two_convolutions(monkeypatch, places):
-    monkeypatch.setattr("owdfa.frequency._PLACES", places)
-    mask = FrequencyMask().double()
-    spectrum, weights = torch.randn(2, 3, 3, 11, 9, dtype=torch.float64), list(mask.parameters())
-    found = mask(spectrum[0])
-    expected = torch.nn.Sequential(*mask)(spectrum[0])
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-    pull = spectrum[1, :, :1]
-    gradients = torch.autograd.grad(found, weights, pull)
-    for gradient, by_library in zip(
-        gradients, torch.autograd.grad(expected, weights, pull), strict=True
-    ):
-        torch.testing.assert_close(gradient, by_library, rtol=0, atol=1e-10)
-
-
-@pytest.mark.parametrize("batch", [0, 1, 5])
-@pytest.mark.parametrize("places", [1, 200, 10_000])  # an image, two, all at a time
-def test_mask_without_training_is_that_of_two_convolutions(monkeypatch, places, batch):
-    monkeypatch.setattr("owdfa.frequency._PLAIN_PLACES", places)
-    mask = FrequencyMask().double()
-    spectrum = torch.randn(batch, 3, 11, 9, dtype=torch.float64)
-    with torch.no_grad():
-        expected = torch.nn.Sequential(*mask)(spectrum)
-        torch.testing.assert_close(mask(spectrum), expected, rtol=0, atol=1e-12)
-
-
-def test_mask_of_a_spectrum_that_learns():
-    mask = FrequencyMask()
-    spectrum = torch.randn(2, 3, 11, 9)
-    learning = spectrum.clone().requires_grad_()
-    torch.testing.assert_close(mask(learning), mask(spectrum))
-    mask(learning).sum().backward()
-    assert learning.grad.any()
 
 
 def test_a_mask_far_below_zero_is_no_denormal_number():

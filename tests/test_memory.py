@@ -7,7 +7,7 @@ import pytest
 FAULTS = """
 import resource
 import torch
-from owdfa.training.memory import keep_memory
+from owdfa.cli.memory import keep_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

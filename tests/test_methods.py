@@ -1,4 +1,7 @@
-"""What every method must do: a file put into ``owdfa/methods/`` is tested here by its name."""
+"""What every method must do: a file put into ``owdfa/methods/`` is tested here by its name.
+
+So is one from outside, with other declarations: one view, and a number of classes that it needs.
+"""
 
 import copy
 
@@ -7,6 +10,7 @@ import pytest
 import torch
 
 from owdfa import catalog
+from owdfa.errors import UserError
 from owdfa.methods.base import Method, build_method, method_type
 from owdfa.records.split import SCHEMA, Basis, Split
 from owdfa.records.training import Progress
@@ -17,7 +21,7 @@ from small_networks import batch as any_batch
 
 LABELS = [0, 1, -1, -1, 2, -1, -1, 1]
 NUM_KNOWN = 3
-pytestmark = pytest.mark.parametrize("name", catalog.names("methods"))
+pytestmark = pytest.mark.parametrize("name", [*catalog.names("methods"), "outside.centres"])
 
 
 def build(name, num_classes=None, seed=0):
@@ -70,7 +74,7 @@ def test_file_defines_one_final_method_with_settings(name):
 
 
 @pytest.mark.parametrize("num_classes", [None, 7])
-def test_logits_are_as_wide_as_classes_live(name, num_classes):
+def test_logits_are_as_wide_as_there_are_active_classes(name, num_classes):
     method = build(name, num_classes)
     for _ in range(2):
         found = method.eval()(batch(name, LABELS).views[0])
@@ -78,6 +82,25 @@ def test_logits_are_as_wide_as_classes_live(name, num_classes):
         assert found.embedding.shape[0] == 8
         assert method.num_active >= NUM_KNOWN
         train(name, method, adam(method), range(2))
+
+
+def test_fewer_classes_than_known_ones_are_refused(name):
+    with pytest.raises(UserError, match=r"2 classes are fewer than the 3 known ones.*--classes"):
+        build(name, 2)
+    assert build(name, 3).num_active >= 3
+
+
+def test_fitting_it_to_all_images_leaves_it_able_to_predict(name):
+    method = build(name).eval()
+    images = batch(name, LABELS).views[0]
+    before = {key: value.shape for key, value in method.state_dict().items()}
+    with torch.no_grad():
+        embeddings = method(images).embedding
+        method.finish(embeddings.float(), torch.tensor(LABELS))
+        logits = method(images).logits
+    assert logits.shape == (8, method.num_active)
+    assert logits.isfinite().all()
+    assert {key: value.shape for key, value in method.state_dict().items()} == before
 
 
 @pytest.mark.parametrize("labels", [LABELS, [-1] * 8, [0, 1, 2, 0, 1, 2, 0, 1]])

@@ -51,7 +51,7 @@ def test_an_imported_checkpoint_predicts_as_it_did(tmp_path, protocol, num_class
     theirs.prototypes.replace(theirs.prototypes.vectors[:num_active].clone())
     run = imported(release(theirs, tmp_path / "c.ckpt"), tmp_path, protocol)
     assert run.known == ("real", "a")
-    assert run.facts.selection == "oracle"
+    assert run.metadata.provenance.selection == "oracle"
     assert run.num_active == num_active
     ours, images = run.method(), batch([0, 1, -1]).views[0]
     with torch.no_grad():

@@ -1,13 +1,14 @@
 import copy
 import io
+import math
 
 import pytest
 import torch
 from torch import nn
 
-from owdfa.records.training import RowMove
-from owdfa.runs.settings import OptimiserSettings
-from owdfa.training.optimizer import build_optimizer, move_rows
+from owdfa.records.training import Progress, RowMove
+from owdfa.runs.settings import OptimiserSettings, ScheduleSettings
+from owdfa.training.optimizer import build_optimizer, learning_rate, move_rows
 
 OPTIMIZERS = {
     "adam": lambda p: torch.optim.Adam(p, lr=0.1, weight_decay=0.01),
@@ -82,7 +83,7 @@ def test_fused_adam_pairs_each_weight_with_its_own_gradient():
     fused = nn.Sequential(first, nn.BatchNorm2d(8), nn.ReLU(), second).double()
     fused.to(memory_format=torch.channels_last)
     plain = copy.deepcopy(fused)
-    settings = OptimiserSettings(lr=0.01)
+    settings = OptimiserSettings(name="adam", lr=0.01, weight_decay=1e-3)
     optimizer = build_optimizer(fused, settings)
     plainly = torch.optim.Adam(plain.parameters(), 0.01, weight_decay=settings.weight_decay)
     for step in range(4):
@@ -98,3 +99,51 @@ def test_fused_adam_pairs_each_weight_with_its_own_gradient():
             each.step()
     for one, other in zip(fused.parameters(), plain.parameters(), strict=True):
         assert torch.allclose(one, other, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "kind", "expected"),
+    [
+        ("adam", {}, torch.optim.Adam, {"fused": True}),
+        ("adamw", {}, torch.optim.AdamW, {"fused": True}),
+        ("sgd", {"momentum": 0.9}, torch.optim.SGD, {"momentum": 0.9}),
+    ],
+)
+def test_the_optimiser_is_that_of_the_settings_and_of_what_is_trained(
+    name, settings, kind, expected
+):
+    net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    net[1].bias.requires_grad_(False)
+    chosen = OptimiserSettings(name=name, lr=0.3, weight_decay=0.01, **settings)
+    optimizer = build_optimizer(net, chosen)
+    assert type(optimizer) is kind
+    (group,) = optimizer.param_groups
+    assert {"lr": 0.3, "weight_decay": 0.01, **expected}.items() <= group.items()
+    assert [id(p) for p in group["params"]] == [id(p) for p in net.parameters() if p.requires_grad]
+
+
+@pytest.mark.parametrize(
+    ("settings", "factors"),
+    [
+        ({"name": "constant", "every": 2, "gamma": 0.1}, [1, 1, 1, 1, 1]),
+        ({"name": "step", "every": 2, "gamma": 0.1}, [1, 1, 0.1, 0.1, 0.01]),
+        ({"name": "step"}, [1, 1, 1, 1, 1]),
+        (
+            {"name": "cosine", "gamma": 0.2},
+            [0.2 + 0.8 * (1 + math.cos(math.pi * epoch / 5)) / 2 for epoch in range(5)],
+        ),
+    ],
+)
+def test_the_rate_follows_the_schedule(settings, factors):
+    optimiser = OptimiserSettings(name="adam", lr=0.3)
+    schedule = ScheduleSettings(**settings)
+    rates = [learning_rate(optimiser, schedule, Progress(epoch, 5)) for epoch in range(5)]
+    assert rates == pytest.approx([0.3 * factor for factor in factors])
+
+
+def test_a_cosine_schedule_begins_at_the_rate_and_would_end_at_its_share():
+    optimiser = OptimiserSettings(name="sgd", lr=2.0)
+    schedule = ScheduleSettings(name="cosine", gamma=0.25)
+    assert learning_rate(optimiser, schedule, Progress(0, 8)) == 2.0
+    assert learning_rate(optimiser, schedule, Progress(4, 8)) == pytest.approx(2 * 0.625)
+    assert learning_rate(optimiser, schedule, Progress(8, 8)) == pytest.approx(0.5)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from owdfa.errors import UserError
 from owdfa.images import cropping, faces
+from owdfa.images.bad import read_bad
 from owdfa.images.faces import Box
 from owdfa.records.manifest import SCHEMA, Manifest
 from owdfa.stages.prepare import prepare
@@ -102,7 +103,7 @@ def test_bad_images_are_listed_and_left_out(manifest, tmp_path):
     assert after.usable().table["id"].to_pylist() == names[::-1]
     errors = dict(zip(after.table["id"].to_pylist(), after.table["error"].to_pylist(), strict=True))
     assert errors["99.png"] == "was bad already"
-    listed = (tmp_path / "s.bad.txt").read_text().splitlines()
+    listed = read_bad(tmp_path / "s")
     assert listed[0] == f"{tmp_path / '05.png'}: has changed since it was scanned"
     assert len(listed) == 2
     # Both manifests, as scanned and as filled, belong to the store.

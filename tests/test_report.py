@@ -105,7 +105,7 @@ def test_plots_have_a_place_each(tags):
     places = {a["id"] for _, a in tags.tags if a.get("class") == "plot"}
     assert set(_plots(tags)) == places
     assert places == {
-        "confusion", "map", "reliability", "losses", "threshold", "live", "accuracy"
+        "confusion", "map", "reliability", "losses", "logged-0", "active", "accuracy"
     }  # fmt: skip
 
 
@@ -144,7 +144,7 @@ def test_missing_predictions_and_scores_are_made_first(tmp_path, monkeypatch):
     (run / "scores.json").unlink()
     asked = []
 
-    def predict(folder, images, output):
+    def predict(folder, images, output, *, split, store):
         asked.append((folder, images, output))
         kept.rename(output)
 
@@ -168,7 +168,7 @@ def test_baseline_of_another_split_is_refused(run, tmp_path):
 def test_scores_of_other_weights_are_refused(tmp_path):
     run = make_run(tmp_path / "run", per_class=3)
     scores = json.loads((run / "scores.json").read_text())
-    scores["basis"]["weights_digest"] = "00" * 32
+    scores["provenance"]["weights_digest"] = "00" * 32
     write(run / "scores.json", scores)
     with pytest.raises(UserError, match=r"scores\.json: belongs to another set of weights"):
         report(run, tmp_path / "page.html")
@@ -177,7 +177,7 @@ def test_scores_of_other_weights_are_refused(tmp_path):
 def test_scores_of_another_precision_are_refused(tmp_path):
     run = make_run(tmp_path / "run", per_class=3)
     scores = json.loads((run / "scores.json").read_text())
-    scores["basis"]["precision"] = "bf16-mixed"
+    scores["provenance"]["precision"] = "bf16-mixed"
     write(run / "scores.json", scores)
     with pytest.raises(UserError, match=r"scores\.json: belongs to another precision"):
         report(run, tmp_path / "page.html")
@@ -187,9 +187,9 @@ def test_predictions_made_before_the_last_training_are_refused(tmp_path):
     run = make_run(tmp_path / "run", per_class=3)
     note = run / "checkpoints" / "last" / "checkpoint.json"
     note.parent.mkdir(parents=True)
-    write(note, {"weights": "cd" * 32})
+    write(note, {"epochs": 3, "num_active": 5, "weights": "cd" * 32})
     report(run, tmp_path / "page.html")
-    write(note, {"weights": "00" * 32})
+    write(note, {"epochs": 3, "num_active": 5, "weights": "00" * 32})
     with pytest.raises(UserError, match=r"test\.parquet: belongs to another set of weights"):
         report(run, tmp_path / "page.html")
 
@@ -218,17 +218,23 @@ def test_embeddings_are_optional(tmp_path):
     column = PREDICTED.get_field_index("embedding")
     nothing = pa.nulls(len(predictions.table), PREDICTED.field(column).type)
     table = predictions.table.set_column(column, PREDICTED.field(column), nothing)
-    Predictions(table, predictions.basis).write(path)
+    Predictions(table, predictions.metadata).write(path)
     tags = Tags(report(run, tmp_path / "page.html").read_text(encoding="utf-8"))
     assert "map" not in _plots(tags)
 
 
 @pytest.mark.parametrize(
-    "content", ["[]", '{"schema": "owdfa/run/9"}', '{"schema": "owdfa/run/1"}']
+    ("content", "said"),
+    [
+        ("[]", "is not a run"),
+        ('{"schema": "owdfa/split/1"}', "is not a run"),
+        ('{"schema": "owdfa/run/1"}', "holds 'owdfa/run/1', .*; train again"),
+        ('{"schema": "owdfa/run/2"}', r"is damaged \(split: "),
+    ],
 )
-def test_what_is_no_run_is_refused(tmp_path, content):
+def test_what_is_no_run_is_refused(tmp_path, content, said):
     (tmp_path / "run.json").write_text(content)
-    with pytest.raises(UserError, match=r"run\.json: (is not a run|the run has no split)"):
+    with pytest.raises(UserError, match=rf"run\.json: {said}"):
         report(tmp_path, tmp_path / "page.html")
 
 

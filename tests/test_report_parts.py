@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 
 from owdfa.errors import UserError
-from owdfa.images.store import Store
-from owdfa.stages.report.content import gather, read_epochs
+from owdfa.stages.report.content import RunLog, gather, read_log
 from owdfa.stages.report.curves import curves
 from owdfa.stages.report.embedding import MAX_POINTS, project
 from owdfa.stages.report.figures import densest, order_confusion, palette
@@ -30,11 +29,11 @@ def test_torn_last_line_and_repeated_epochs_of_a_log(tmp_path):
     log = tmp_path / "log.jsonl"
     log.write_text('{"kind":"epoch","epoch":1,"loss":5}\n{"kind":"epoch","epoch":0,"loss":9}\n'
                    '{"kind":"epoch","epoch":1,"loss":4}\n{"kind":"ep')  # fmt: skip
-    assert [(e["epoch"], e["loss"]) for e in read_epochs(log)] == [(0, 9), (1, 4)]
+    assert [(e["epoch"], e["loss"]) for e in read_log(log).epochs] == [(0, 9), (1, 4)]
     log.write_text('{"kind":"ep\n{"kind":"epoch","epoch":0}\n')
     with pytest.raises(UserError, match="line 1 is not JSON"):
-        read_epochs(log)
-    assert read_epochs(tmp_path / "none.jsonl") == []
+        read_log(log)
+    assert read_log(tmp_path / "none.jsonl") == RunLog([], ())
 
 
 def test_confusion_keeps_every_count_and_puts_matches_on_the_diagonal():
@@ -58,17 +57,21 @@ def test_confusion_keeps_every_count_and_puts_matches_on_the_diagonal():
 
 
 def test_curves_show_what_is_logged():
-    assert curves([], 4) == []
+    assert curves(RunLog([], ()), 4) == []
     supervised = [{"kind": "epoch", "epoch": 0, "loss": 1.0, "ce": 1.0, "labelled_accuracy": 0.5}]
-    assert [figure.id for figure in curves(supervised, 4)] == ["losses", "accuracy"]
-    names = [[trace.name for trace in f.plot.data] for f in curves([epoch_record(0, 3, 5)], 4)]
-    assert names == [["loss", "ce", "r", "acr", "ccr"], ["novel threshold"], ["num live"],
-                     ["labelled accuracy"]]  # fmt: skip
+    assert [figure.id for figure in curves(RunLog(supervised, ("loss", "ce")), 4)] == [
+        "losses",
+        "accuracy",
+    ]
+    log = RunLog([epoch_record(0, 3, 5)], ("epoch", "step", "loss", "ce", "r", "acr", "ccr"))
+    names = [[trace.name for trace in f.plot.data] for f in curves(log, 4)]
+    assert names == [["loss", "ce", "r", "acr", "ccr"], ["num active"],
+                     ["labelled accuracy"], ["novel threshold"]]  # fmt: skip
 
 
 def test_types_agree_with_counts_by_hand(run):
     evidence = gather(run)
-    entries = describe_types(evidence, Store.open(evidence.run["store"]))
+    entries = describe_types(evidence, evidence.store)
     predicted = evidence.shown.table["prediction"].to_pylist()
     assert {e.name: e.num_images for e in entries} == dict(Counter(predicted))
     assert [e.novel for e in entries] == sorted((e.novel for e in entries), reverse=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import owdfa
-from owdfa.config import fill
+from owdfa.config import parse_settings
 from owdfa.datasets import folder
 from owdfa.errors import UserError
 from owdfa.records.manifest import SCHEMA, Manifest
@@ -100,7 +100,7 @@ def test_processes_find_what_threads_find(
     ],
 )
 def test_groups(photos: Path, tmp_path: Path, options: dict[str, object], group: str) -> None:
-    chosen = fill(ScanOptions, options, "here")
+    chosen = parse_settings(ScanOptions, options, "here")
     manifest = scan(str(photos), tmp_path / "images.parquet", options=chosen)
     assert rows(manifest)["b/v2/1.png"]["group"] == group
 
@@ -119,7 +119,7 @@ def test_groups(photos: Path, tmp_path: Path, options: dict[str, object], group:
 def test_groups_that_cannot_be_told(
     photos: Path, tmp_path: Path, options: dict[str, object], message: str
 ) -> None:
-    chosen = fill(ScanOptions, options, "here")
+    chosen = parse_settings(ScanOptions, options, "here")
     with pytest.raises(UserError, match=message):
         scan(str(photos), tmp_path / "images.parquet", options=chosen)
     assert not (tmp_path / "images.parquet").exists()
@@ -127,9 +127,9 @@ def test_groups_that_cannot_be_told(
 
 def test_misspelt_and_senseless_options() -> None:
     with pytest.raises(UserError, match="did you mean 'max_bad'"):
-        fill(ScanOptions, {"maxbad": 1}, "here")
+        parse_settings(ScanOptions, {"maxbad": 1}, "here")
     with pytest.raises(UserError, match="group_level"):
-        fill(ScanOptions, {"group_level": 0}, "here")
+        parse_settings(ScanOptions, {"group_level": 0}, "here")
 
 
 def test_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,10 +163,10 @@ def test_a_data_set_from_outside_the_package(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "pictures.py").write_text(
         "from pathlib import Path\n"
-        "from owdfa.datasets.base import Listing\n"
+        "from owdfa.datasets.base import ImageEntry\n"
         "DESCRIPTION, PROTOCOL, FACES = 'mine', None, 'none'\n"
         "def read(root):\n"
-        "    yield Listing('x.png', Path(root) / 'a/v1/1.png', 'x', 'swap', 'me', 'g')\n"
+        "    yield ImageEntry('x.png', Path(root) / 'a/v1/1.png', 'x', 'swap', 'me', 'g')\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     manifest = scan(f"mine.pictures:{photos}", tmp_path / "images.parquet")

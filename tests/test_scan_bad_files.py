@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from owdfa.datasets import folder
-from owdfa.datasets.base import Listing
+from owdfa.datasets.base import ImageEntry
 from owdfa.errors import UserError
+from owdfa.images.bad import read_bad
 from owdfa.records.manifest import Manifest
 from owdfa.stages.scan import ScanOptions, scan
 from small_photos import LENIENT, image, make_photos, rows
@@ -50,7 +51,7 @@ def test_a_bad_file_is_listed_with_its_reason(photos: Path, tmp_path: Path, name
     assert str(bad["error"]).startswith(reason)
     assert bad["width"] is None
     assert manifest.usable().table.num_rows == 6
-    (line,) = (tmp_path / "images.parquet.bad.txt").read_text().splitlines()
+    (line,) = read_bad(tmp_path / "images.parquet")
     assert line == f"{bad['path']}: {bad['error']}"
     assert Manifest.read(tmp_path / "images.parquet").table.equals(manifest.table)
 
@@ -82,7 +83,7 @@ def test_too_many_bad_files_stop_the_scan(photos: Path, tmp_path: Path) -> None:
         assert f"first {photos / 'b' / 'x.png'}: is empty; all are listed in" in message
         assert "\n" not in message
         assert not output.exists()
-    assert len((tmp_path / "images.parquet.bad.txt").read_text().splitlines()) == 2
+    assert len(read_bad(tmp_path / "images.parquet")) == 2
     for max_bad in (0.25, 2):
         scan(str(photos), output, options=ScanOptions(max_bad=max_bad))
     for name in ("x.png", "y.png"):
@@ -111,7 +112,7 @@ def test_an_id_that_occurs_twice(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listings = [
-        Listing("x", photos / f"a/v1/{number}.png", "a", None, None, "x") for number in (1, 2)
+        ImageEntry("x", photos / f"a/v1/{number}.png", "a", None, None, "x") for number in (1, 2)
     ]
     monkeypatch.setattr(folder, "read", lambda root: iter(listings))
     with pytest.raises(UserError, match=r"x: listed twice, as .*1\.png and .*2\.png"):

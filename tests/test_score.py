@@ -8,8 +8,10 @@ import pyarrow as pa
 import pytest
 
 from owdfa.errors import UserError
+from owdfa.files import write_table
 from owdfa.records.predictions import SCHEMA as COLUMNS
-from owdfa.records.predictions import PredictionBasis, Predictions
+from owdfa.records.predictions import PredictionMetadata, Predictions
+from owdfa.records.provenance import Provenance
 from owdfa.records.scores import Scores
 from owdfa.records.split import SCHEMA as ROWS
 from owdfa.records.split import Basis, Split
@@ -57,11 +59,22 @@ def write_predictions(path, ids, predicted, /, **changes):
         "top_probability": [[image[2]] for image in predicted],
         "embedding": [[0.0]] * len(predicted),
     }
-    basis = PredictionBasis(
-        "run", "split:test", "cal", CLASSES, 2, None, "last", "w", 5, "c0ffee", "32-true"
-    )
-    Predictions(pa.table(columns, schema=COLUMNS), basis._replace(**changes)).write(path)
+    made = provenance(changes.pop("split_digest", None))
+    metadata = {
+        "run": "run", "images": "split:test", "images_digest": None, "classes": CLASSES,
+        "num_known": 2, "engine": "none 1.0", "provenance": made, **changes,
+    }  # fmt: skip
+    metadata = PredictionMetadata.model_validate(metadata)
+    Predictions(pa.table(columns, schema=COLUMNS), metadata).write(path)
     return path
+
+
+def provenance(split_digest=None):
+    return Provenance(
+        method="cal", backbone="tiny/trace8w16", seed=5, selection="last",
+        split_digest=split_digest, weights_digest="w", precision="32-true", commit="c0ffee",
+        environment={"python": "3.11"},
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -86,7 +99,7 @@ def test_every_number_of_a_small_case(files):
     assert accuracies == {"all": 12 / 16, "known": 7 / 9, "novel": 5 / 7}
     assert {k: v["acc"] for k, v in gcd.items()} == {"all": 12 / 16, "known": 7 / 9, "novel": 5 / 7}
     assert {k: v["nmi"] for k, v in paper.items()} == {k: v["nmi"] for k, v in gcd.items()}
-    assert found.num_classes == {"true": 4, "predicted": 4, "live": 5}
+    assert found.num_classes == {"true": 4, "in_use": 4, "active": 5}
     assert found.num_novel == {"true": 2, "discovered": 1}  # swap-2: half is no majority
     assert found.novel_given_to_known == 2 / 7
     assert found.known_given_to_novel == 1 / 9
@@ -105,20 +118,10 @@ def test_every_number_of_a_small_case(files):
         "acc_gcd_v2": 0.5,
         "matched_to": "novel-02",
     }
-    assert found.basis == {
-        "split_digest": Split.read(files[1]).digest(),
-        "rule": "group",
-        "protocol": "lab/p1",
-        "split_seed": 11,
-        "seed": 5,
-        "selection": "last",
-        "run": "run",
-        "method": "cal",
-        "weights_digest": "w",
-        "commit": "c0ffee",
-        "images": "split:test",
-        "precision": "32-true",
-    }
+    digest = Split.read(files[1]).digest()
+    assert (found.run, found.images, found.engine) == ("run", "split:test", "none 1.0")
+    assert found.split == {"digest": digest, "rule": "group", "protocol": "lab/p1", "seed": 11}
+    assert found.provenance == provenance(digest)
 
 
 def test_absorbed_novel_classes_are_seen(files, tmp_path):
@@ -138,7 +141,7 @@ def test_written_scores_can_be_read(files, tmp_path):
     place = tmp_path / "scores.json"
     found = score(*files, place)
     assert Scores.read(place) == found
-    assert json.loads(place.read_text())["schema"] == "owdfa/scores/1"
+    assert json.loads(place.read_text())["schema"] == "owdfa/scores/2"
     assert score(*files, place) == found
 
 
@@ -186,6 +189,7 @@ def test_without_novel_images_their_scores_are_zero(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"images_digest": "1" * 64}, "was trained on split 111111111111, but .* give --split"),
         ({"split_digest": "0" * 64}, "was trained on split 000000000000, but .* give --split"),
         ({"classes": ["swap-1", "real", *CLASSES[2:]]}, "knows other classes"),
         ({"num_known": 3}, "knows other classes"),
@@ -221,13 +225,21 @@ def test_files_that_are_not_what_they_should_be(files, tmp_path):
         score(tmp_path / "none.parquet", files[1])
     with pytest.raises(UserError, match=r"is not predictions .*; it lacks column 'index'"):
         score(files[1] / "roles.parquet", files[1])
-    with pytest.raises(UserError, match="is not scores"):
+    with pytest.raises(UserError, match="is not what this command writes"):
         score(*files, files[1] / "split.json")
     other = tmp_path / "other.json"
-    values = vars(score(*files))
+    values = {**vars(score(*files)), "provenance": {}}
     other.write_text(json.dumps({"schema": "owdfa/scores/9", **values}))
-    with pytest.raises(UserError, match="this version reads 'owdfa/scores/1'; score again"):
+    with pytest.raises(UserError, match="this version reads 'owdfa/scores/2'; score again"):
         Scores.read(other)
+    older = {"schema": "owdfa/scores/1", "basis": {}}
+    other.write_text(json.dumps(older))
+    with pytest.raises(UserError, match=r"holds 'owdfa/scores/1', .*; score again"):
+        Scores.read(other)
+    made = Predictions.read(files[0])
+    write_table(files[0], made.table, {"run": "run", "images": "split:test"})
+    with pytest.raises(UserError, match=r"another version of owdfa; run owdfa predict again"):
+        score(*files)
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_rounds_are_stages_and_are_logged(tmp_path):
     data = make_data(tmp_path)
     run = train(data.split, tmp_path / "run", settings=rounds(tmp_path))
     stages = {each.name: Run.open(each) for each in (tmp_path / "run" / "stages").iterdir()}
-    assert {name: each.facts.method for name, each in stages.items()} == {
+    assert {name: each.settings.method.name for name, each in stages.items()} == {
         "labelled": "supervised",
         "all": "cpl",
         "round-1": "cpl",

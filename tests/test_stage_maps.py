@@ -1,6 +1,7 @@
 """Feature maps of the backbone's stages, which some methods read beside the last one."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
@@ -38,3 +39,17 @@ def test_maps_are_compiled_as_one_graph_once():
         for _ in range(2):
             found = compiled(images)
     torch.testing.assert_close(found, backbone(images, (0, -1)))
+
+
+def test_two_threads_may_use_one_network():
+    backbone = build("tiny/trace8w16").eval()
+    batches = [torch.randn(2, 3, 32, 32) for _ in range(8)]
+
+    def first_maps(images):
+        with torch.no_grad():
+            return backbone(images, stages=(0,))[0]
+
+    expected = list(map(first_maps, batches))
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(first_maps, batches))
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))

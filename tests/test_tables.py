@@ -11,16 +11,12 @@ def scores(num_novel, selection="last"):
     return SimpleNamespace(
         conventions={"paper": sets, "gcd-v2": sets},
         num_images={"all": 4, "known": 4 - num_novel, "novel": num_novel},
-        num_classes={"true": 3, "live": 5},
+        num_classes={"true": 3, "in_use": 4, "active": 5},
         num_novel={"true": 1, "discovered": 0},
         novel_given_to_known=0.0,
         calibration={"mean_confidence": 0.75, "ece": 0.25},
-        basis={
-            "selection": selection,
-            "split_digest": "a" * 64,
-            "rule": "group",
-            "commit": "b" * 40,
-        },
+        split={"digest": "a" * 64, "rule": "group"},
+        provenance=SimpleNamespace(selection=selection, commit="b" * 40, precision="32-true"),
     )
 
 
@@ -30,6 +26,15 @@ def test_what_was_not_there_is_not_scored_as_zero(capsys):
     assert row.split() == ["cal", "50.0", "50.0", "-", "50.0", "50.0", "-", "0.250", "0.125"]
     print_scores({"cal": scores(num_novel=2)})
     assert " 0.0 " in capsys.readouterr().out.splitlines()[3]
+
+
+def test_the_table_says_which_types_it_counts(capsys):
+    print_scores({"cal": scores(num_novel=2)})
+    out = capsys.readouterr().out
+    assert "types in use" in out
+    assert "prototypes" in out
+    row = next(line for line in out.splitlines() if " / " in line and line.startswith("cal"))
+    assert row.split()[:6] == ["cal", "4", "/", "3", "5", "0"]
 
 
 def test_the_oracle_is_named_under_the_table(capsys):

@@ -7,31 +7,25 @@ import torch
 
 from outside.drift import Drift, DriftSettings
 from owdfa.backbones.base import build
+from owdfa.devices import algorithms, find_device, seed_step
 from owdfa.errors import UserError
 from owdfa.images.store import Store
-from owdfa.loading.views import PlainView
 from owdfa.loading.batches import TrainingLoader, plain_batches
+from owdfa.loading.views import PlainView, TrainingViews
 from owdfa.records.manifest import Manifest
 from owdfa.records.split import Split
 from owdfa.records.training import Batch, Losses, Progress
 from owdfa.runs import checkpoint
 from owdfa.runs.run import Run
 from owdfa.runs.settings import load_settings
-from owdfa.stages.train import TrainingState, train
-from owdfa.training.devices import deterministic, seed_step
-from owdfa.training.fabric import start
-from owdfa.training.inference import answer
+from owdfa.stages.train import train
+from owdfa.training.evaluation import evaluate
 from owdfa.training.meter import Meter
-from owdfa.training.selection import judge_for
+from owdfa.training.selection import make_evaluator
 from tiny_data import CLASSES, DRIFT, TINY, make_data
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 VIEW = PlainView(16, MEAN, STD)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return make_data(tmp_path_factory.mktemp("data"))
 
 
 def settings(*overrides, base=DRIFT):
@@ -52,20 +46,21 @@ def by_hand(data, chosen):
     split, store = Split.read(data.split), Store.open(data.store)
     torch.manual_seed(chosen.seed)
     model = Drift(build(chosen.backbone.name), 2, None, chosen.method)
-    rows = split.training_rows()
-    loader = TrainingLoader(store, rows, chosen.data, mean=MEAN, std=STD, seed=chosen.seed)
+    views = TrainingViews(("weak", "strong"), chosen.data.views, MEAN, STD, chosen.seed)
+    loader = TrainingLoader(store, split.training_rows(), chosen.data, views)
     rate, decay = chosen.optimiser.lr, chosen.optimiser.weight_decay
     optimizer = torch.optim.Adam(model.parameters(), rate, weight_decay=decay, fused=True)
     for epoch in range(chosen.epochs):
         optimizer.param_groups[0]["lr"] = rate * 0.5 ** (epoch // 2)
         for step, batch in enumerate(loader.epoch(epoch)):
             seed_step(chosen.seed, epoch, step + 1)
-            loss = model.losses(batch, Progress(epoch, chosen.epochs)).total
+            weak, strong = (model.features(view) for view in batch.views)
+            loss = model.objective((weak, strong), batch.labels, Progress(epoch, 3)).total
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         before = model.rows.detach().clone()
-        model.end_epoch(Progress(epoch, chosen.epochs))
+        model.end_epoch(Progress(epoch, 3))
         order = [int((before == row).all(dim=1).nonzero()) for row in model.rows.detach()]
         for moment in ("exp_avg", "exp_avg_sq"):
             old = optimizer.state[model.rows][moment].clone()
@@ -75,7 +70,7 @@ def by_hand(data, chosen):
 
 
 def test_the_loop_is_plain_training(data, tmp_path):
-    chosen = settings("optimiser.lr_step=2", "optimiser.lr_gamma=0.5")
+    chosen = settings("schedule={name='step', every=2, gamma=0.5}")
     run = train(data.split, tmp_path / "run", settings=chosen)
     found = checkpoint.read_weights(run.checkpoint)
     expected = by_hand(data, chosen)
@@ -88,15 +83,16 @@ def test_a_run_folder_holds_what_the_run_rests_on(data, tmp_path):
     chosen = settings("seed=3")
     run = train(data.split, tmp_path / "run", settings=chosen)
     facts = json.loads((run.folder / "run.json").read_text())
-    assert facts["schema"] == "owdfa/run/1"
-    assert facts["split_digest"] == Split.read(data.split).digest()
-    assert (facts["method"], facts["known"]) == ("outside.drift", list(CLASSES[:2]))
-    assert (facts["num_known"], facts["num_classes"], facts["classes"]) == (2, 4, "auto")
-    assert (facts["seed"], facts["trained_epochs"], facts["complete"]) == (3, 3, True)
-    assert {"python", "torch", "device", "threads", "date"} <= facts["environment"].keys()
+    basis = facts["provenance"]
+    assert facts["schema"] == "owdfa/run/2"
+    assert basis["split_digest"] == Split.read(data.split).digest()
+    assert (basis["method"], facts["known"]) == ("outside.drift", list(CLASSES[:2]))
+    assert (facts["num_classes"], facts["classes"]) == (4, "auto")
+    assert (basis["seed"], facts["trained_epochs"], facts["complete"]) == (3, 3, True)
+    assert {"python", "torch", "device", "threads", "date"} <= basis["environment"].keys()
     assert any((run.folder / "tensorboard").iterdir())
     opened = Run.open(run.folder)
-    assert opened.facts == run.facts
+    assert opened.metadata == run.metadata
     assert opened.settings.differences(chosen) == []
 
 
@@ -114,13 +110,14 @@ def test_the_log_has_every_term(data, tmp_path):
 
 def test_progress_counts_steps(data, tmp_path):
     seen = []
-    train(data.split, tmp_path / "run", settings=settings(), on_progress=seen.append)
-    assert all(isinstance(state, TrainingState) for state in seen)
-    assert [(s.epoch, s.step) for s in seen] == [(e, s) for e in range(3) for s in (2, 4)]
-    assert {(s.epochs, s.steps, s.num_active) for s in seen} == {(3, 4, 4)}
-    assert [s.done for s in seen] == [2, 4, 6, 8, 10, 12]
-    assert {s.total for s in seen} == {12}
-    assert seen[2].summary().startswith("epoch 2/3  loss ")
+    train(
+        data.split, tmp_path / "run", settings=settings(), on_progress=lambda *now: seen.append(now)
+    )
+    assert [done for done, _, _ in seen] == [2, 4, 6, 8, 10, 12]
+    assert {total for _, total, _ in seen} == {12}
+    notes = [note for _, _, note in seen]
+    assert [note.split("  ")[0] for note in notes] == [f"epoch {e}/3" for e in (1, 1, 2, 2, 3, 3)]
+    assert all("loss " in note and note.endswith("classes 4") for note in notes)
 
 
 def test_the_same_seed_gives_the_same_bits_with_any_number_of_workers(data, tmp_path):
@@ -170,7 +167,7 @@ def test_resuming_a_complete_run_does_nothing(data, tmp_path):
     run = train(data.split, tmp_path / "run", settings=settings("epochs=1"))
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
     again = train(data.split, tmp_path / "run", resume=True)
-    assert again.facts == run.facts
+    assert again.metadata == run.metadata
     assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")} == before
 
 
@@ -187,27 +184,30 @@ def test_resuming_with_other_settings_or_another_split_is_refused(data, tmp_path
 def test_the_number_of_workers_may_change_when_resuming(data, tmp_path):
     run = train(data.split, tmp_path / "run", settings=settings("epochs=1"))
     chosen = settings("epochs=1", "data.workers=1")
-    assert train(data.split, run.folder, settings=chosen, resume=True).facts == run.facts
+    assert train(data.split, run.folder, settings=chosen, resume=True).metadata == run.metadata
 
 
 def test_validation_selects_the_best_epoch(data, tmp_path):
     run = train(data.split, tmp_path / "run", settings=settings("selection=validation"))
     scores = [line["validation_accuracy"] for line in log_of(run, "epoch")]
-    assert run.facts.selected_epochs == int(np.argmax(scores)) + 1
+    assert run.metadata.selected_epochs == int(np.argmax(scores)) + 1
     note = checkpoint.read_note(run.folder / "checkpoints" / "validation")
-    assert (note.epochs, note.score) == (run.facts.selected_epochs, max(scores))
+    assert (note.epochs, note.score) == (run.metadata.selected_epochs, max(scores))
 
 
 def test_validation_accuracy_is_counted_by_hand(data):
     split, store = Split.read(data.split), Store.open(data.store)
     model = Drift(build("tiny/trace8w16"), 2, 6, DriftSettings())
-    fabric = start("cpu", "32-true")
-    judge = judge_for("validation", split, store, VIEW, 3)
+    evaluator = make_evaluator(
+        settings("selection=validation", "data.batch_size=3"), split, store, VIEW
+    )
     rows = split.validation_rows()
-    batches = list(plain_batches(store, rows.ids, VIEW, batch_size=100))
-    guess = model.eval()(batches[0].images).logits.argmax(dim=1).tolist()
+    (batch,) = plain_batches(store, rows.ids, VIEW, batch_size=100)
+    found = evaluator(model)
+    assert model.training
+    guess = model.eval()(batch.images).logits.argmax(dim=1).tolist()
     right = sum(g == label for g, label in zip(guess, rows.labels.tolist(), strict=True))
-    assert judge(model, fabric) == right / len(guess)
+    assert found == right / len(guess)
 
 
 def test_validation_without_held_back_images_is_refused(data, tmp_path):
@@ -219,8 +219,8 @@ def test_validation_without_held_back_images_is_refused(data, tmp_path):
 def test_the_oracle_is_asked_for_by_name_and_stamped(data, tmp_path):
     run = train(data.split, tmp_path / "run", settings=settings("selection=oracle"))
     scores = [line["oracle_all_acc"] for line in log_of(run, "epoch")]
-    assert run.facts.selected_epochs == int(np.argmax(scores)) + 1
-    assert json.loads((run.folder / "run.json").read_text())["selection"] == "oracle"
+    assert run.metadata.selected_epochs == int(np.argmax(scores)) + 1
+    assert json.loads((run.folder / "run.json").read_text())["provenance"]["selection"] == "oracle"
 
 
 def test_a_split_of_other_images_is_refused(data, tmp_path):
@@ -251,7 +251,7 @@ def test_a_run_starts_from_the_backbone_of_an_earlier_one(data, tmp_path):
 
 def test_the_number_of_classes_reaches_the_method(data, tmp_path):
     run = train(data.split, tmp_path / "run", settings=settings("classes=5", "epochs=1"))
-    assert (run.num_active, run.facts.num_classes, run.facts.classes) == (5, 5, 5)
+    assert (run.num_active, run.metadata.num_classes, run.metadata.classes) == (5, 5, 5)
 
 
 def test_a_meter_keeps_nothing_of_the_steps_that_it_has_read():
@@ -267,24 +267,45 @@ def test_a_meter_keeps_nothing_of_the_steps_that_it_has_read():
     assert meter.total() == ({"loss": 3.0, "ce": 3.0}, 0.5)
 
 
-def test_deterministic_algorithms_are_a_matter_of_the_run():
-    with deterministic():
+def test_the_choice_of_algorithms_is_a_matter_of_the_run():
+    before = torch.backends.cudnn.benchmark
+    with algorithms(deterministic=True):
         assert torch.are_deterministic_algorithms_enabled()
+    with algorithms(deterministic=False):
+        assert torch.backends.cudnn.benchmark
+        assert not torch.are_deterministic_algorithms_enabled()
     assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.benchmark == before
 
 
-def test_answering_leaves_a_method_as_it_was(data):
+def test_evaluation_gives_what_the_method_says_and_leaves_it_as_it_was(data):
     store = Store.open(data.store)
     model = Drift(build("tiny/trace8w16"), 2, None, DriftSettings()).train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    batches = plain_batches(store, store.ids, VIEW, batch_size=5)
-    answers = list(answer(model, batches, start("cpu", "32-true")))
-    assert np.concatenate([a.positions for a in answers]).tolist() == list(range(len(store.ids)))
+    ids = store.ids[::-1]
+    found = evaluate(model, store, ids, VIEW, settings("data.batch_size=5"))
     assert model.training
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    (batch,) = plain_batches(store, ids, VIEW, batch_size=100)
+    with torch.no_grad():
+        outputs = model.eval()(batch.images)
+    for ours, expected in zip(found, (outputs.logits.softmax(1), outputs.embedding), strict=True):
+        assert ours.dtype == np.float32
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="device=cpu"):
-        start("cuda", "32-true")
+        find_device("cuda")
+    assert find_device("auto") == torch.device("cpu")
+
+
+def test_each_of_several_processes_takes_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert find_device("cuda") == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(UserError, match=r"this machine has 2 GPUs; .*fewer devices"):
+        find_device("auto")

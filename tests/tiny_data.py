@@ -90,6 +90,8 @@ TINY = [  # settings of a run that takes a second, over a recipe
     "optimiser.lr=0.01",
     "schedule.name=constant",
     "stages=[]",
+    "onnx=false",  # exporting takes seconds; a test that needs it asks for it
     "log_every=2",
 ]
 DRIFT = [*TINY, "method.name=outside.drift"]
+CENTRES = ["method.name=outside.centres", "device=cpu", "onnx=false", "log_every=1"]

@@ -1,6 +1,6 @@
 """CAL's network as a plain author writes it: float32, default memory format, every step by itself.
 
-The backbone is torchvision's, or the tiny network with the same layers under the same names.
+The backbone is torchvision's ResNet, or the tiny network with the same layers and names.
 """
 
 from collections import OrderedDict
@@ -35,9 +35,9 @@ class PlainNetwork(nn.Module):
 
 
 def like(cal: CAL) -> PlainNetwork:
-    """The plain network with the weights of ``cal``, whose backbone is tiny or torchvision's."""
-    room, channels = cal.prototypes.vectors.shape
-    plain = PlainNetwork(cal.backbone.name, channels, room, cal.dropout.p)
+    """The plain network with the weights of ``cal``, see ``plain_backbone``."""
+    capacity, channels = cal.prototypes.vectors.shape
+    plain = PlainNetwork(cal.backbone.name, channels, capacity, cal.dropout.p)
     assert cal.ffe is not None
     plain.backbone.load_state_dict(cal.backbone.network.state_dict())
     plain.ffe.load_state_dict(cal.ffe.state_dict())
@@ -47,11 +47,11 @@ def like(cal: CAL) -> PlainNetwork:
 
 
 def plain_backbone(model: str) -> nn.Module:
-    """``torchvision/<name>`` without its classifier, or ``tiny/trace8w<width>``."""
+    """A ResNet of torchvision, or of timm, which names the layers alike; or the tiny network."""
     library, _, name = model.partition("/")
     if library == "tiny":
         return _tiny(int(name.partition("w")[2]))
-    whole = torchvision.models.get_model(name)
+    whole = torchvision.models.get_model(name.partition(".")[0])
     parts = [(n, part) for n, part in whole.named_children() if n not in ("avgpool", "fc")]
     return nn.Sequential(OrderedDict(parts))
 

@@ -1,4 +1,4 @@
-"""Reading as the releases do it: decode, find the face, crop and alter, at every read of an image.
+"""Reading as the releases do it: decode, find the face, crop and augment, at every read.
 
 One image at a time, with torchvision's transforms on a Pillow image; batches by torch's loader and
 its own way of stacking.
@@ -24,10 +24,11 @@ def read_face(path: Path | str, detector: Any) -> Image.Image:
 
     Args:
         path: The file.
-        detector: dlib's, or anything that is called and returns rectangles as dlib does.
+        detector: dlib's, or anything that is called and returns rectangles as dlib does; None to
+            take the whole image.
     """
     image = Image.open(path).convert("RGB")
-    faces = detector(np.array(image))
+    faces = () if detector is None else detector(np.array(image))
     if not len(faces):
         return image
     face = faces[0]
@@ -80,12 +81,12 @@ def strong_view(
 
 
 class Images(Dataset[tuple[Tensor, Tensor]]):
-    """Both views of image files; without a detector it is dlib's."""
+    """Both views of image files, of their faces where there is a detector."""
 
-    def __init__(self, paths: Sequence[Path], size: int = 256, detector: Any = None) -> None:
+    def __init__(self, paths: Sequence[Path], size: int, detector: Any) -> None:
         self.paths = paths
         self.weak, self.strong = weak_view(size), strong_view(size)
-        self.detector = detector or frontal_faces()
+        self.detector = detector
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -103,11 +104,11 @@ def frontal_faces() -> Any:
 
 
 def batches(
-    paths: Sequence[Path], size: int = 256, *, batch_size: int, workers: int
+    paths: Sequence[Path], size: int, detector: Any, *, batch_size: int, workers: int
 ) -> DataLoader[tuple[Tensor, Tensor]]:
     """Go through files in a random order."""
     return DataLoader(
-        Images(paths, size),
+        Images(paths, size, detector),
         batch_size=batch_size,
         shuffle=True,
         num_workers=workers,

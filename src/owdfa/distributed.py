@@ -10,12 +10,15 @@ has none: each process normalises by its own rows, and results differ from those
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.autograd import Function
 
+from owdfa.errors import UserError
 from owdfa.records.training import Features
 
 
@@ -55,10 +58,24 @@ def start_process_group(device: torch.device) -> None:
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
 
+@contextmanager
+def explain_worker_loss() -> Iterator[None]:
+    """Turn what torch says when another process is gone into an error of one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"the connection to the other processes is lost ({reason}); if one of them was killed,"
+            " run the same command with --resume to continue"
+        ) from error
+
+
 def barrier() -> None:
     """Wait until every process is here."""
     if get_shard().num > 1:
-        distributed.barrier()
+        with explain_worker_loss():
+            distributed.barrier()
 
 
 def all_gather_features(features: Features, size: int) -> Features:
@@ -100,7 +117,8 @@ def average_gradients(module: nn.Module) -> None:
         return
     gradients = [each.grad for each in module.parameters() if each.grad is not None]
     flat = torch.cat([each.flatten() for each in gradients])
-    distributed.all_reduce(flat)
+    with explain_worker_loss():
+        distributed.all_reduce(flat)
     flat /= shard.num
     parts = flat.split([each.numel() for each in gradients])
     for gradient, part in zip(gradients, parts, strict=True):
@@ -125,7 +143,8 @@ class _AllGather(Function):
         padded = rows.new_zeros(lengths[0], *rows.shape[1:])  # the first shard is the largest
         padded[: len(rows)] = rows
         parts = [torch.empty_like(padded) for _ in lengths]
-        distributed.all_gather(parts, padded)
+        with explain_worker_loss():
+            distributed.all_gather(parts, padded)
         return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
 
     @staticmethod

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
+from zipfile import ZipFile, is_zipfile
 
 import torch
 from safetensors import SafetensorError
@@ -10,15 +11,47 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from owdfa.errors import UserError
+from owdfa.signatures import identify_file
 
 # Where trained models of this field keep their backbone.
 _PREFIXES = ("encoder.encoder.", "backbone.network.", "module.", "model.")
 _SHOWN = 3  # tensors that do not fit, named in an error
+_PARALLEL = "module."  # what DataParallel puts before every name
+# Where a checkpoint keeps its network's state dict, the surest name first.
+_STATES = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "network",
+    "weights",
+    "params",
+    "module",
+)
+_TORCH = ("a checkpoint of torch", "a pickle")
+_REMEDIES = {  # kinds of files that are handed over in place of weights
+    "empty": "fetch it again",
+    "cut off": "fetch it again",
+    "a Git LFS pointer": "fetch the file itself with git lfs pull",
+    "an HTML page": "it was fetched from the page of the file; fetch it from the link to the file",
+    "XML": "it is a server's answer, perhaps; fetch the file again",
+    "JSON": "it is a server's answer or a configuration; name the file of weights",
+    "text": "name the file of weights",
+    "a ZIP archive": "unpack it, and name the file of weights in it",
+    "a tar archive": "unpack it, and name the file of weights in it",
+    "a compressed file": "unpack it, and name the file of weights in it",
+    "ONNX": "name the checkpoint that it was exported from; owdfa predict takes what owdfa export"
+    " made",
+    "HDF5": "save the weights with torch or as safetensors",
+    "NumPy data": "save the weights with torch or as safetensors",
+}
 _CLASSIFIERS = ("classifier", "fc", "head", "last_linear")
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file, or a state dict or Lightning checkpoint that torch saved.
+    """Read a safetensors file, or a state dict that torch saved, alone or in a checkpoint.
+
+    In a checkpoint it is what ``_STATES`` names, as in one of Lightning or of a training script.
 
     Raises:
         UserError: The file is missing, damaged, without tensors, or can only be read by running
@@ -26,11 +59,18 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; a file of weights is needed here")
-    if path.suffix == ".safetensors":
+    kind = _kind(path)
+    if kind in _REMEDIES:
+        raise UserError(f"{path}: cannot be read as weights, since it is {kind}; {_REMEDIES[kind]}")
+    if path.suffix == ".safetensors" or kind == "safetensors":
         return _read_safetensors(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
+        if kind not in _TORCH:
+            raise UserError(
+                f"{path}: cannot be read as weights ({kind}); name a file of weights"
+            ) from None
         raise UserError(
             f"{path}: is damaged, or holds Python objects that could run any program and is"
             " therefore refused; save its state dict alone, best as safetensors"
@@ -38,11 +78,48 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # a damaged file may raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: cannot be read as weights ({reason})") from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else {}
-    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    tensors = _state_in(content)
     if not tensors:
-        raise UserError(f"{path}: holds no weights; a state dict is needed here")
+        raise UserError(f"{path}: holds no weights; {_found(content)}, a state dict is needed here")
     return tensors
+
+
+def _kind(path: Path) -> str:
+    """What a file is by its first bytes; a ZIP archive of torch's is told from others.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    try:
+        kind = identify_file(path).name
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    if kind == "a ZIP archive":
+        if not is_zipfile(path):
+            return "cut off"
+        with ZipFile(path) as archive:
+            if any(name.endswith("data.pkl") for name in archive.namelist()):
+                return _TORCH[0]
+    return kind
+
+
+def _state_in(content: object) -> dict[str, Tensor]:
+    """The tensors of a state dict, or of the one that a checkpoint holds."""
+    if not isinstance(content, Mapping):
+        return {}
+    held = (content.get(name) for name in _STATES)
+    found = next((state for state in held if isinstance(state, Mapping) and state), content)
+    tensors = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
+    if all(name.startswith(_PARALLEL) for name in tensors):
+        return {name.removeprefix(_PARALLEL): value for name, value in tensors.items()}
+    return tensors
+
+
+def _found(content: object) -> str:
+    """What there is instead of weights."""
+    if isinstance(content, Mapping):
+        return f"it has {', '.join(map(repr, list(content)[:_SHOWN])) or 'nothing'}"
+    return f"it is a {type(content).__name__}"
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -123,9 +200,9 @@ def stacked(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The part of a state dict under the first prefix that occurs, or all of it."""
+    """The part of a state dict under the prefixes that occur, or all of it."""
     for prefix in _PREFIXES:
         inner = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
         if inner:
-            return inner
+            return _without_prefix(inner)  # a training script may add its own to the library's
     return state

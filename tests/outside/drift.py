@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from outside import kill_if_asked
 from owdfa.config import Settings
 from owdfa.methods.base import Method
 from owdfa.records.training import UNLABELLED, EpochEnd, Features, Losses, RowMove
@@ -48,6 +49,7 @@ class Drift(Method):
         return kept @ self.rows.T
 
     def objective(self, views, labels, progress):
+        kill_if_asked(progress)
         weak, strong = (self.classify(view) for view in views)
         with torch.no_grad():
             self.usage += torch.bincount(weak.argmax(dim=1), minlength=self.width)

@@ -15,8 +15,8 @@ from owdfa.methods.cal import CAL, CALSettings, agreement_stats, next_novel_thre
 from owdfa.records.training import UNLABELLED, Batch, Progress
 from owdfa.runs.official import read_official
 from owdfa.training.optimizer import move_rows
-from small_networks import losses
 from reference.recordings import FOLDER, Recording, arrays, cases, note
+from small_networks import losses
 
 LABELLED_TAG = 1
 TERMS = {"ce": "supervised", "r": "regularization", "acr": "acr", "ccr": "ccr"}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from threading import get_ident
 from typing import final
 
 import torch
@@ -21,19 +22,19 @@ class _Recorder:
     """Keeps what modules put out, inside of a ``with`` block; a copied network has a copy of it."""
 
     def __init__(self) -> None:
-        self._found: list[Tensor] | None = None
+        self._found: dict[int, list[Tensor]] = {}  # by thread: several may use one network
 
     def __enter__(self) -> list[Tensor]:
-        self._found = []
-        return self._found
+        return self._found.setdefault(_thread(), [])
 
     def __exit__(self, *_: object) -> None:
-        self._found = None
+        del self._found[_thread()]
 
     def record(self, _module: nn.Module, _inputs: object, output: Tensor) -> None:
         """Be a forward hook."""
-        if self._found is not None:
-            self._found.append(output)
+        found = self._found.get(_thread())
+        if found is not None:
+            found.append(output)
 
 
 @final
@@ -49,7 +50,7 @@ class Backbone(nn.Module):
     Args:
         network: Turns images into the last feature map.
         stage_modules: Names of the submodules of ``network`` whose outputs are the maps of its
-            stages, before the last; empty where the library does not say.
+            stages, before the last; empty where the library does not name them.
     """
 
     def __init__(
@@ -93,13 +94,13 @@ class Backbone(nn.Module):
         return tuple(found[stage] for stage in stages)
 
     def _all_maps(self, images: Tensor) -> list[Tensor]:
-        """The map after each stage, caught by hooks on the stages' modules, then the last map."""
+        """The map after each stage, from hooks on the stages' modules, then the last map."""
         with self._recorder as found:
             last = self.network(images)
         return [*found, last]
 
     def _num_channels(self) -> tuple[int, ...]:
-        """Find the number of channels of each map by trying the network on a blank image.
+        """Find the number of channels of each map by running the network on a blank image.
 
         Raises:
             UserError: What comes out is not a feature map (B, channels, h, w).
@@ -122,6 +123,11 @@ class Backbone(nn.Module):
                 f"backbone {self.name}: gives no feature map; choose a convolutional network"
             )
         return tuple(int(each.shape[1]) for each in maps)
+
+
+def _thread() -> int:
+    """Id of this thread; 0 under torch's compiler, which cannot trace the call."""
+    return 0 if torch.compiler.is_compiling() else get_ident()
 
 
 def build(name: str, weights: str | None = None) -> Backbone:
@@ -153,7 +159,7 @@ def check_model(library: str, model: str, models: list[str]) -> None:
 
 
 def unavailable(name: str, error: Exception) -> UserError:
-    """Say that a library's pre-trained weights are not available, and what to do."""
+    """The error for pre-trained weights that are not available, with the remedy."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return UserError(
         f"backbone {name}: its pre-trained weights are not available ({reason});"

@@ -14,7 +14,7 @@ from torch import nn
 from owdfa.backbones.base import Backbone, check_model, unavailable
 from owdfa.weights import load_weights
 
-_TIMEOUT = 3.0  # seconds that the hub has to answer
+_TIMEOUT = 3.0  # seconds to wait for the hub
 
 
 def names() -> list[str]:
@@ -33,7 +33,7 @@ def build(model: str, *, weights: str | None) -> Backbone:
                 network = timm.create_model(model, pretrained=True, num_classes=0, global_pool="")
         else:
             network = timm.create_model(model, num_classes=0, global_pool="")
-    except Exception as error:  # the hub's client raises what it likes
+    except Exception as error:  # the hub's client raises errors of many kinds
         raise unavailable(name, error) from error
     if weights not in (None, "hub"):
         load_weights(network, Path(weights))
@@ -51,7 +51,7 @@ def _stage_modules(network: nn.Module) -> list[str]:
 def _hub_or_cache() -> Iterator[None]:
     """Let the hub's client use its cache alone when the hub is out of reach.
 
-    Otherwise it would try again for most of a minute, although the answer is known.
+    Otherwise it would retry for most of a minute.
     """
     was_offline = hub.HF_HUB_OFFLINE
     hub.HF_HUB_OFFLINE = was_offline or not _within_reach(hub.ENDPOINT)
@@ -64,7 +64,7 @@ def _hub_or_cache() -> Iterator[None]:
 def _within_reach(address: str) -> bool:
     try:
         urlopen(Request(address, method="HEAD"), timeout=_TIMEOUT).close()  # noqa: S310
-    except HTTPError:  # an answer, though no friendly one
+    except HTTPError:  # the hub answers, so it can be reached
         return True
     except OSError:
         return False

@@ -1,12 +1,12 @@
 """Small residual networks for small images, made to be trained from scratch on a CPU.
 
 The traces of a generator are faint and lie in the finest frequencies, where a network that starts
-from nothing takes long to look. These are therefore shown, beside the image, what four fixed
-high-pass filters leave of it, cut off where content begins, as forensic models of noise residuals
-do (Fridrich and Kodovsky, IEEE TIFS 2012). Behind that is a residual network (He et al., CVPR 2016,
-arXiv:1512.03385) of three stages at a half, a quarter and an eighth of the resolution, and a
-1 x 1 convolution to many channels: with few, novel classes find no direction of their own that
-the known ones do not take (docs/cal.md has the measurements).
+from random weights takes long to learn. The input is therefore the image and its residuals under
+four fixed high-pass filters, clipped at the amplitude of content, as in forensic models of noise
+residuals (Fridrich and Kodovsky, IEEE TIFS 2012). Then comes a residual network (He et al., CVPR
+2016, arXiv:1512.03385) of three stages at a half, a quarter and an eighth of the resolution, and a
+1 x 1 convolution to many channels: with few, novel classes have no direction that the known ones
+do not take (docs/methods/cal-tiny.md).
 """
 
 from collections import OrderedDict
@@ -28,7 +28,7 @@ _EMBEDDING = 16  # channels of the feature map over those of the first stage
 _SECOND = ((0, 0, 0), (1, -2, 1), (0, 0, 0))
 _SQUARE = ((1, -2, 1), (-2, 4, -2), (1, -2, 1))
 _LAPLACE = ((0, -1, 0), (-1, 4, -1), (0, -1, 0))
-_GAIN, _CUT = 10.0, 3.0  # in units of the normalised image: cut off at some 17 grey levels of 255
+_GAIN, _CUT = 10.0, 3.0  # in units of the normalised image: clipped at some 17 grey levels of 255
 
 
 def names() -> list[str]:
@@ -63,7 +63,7 @@ def _network(num_blocks: int, width: int) -> nn.Module:
 
 @final
 class Residuals(nn.Module):
-    """Put four high-pass residuals of each colour, amplified and cut off, beside the image."""
+    """Append four high-pass residuals of each colour, amplified and clipped, to the image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class Residuals(nn.Module):
         self.filters: Tensor
         self.register_buffer("filters", bank[:, None].repeat(3, 1, 1, 1))
         # Mostly zeros, yet one full convolution, which gives the image as well, is faster than
-        # three grouped ones and putting their results beside it.
+        # three grouped ones and a concatenation.
         full = torch.einsum("cd,kyx->ckdyx", torch.eye(3), _GAIN * bank).flatten(0, 1)
         image = torch.zeros(3, 3, 3, 3)
         image[:, :, 1, 1] = torch.eye(3)
@@ -82,10 +82,10 @@ class Residuals(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Turn normalised images (B, 3, H, W) into (B, 15, H, W)."""
-        # All that follows keeps this order of memory: twice as fast on a CPU for few channels.
+        # All that follows keeps this memory format: twice as fast on a CPU for few channels.
         images = images.contiguous(memory_format=torch.channels_last)
         maps = conv2d(pad(images, (1, 1, 1, 1), mode="reflect"), self.full)
-        # The image itself lies within 2.7; cutting it off with the rest is thrice as fast.
+        # The image itself is within 2.7; clipping it with the rest is three times as fast.
         return maps.clamp_(-_CUT, _CUT)
 
 

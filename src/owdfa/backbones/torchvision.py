@@ -15,7 +15,7 @@ from owdfa.backbones.base import (
 )
 from owdfa.weights import load_weights
 
-# Families that are one chain of layers, so that the classifier can be cut off by its name.
+# Families that are one chain of layers, so that the classifier can be removed by its name.
 _FAMILIES = (
     *("alexnet", "convnext", "efficientnet", "mnasnet", "mobilenet", "regnet"),
     *("resnet", "resnext", "shufflenet", "squeezenet", "vgg", "wide_resnet"),

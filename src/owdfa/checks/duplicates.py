@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from owdfa.errors import UserError
-from owdfa.files import write_text
+from owdfa.listings import write_listing
 from owdfa.records.rows import codes, duplicated
 
 MAX_BITS = 2  # of 64 in which the perceptual hashes of images that look alike may differ
@@ -59,13 +59,11 @@ def check_labels(
     at = np.flatnonzero(
         (content[rows[1:]] == content[rows[:-1]]) & (class_[rows[1:]] != class_[rows[:-1]])
     )
-    if not len(at):
-        if listing.exists():
-            listing.unlink()
-        return
     pairs = [(int(rows[i]), int(rows[i + 1])) for i in at]
     lines = [f"{names[i]} ({classes[i]}) and {names[j]} ({classes[j]})" for i, j in pairs]
-    write_text(listing, "".join(f"{line}\n" for line in lines))
+    write_listing(listing, "pairs of equal files under two classes", lines)
+    if not lines:
+        return
     more = f", as do {len(lines) - 1} more pairs" if len(lines) > 1 else ""
     raise UserError(
         f"{lines[0]}: have the same bytes under two classes{more}; remove one of the two, or give "

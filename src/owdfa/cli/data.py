@@ -1,4 +1,4 @@
-"""``owdfa data``: list, draw, download and crop images."""
+"""``owdfa data``: list, generate, download and crop images."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
     from owdfa.checks.classes import ClassSize
 
-app = typer.Typer(help="List, draw, download and crop images.", no_args_is_help=True)
+app = typer.Typer(help="List, generate, download and crop images.", no_args_is_help=True)
 
 _MAX_CLASSES = 60  # that are printed
 
-Jobs = Annotated[int, typer.Option(help="How many files at once; 0 is one a core.")]
+Jobs = Annotated[int, typer.Option(help="Number of files at once; 0 is one a core.")]
 MaxBad = Annotated[
     float, typer.Option(help="How many bad images to tolerate: a count, or a share below 1.")
 ]
@@ -37,8 +37,9 @@ def scan(
     max_bad: MaxBad = 0.01,
     jobs: Jobs = 0,
 ) -> None:
-    """List images with size, format and SHA-256, and the bad ones."""
+    """List images with class, size, format and SHA-256, and the bad ones."""
     from owdfa.checks.classes import class_sizes
+    from owdfa.cli.tables import print_notes
     from owdfa.config import parse_settings
     from owdfa.stages.scan import ScanOptions, notes_on
     from owdfa.stages.scan import scan as stage
@@ -60,6 +61,7 @@ def scan(
     typer.echo(f"{output}: {table.num_rows} images, {classes} classes, {bad} bad")
     _list_classes(sizes)
     _list_bad(table)
+    print_notes(output)
     for note in notes_on(manifest):
         typer.echo(f"note: {note}")
 
@@ -75,7 +77,7 @@ def prepare(
     max_bad: MaxBad = 0.01,
     jobs: Jobs = 0,
 ) -> None:
-    """Keep the face of each image; goes on where it was stopped."""
+    """Crop the face of each image into a store; continues where it was stopped."""
     from owdfa.records.manifest import Manifest
     from owdfa.stages.prepare import prepare as stage
 
@@ -89,15 +91,15 @@ def prepare(
 
 @app.command()
 def draw(
-    folder: Annotated[Path, typer.Argument(help="Where to draw; then scan it as lab:DIR.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write; then scan it as lab:DIR.")],
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting, e.g. images_per_method=100.")
     ] = None,
     jobs: Jobs = 0,
 ) -> None:
-    """Draw lab, the built-in synthetic benchmark.
+    """Generate lab, the built-in synthetic benchmark.
 
-    Goes on where it was stopped.
+    Continues where it was stopped.
     """
     from owdfa.config import parse_overrides, parse_settings
     from owdfa.datasets.lab import LabSettings
@@ -119,7 +121,7 @@ def get(
 ) -> None:
     """Download a published data set, check it and unpack it.
 
-    Goes on where it was stopped.
+    Continues where it was stopped.
     """
     from owdfa.download.fetch import get as stage
 
@@ -144,7 +146,7 @@ def _list_classes(sizes: "list[ClassSize]") -> None:
 
 
 def _list_bad(table: "pa.Table") -> None:
-    """Print the images that cannot be used, at most twenty."""
+    """Print the images that cannot be used, twenty at most."""
     import pyarrow.compute as pc
 
     bad = table.filter(pc.is_valid(table["error"]))

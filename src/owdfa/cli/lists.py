@@ -1,4 +1,4 @@
-"""What there is: methods, data sets, protocols, backbones, recipes; and what this machine has."""
+"""Lists of methods, data sets, protocols, backbones, recipes, settings; what this machine has."""
 
 import inspect
 import shutil
@@ -22,7 +22,7 @@ def methods() -> None:
 
 
 def datasets() -> None:
-    """List the data sets; owdfa data scan takes <name>:<where>."""
+    """List the data sets; owdfa data scan takes NAME:PATH."""
     described = [
         (f"{name}:", catalog.load("datasets", name).DESCRIPTION)
         for name in catalog.names("datasets")
@@ -57,10 +57,12 @@ def recipes() -> None:
 
 
 def settings(
-    method: Annotated[str | None, typer.Option(help="The method; cal otherwise.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="Its recipe; its paper's otherwise.")] = None,
+    method: Annotated[str | None, typer.Option(help="The method; the default is cal.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Its recipe; the default is its paper's.")
+    ] = None,
 ) -> None:
-    """Print every setting with its meaning, type and default, as TOML for --config."""
+    """Print all settings, explained, as TOML for --config."""
     from owdfa.runs.settings import load_settings
     from owdfa.runs.settings_toml import commented_toml
 
@@ -69,7 +71,7 @@ def settings(
 
 
 def doctor() -> None:
-    """Say what this machine has, and what is missing."""
+    """Show what this machine has, and what is missing."""
     from owdfa.doctor import examine
 
     findings = examine()
@@ -83,7 +85,7 @@ def _first_line(kind: str, name: str) -> str:
 
 
 def _print(rows: list[tuple[str, str]]) -> None:
-    """Print two columns; a long text goes on under itself."""
+    """Print two columns; a long text is wrapped in its column."""
     indent = max((len(name) for name, _ in rows), default=0) + 2
     columns = max(shutil.get_terminal_size().columns, indent + 40)
     for name, text in rows:

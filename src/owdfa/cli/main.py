@@ -2,6 +2,7 @@
 
 import errno
 import sys
+from io import TextIOWrapper
 
 import typer
 
@@ -9,8 +10,8 @@ from owdfa.cli import data, lists, models, stages
 from owdfa.cli.memory import keep_memory
 from owdfa.errors import UserError
 
-HELP = """Open-world deepfake attribution: which known method made an image, which new ones there
-are, and how sure that is.
+HELP = """Open-world deepfake attribution: which known method made an image, which novel ones there
+are, and with what confidence.
 
 In order: data scan, data prepare, split, train, predict, score, report; or all at once: run.
 """
@@ -18,7 +19,7 @@ In order: data scan, data prepare, split, train, predict, score, report; or all 
 _INTERRUPTED = 130
 _TRAIN_EXTRA = (
     *("huggingface_hub", "onnx", "onnxscript", "safetensors", "tensorboard"),
-    *("timm", "torch", "torchvision"),
+    *("sklearn", "timm", "torch", "torchvision"),
 )
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -40,27 +41,42 @@ lists.add_lists(app)
 def main() -> None:
     """Run the command line; exit 2 with one line on stderr for what the user can fix."""
     keep_memory()
+    _print_whatever_comes()
     try:
         app()
-    except UserError as error:
-        sys.exit(_fail(str(error), 2))
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # typer's way of saying Ctrl-C
             _fail("stopped; where the command has --resume, it continues with it", _INTERRUPTED)
         raise
-    except ModuleNotFoundError as error:
-        if error.name not in _TRAIN_EXTRA:
-            raise
-        hint = "pip install 'owdfa[train]' (an exported model predicts without it)"
-        sys.exit(_fail(f"this command needs {error.name}, which is not installed; {hint}", 2))
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
-    except OSError as error:  # a log, say: other outputs turn it into a UserError themselves
-        if error.errno not in _FULL:
+    except (UserError, ModuleNotFoundError, OSError) as error:
+        advice = _advice(error)
+        if advice is None:
             raise
+        sys.exit(_fail(advice, 2))
+
+
+def _print_whatever_comes() -> None:
+    """Print what the terminal's encoding lacks as an escape: names of classes and files."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _advice(error: Exception) -> str | None:
+    """What the user can do; None where that is nothing."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name in _TRAIN_EXTRA:
+        hint = "pip install 'owdfa[train]' (an exported model predicts without it)"
+        return f"this command needs {error.name}, which is not installed; {hint}"
+    if isinstance(error, OSError) and error.errno in _FULL:
+        # Of a log, say: other outputs turn it into a UserError themselves.
         where = f"{error.filename}: " if error.filename else ""
-        sys.exit(_fail(f"{where}the disk is full; free some space and run the command again", 2))
+        return f"{where}the disk is full; free some space and run the command again"
+    return None
 
 
 def _fail(reason: str, status: int) -> int:

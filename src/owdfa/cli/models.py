@@ -10,12 +10,12 @@ app = typer.Typer(help="Use networks that others trained.", no_args_is_help=True
 
 @app.callback()
 def _group() -> None:
-    """Keep ``import`` a command of its own, though it is the only one."""
+    """Keep ``import`` as a command, though it is the only one."""
 
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="A checkpoint as its authors released it.")],
+    file: Annotated[Path, typer.Argument(help="A checkpoint as released by its authors.")],
     method: Annotated[str, typer.Option(help="The method it was trained with.")] = "cal",
     protocol: Annotated[
         str, typer.Option(help="The protocol it was trained on: names its known classes.")
@@ -30,7 +30,7 @@ def import_(
 ) -> None:
     """Turn a released checkpoint into a run folder.
 
-    With it, owdfa predict works as with a run of one's own.
+    owdfa predict takes it as it takes a run of your own.
     """
     from owdfa.runs.official import import_checkpoint
 

@@ -1,4 +1,4 @@
-"""Progress on the terminal: a live bar for people, a line now and then for a log."""
+"""Progress on the terminal: a live bar on a terminal, a line now and then in a log."""
 
 import sys
 import time

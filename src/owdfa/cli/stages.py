@@ -1,5 +1,7 @@
 """The stages as commands, in the order in which data goes through them."""
 
+import csv
+import unicodedata
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,12 +20,15 @@ Seed = Annotated[int | None, typer.Option(help="Seed of the training run.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped.")]
 Recipe = Annotated[
     str | None,
-    typer.Option(help="Recipe of the method, e.g. tiny; its paper's otherwise. See owdfa recipes."),
+    typer.Option(help="Recipe of the method, e.g. tiny; the default is its paper's."),
 ]
-Store = Annotated[Path | None, typer.Option(help="The crops, where they were moved.")]
-Config = Annotated[Path | None, typer.Option(help="TOML file of settings, over the recipe.")]
+Store = Annotated[Path | None, typer.Option(help="Folder of the crops, if it was moved.")]
+Config = Annotated[
+    Path | None, typer.Option(help="TOML file of settings; they override the recipe.")
+]
+MovedSplit = Annotated[Path | None, typer.Option("--split", help="The split, if it was moved.")]
 Set = Annotated[
-    list[str] | None, typer.Option("--set", help="A setting, e.g. method.ccr_weight=0.3.")
+    list[str] | None, typer.Option("--set", help="A setting, e.g. epochs=20; see owdfa settings.")
 ]
 MethodName = Annotated[str | None, typer.Option(help="The method: see owdfa methods.")]
 Classes = Annotated[
@@ -37,20 +42,22 @@ GroupRegex = Annotated[
     str | None, typer.Option(help="Pattern on the path whose first (...) is the group.")
 ]
 Labelled = Annotated[
-    float | None, typer.Option(help="Share of known training images with a label.")
+    float | None, typer.Option(help="Share of known classes' training images that are labelled.")
 ]
 Test = Annotated[float | None, typer.Option(help="Share of each class to test on.")]
 Validation = Annotated[float | None, typer.Option(help="Share of labelled images held back.")]
 Rule = Annotated[
-    str | None, typer.Option(help="group keeps groups whole; paper draws each image alone.")
+    str | None, typer.Option(help="group never cuts a group; paper assigns each image alone.")
 ]
 SplitSeed = Annotated[int | None, typer.Option(help="Seed of the split.")]
-Known = Annotated[str | None, typer.Option(help="Known classes, with commas between.")]
-Protocol = Annotated[str | None, typer.Option(help="Known and novel classes by name.")]
+Known = Annotated[
+    str | None, typer.Option(help='Known classes, separated by commas; "a, b" is one class.')
+]
+Protocol = Annotated[str | None, typer.Option(help="Protocol, e.g. lab/p1: see owdfa protocols.")]
 
 
 def add_run(app: typer.Typer) -> None:
-    """Add the whole path, ahead of its stages."""
+    """Add ``run``, ahead of the stages."""
     app.command(short_help="Run all stages, from images to a report.")(run)
 
 
@@ -85,10 +92,10 @@ def run(
     settings: Set = None,
     weights: Weights = None,
     faces: Annotated[
-        str | None, typer.Option(help="Face detector: dlib or none; by the data set otherwise.")
+        str | None, typer.Option(help="Face detector: dlib or none; the default is the data set's.")
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="Another method to train and set beside it, e.g. supervised.")
+        str | None, typer.Option(help="Another method to train and compare with, e.g. supervised.")
     ] = None,
     resume: Resume = False,
 ) -> None:
@@ -118,7 +125,9 @@ def run(
         "resume": resume,
     }
     options = parse_settings(PathOptions, given, "run")
-    outcome = whole(source, output, settings=chosen, options=options, show=progress_bar, tell=_tell)
+    outcome = whole(
+        source, output, settings=chosen, options=options, show=progress_bar, tell=_print_note
+    )
     if outcome.scores:
         print_scores(outcome.scores)
     typer.echo(f"report: {outcome.page}")
@@ -135,7 +144,7 @@ def split(
     rule: Rule = None,
     seed: SplitSeed = None,
 ) -> None:
-    """Decide what each image is for; a group is never cut."""
+    """Split images into training and test; a group is never cut."""
     from owdfa.config import parse_settings
     from owdfa.stages.split import SplitOptions
     from owdfa.stages.split import split as stage
@@ -169,22 +178,23 @@ def train(
     settings: Set = None,
     weights: Weights = None,
     devices: Annotated[
-        int | None, typer.Option(help="Processes that train together: a GPU or some cores each.")
+        int | None,
+        typer.Option(help="Number of processes that share each batch: a GPU, or some cores, each."),
     ] = None,
     store: Store = None,
     resume: Resume = False,
 ) -> None:
-    """Train a method; the run folder holds everything that it rests on."""
+    """Train a method; settings, checkpoints and log are in the run folder."""
     from owdfa.distributed import is_first_process, launched
     from owdfa.runs.run import Run
     from owdfa.stages.train import train as stage
 
     chosen = _settings(recipe, config, settings, method, classes, seed, weights, devices)
     is_first = is_first_process()  # torchrun starts this command several times
-    done = resume and Run.exists(output) and Run.open(output).facts.complete
+    done = resume and Run.exists(output) and Run.open(output).metadata.complete
     with progress_bar("train") if is_first else nullcontext(no_progress) as report:
         run = stage(split, output, settings=chosen, resume=resume, store=store, on_progress=report)
-    # Where torch started processes for --devices, the first of them has said so already.
+    # Where torch started processes for --devices, the first of them has printed this already.
     if is_first and (chosen.devices == 1 or launched()):
         classes_ = f"{run.num_active} classes, {len(run.known)} of them known"
         typer.echo(f"{output}: {'complete already; ' if done else ''}{classes_}")
@@ -194,18 +204,17 @@ def predict(
     run: Annotated[Path, typer.Argument(help="A run folder, or what owdfa export made of one.")],
     images: Annotated[list[str], typer.Argument(help="A folder, files, or split:test.")],
     output: Output,
-    split: Annotated[
-        Path | None, typer.Option(help="The split for split:test, where it has moved.")
-    ] = None,
+    split: MovedSplit = None,
+    store: Store = None,
     device: Annotated[
-        str | None, typer.Option(help="cpu, cuda or auto; what the run was told otherwise.")
+        str | None, typer.Option(help="cpu, cuda or auto; the default is the run's.")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="32-true or bf16-mixed; the run's own otherwise.")
+        str | None, typer.Option(help="32-true or bf16-mixed; the default is the run's.")
     ] = None,
     max_bad: MaxBad = 0.01,
 ) -> None:
-    """Say which type made each image, and how sure that is."""
+    """Predict the type of each image, with a confidence."""
     from owdfa.cli.tables import print_bad, print_types
     from owdfa.stages.predict import predict as stage
 
@@ -215,6 +224,7 @@ def predict(
             _images(images),
             output,
             split=split,
+            store=store,
             device=device,
             precision=precision,
             max_bad=max_bad,
@@ -222,6 +232,8 @@ def predict(
         )
     novel = sum(made.table["novel"].to_pylist())
     typer.echo(f"{output}: {made.table.num_rows} images, {novel} given to novel types")
+    for note in made.notes:
+        typer.echo(f"note: {note}")
     print_types(made)
     print_bad(output)
 
@@ -231,14 +243,15 @@ def export(
     output: Output,
     check: Annotated[
         list[str] | None,
-        typer.Option(help="Images to compare on: a folder, files; else the split's own."),
+        typer.Option(help="Images to compare on: a folder or files; the default is the split's."),
     ] = None,
-    split: Annotated[Path | None, typer.Option(help="The split, where it has moved.")] = None,
+    split: MovedSplit = None,
+    store: Store = None,
 ) -> None:
-    """Write the network as one ONNX file that needs no torch, and says the same."""
+    """Export the network to one file that needs no torch."""
     from owdfa.stages.export import export as stage
 
-    note = stage(run, output, check=_images(check) if check else None, split=split)
+    note = stage(run, output, check=_images(check) if check else None, split=split, store=store)
     parity = note.parity
     typer.echo(
         f"{output}: {len(note.classes)} classes, {note.num_known} of them known;"
@@ -265,13 +278,17 @@ def score(
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     output: Output,
-    baseline: Annotated[Path | None, typer.Option(help="A run to set beside it.")] = None,
+    baseline: Annotated[Path | None, typer.Option(help="A run to compare with.")] = None,
+    split: MovedSplit = None,
+    store: Store = None,
 ) -> None:
     """Write one HTML page of what a run found, readable offline."""
     from owdfa.stages.report import report as stage
 
     with progress_bar("report") as report_progress:
-        page = stage(run, output, baseline=baseline, on_progress=report_progress)
+        page = stage(
+            run, output, baseline=baseline, split=split, store=store, on_progress=report_progress
+        )
     typer.echo(f"{page}")
 
 
@@ -308,7 +325,7 @@ def _baseline(
     config: Path | None,
     overrides: list[str] | None,
 ) -> "RunSettings":
-    """Settings of another method beside a run: its own recipe of the same name, the same seed."""
+    """Settings of a method to compare with: its own recipe of the same name, the same seed."""
     from owdfa.runs.settings import load_settings
 
     size = (recipe or "").removeprefix(f"{settings.method.name}-") or None
@@ -317,14 +334,18 @@ def _baseline(
     return load_settings(size, config, shared, chosen)
 
 
-def _tell(note: str) -> None:
+def _print_note(note: str) -> None:
     typer.echo(f"note: {note}")
 
 
 def _images(named: list[str]) -> str | list[Path]:
-    """One name may be a folder or a role of a split; several are files."""
+    """A single name may be a folder or a role of a split; several are files."""
     return named[0] if len(named) == 1 else [Path(name) for name in named]
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
-    return tuple(name.strip() for name in text.split(",")) if text else None
+    """Names with commas between; one that has a comma itself stands in quotes, as in CSV."""
+    if not text:
+        return None
+    names = next(csv.reader([unicodedata.normalize("NFC", text)], skipinitialspace=True))
+    return tuple(name.strip() for name in names)

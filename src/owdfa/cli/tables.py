@@ -1,5 +1,6 @@
 """Scores as a table on the terminal."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -8,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from owdfa.images.bad import listing_of, read_listing
+from owdfa.images.bad import PASSED_OVER, is_note, listing_of, read_bad
+from owdfa.images.quiet import LEFT_ASIDE
 
 if TYPE_CHECKING:
     from owdfa.records.predictions import Predictions
@@ -17,23 +19,24 @@ if TYPE_CHECKING:
 _CONVENTIONS = ("gcd-v2", "paper")
 _SETS: tuple[Literal["all", "known", "novel"], ...] = ("all", "known", "novel")
 _SHOWN = 20  # bad images
+_NOTES = {PASSED_OVER: "passed over, no images", LEFT_ASIDE: f"with {LEFT_ASIDE}"}
 
 
 def print_scores(scores: Mapping[str, "Scores"]) -> None:
-    """Print one row a run: accuracies under both conventions, and what they do not show.
+    """Print a row for each run: accuracies under both conventions, and what they do not show.
 
     Args:
         scores: By the name of the row.
     """
     console = Console()
     console.print(_accuracies(scores))
-    console.print(_doubts(scores))
-    for basis in {_basis(score) for score in scores.values()}:
-        console.print(basis, style="dim", highlight=False)
+    console.print(_diagnostics_table(scores))
+    for line in {_provenance_line(score) for score in scores.values()}:
+        console.print(line, style="dim", highlight=False)
 
 
 def print_types(predictions: "Predictions") -> None:
-    """Print how many images each type was given, the commonest first, and how surely."""
+    """Print the number of images of each predicted type, most first, and their mean confidence."""
     table = Table(box=None, pad_edge=False)
     table.add_column("predicted type")
     table.add_column("images", justify="right")
@@ -49,12 +52,25 @@ def print_types(predictions: "Predictions") -> None:
 
 
 def print_bad(output: Path) -> None:
-    """Print the images that were left out of ``output``, at most twenty."""
-    lines = read_listing(output)
+    """Print the images that were left out of ``output``, twenty at most, and count the rest."""
+    lines = [line for line in read_bad(output) if not _kinds(line)]
     for line in lines[:_SHOWN]:
         print(f"  left out: {line}")
     if len(lines) > _SHOWN:
         print(f"  ... and {len(lines) - _SHOWN} more, in {listing_of(output)}")
+    print_notes(output)
+
+
+def print_notes(output: Path) -> None:
+    """Count the files that were passed over, and the images used without their metadata."""
+    found = Counter(kind for line in read_bad(output) for kind in _kinds(line))
+    if found:
+        counts = (f"{found[kind]} {text}" for kind, text in _NOTES.items() if found[kind])
+        print(f"  {', '.join(counts)}; see {listing_of(output)}")
+
+
+def _kinds(line: str) -> list[str]:
+    return [kind for kind in _NOTES if is_note(line, kind)][:1]
 
 
 def _accuracies(scores: Mapping[str, "Scores"]) -> Table:
@@ -80,11 +96,12 @@ def _accuracies(scores: Mapping[str, "Scores"]) -> Table:
     return table
 
 
-def _doubts(scores: Mapping[str, "Scores"]) -> Table:
+def _diagnostics_table(scores: Mapping[str, "Scores"]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     heads = (
-        "types found\nof true",
+        "types in use\n/ true types",
+        "prototypes\nactive",
         "novel types\ndiscovered",
         "novel images\ngiven to known",
         "mean\nconfidence",
@@ -95,7 +112,8 @@ def _doubts(scores: Mapping[str, "Scores"]) -> Table:
     for name, score in scores.items():
         table.add_row(
             name,
-            f"{score.num_classes['live']} of {score.num_classes['true']}",
+            f"{score.num_classes['in_use']} / {score.num_classes['true']}",
+            str(score.num_classes["active"]),
             f"{score.num_novel['discovered']} of {score.num_novel['true']}",
             f"{score.novel_given_to_known:.1%}" if score.num_images["novel"] else "-",
             f"{score.calibration['mean_confidence']:.3f}",
@@ -104,12 +122,11 @@ def _doubts(scores: Mapping[str, "Scores"]) -> Table:
     return table
 
 
-def _basis(score: "Scores") -> str:
-    basis = score.basis
-    stamp = "  ORACLE: test labels chose the checkpoint" if basis["selection"] == "oracle" else ""
-    precision = basis.get("precision") or "32-true"  # older files do not say
-    lower = "" if precision == "32-true" else f", {precision}"
+def _provenance_line(score: "Scores") -> str:
+    made = score.provenance
+    stamp = "  ORACLE: test labels chose the checkpoint" if made.selection == "oracle" else ""
+    lower = "" if made.precision == "32-true" else f", {made.precision}"
     return (
-        f"checkpoint {basis['selection']}, split {basis['split_digest'][:12]}, "
-        f"rule {basis['rule']}, commit {basis['commit'][:12]}{lower}{stamp}"
+        f"checkpoint {made.selection}, split {score.split['digest'][:12]}, "
+        f"rule {score.split['rule']}, commit {made.commit[:12]}{lower}{stamp}"
     )

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from owdfa import catalog
 from owdfa.catalog import nearest
-from owdfa.datasets.base import Listing
-from owdfa.datasets.folder import files_below, visible
+from owdfa.datasets.base import ImageEntry, root_path
+from owdfa.datasets.folder import class_folders, files_below
 from owdfa.errors import UserError
 
 DESCRIPTION = "the published folders of OWDFA-40: 40 forgery methods and real faces"
@@ -41,13 +41,13 @@ def folders() -> list[str]:
     return list(_table())
 
 
-def read(root: str) -> Iterator[Listing]:
+def read(root: str) -> Iterator[ImageEntry]:
     """List the images of the class folders in ``root``.
 
     Raises:
         UserError: There is no such folder, it holds no class folder, another one, or an empty one.
     """
-    found = [entry for entry in visible(Path(root).absolute()) if entry.is_dir()]
+    found = class_folders(root_path(root))
     if not found:
         raise UserError(f"{root}: no class folder there, such as {folders()[0]}; name their parent")
     for folder in found:
@@ -57,18 +57,19 @@ def read(root: str) -> Iterator[Listing]:
         yield from _read_class(folder)
 
 
-def _read_class(folder: Path) -> Iterator[Listing]:
+def _read_class(folder: Path) -> Iterator[ImageEntry]:
     """List one class folder."""
     class_ = _table()[folder.name]
-    paths = list(files_below(folder))
-    if not paths:
+    found = list(files_below(folder))
+    videos = {each.path: _video(each.path) for each in found if each.passed_over is None}
+    if not videos:
         raise UserError(f"{folder}: a class folder without images; unpack it again or remove it")
-    videos = [_video(path) for path in paths]
-    grouped = len(set(videos)) > 1
-    for path, video in zip(paths, videos, strict=True):
-        identity = path.relative_to(folder.parent).as_posix()
-        group = video.relative_to(folder.parent).as_posix() if grouped else identity
-        yield Listing(identity, path, class_.code, class_.family, class_.source, group)
+    grouped = len(set(videos.values())) > 1
+    for path, passed_over in found:
+        named = videos.get(path, path) if grouped else path
+        identity, group = (each.relative_to(folder.parent).as_posix() for each in (path, named))
+        row = (class_.code, class_.family, class_.source, group, passed_over)
+        yield ImageEntry(identity, path, *row)
 
 
 def _video(path: Path) -> Path:

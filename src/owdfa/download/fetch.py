@@ -55,7 +55,7 @@ def get(
     Args:
         name: A data set that is published as archives, e.g. ``"owdfa40"``.
         output: Folder to unpack into.
-        address: Where the archives are; else what ``OWDFA_MIRROR`` says, else the published place.
+        address: Where the archives are; else that in ``OWDFA_MIRROR``, else the published one.
         on_progress: Called with (bytes there, bytes in all).
 
     Returns:
@@ -112,12 +112,12 @@ def published(base: str) -> dict[str, Published]:
 
 
 def fetch(file: Published, target: Path, *, on_progress: Report | None = None) -> None:
-    """Download one file; goes on with ``<target>.part``, and leaves a whole ``target`` as it is.
+    """Download one file, continuing ``<target>.part``; a complete ``target`` is left as it is.
 
     Raises:
         UserError: The address cannot be reached, breaks off again and again or refuses; the disk
-            is full (what came stays for the next time); or what came is not what was announced
-            (it is removed, since nothing could mend it).
+            is full (what arrived is kept for the next time); or what arrived is not what was
+            announced (it is removed, since it cannot be completed).
     """
     part = target.with_name(f"{target.name}.part")
     try:
@@ -129,7 +129,7 @@ def fetch(file: Published, target: Path, *, on_progress: Report | None = None) -
         if (size, digest) != (file.size, file.sha256):
             part.unlink()
             raise UserError(
-                f"{file.address}: {size:,} bytes of SHA-256 {digest[:12]}... came, not "
+                f"{file.address}: {size:,} bytes of SHA-256 {digest[:12]}... arrived, not "
                 f"{file.size:,} of {file.sha256[:12]}...; run it again, or take another address"
             )
         part.replace(target)
@@ -148,7 +148,7 @@ def _fill(file: Published, part: Path, on_progress: Report | None) -> None:
         failures = 0 if part.stat().st_size > have else failures + 1
         have = part.stat().st_size
         if failures == _ATTEMPTS:
-            raise UserError(f"{file.address}: breaks off ({problem}); run it again to go on")
+            raise UserError(f"{file.address}: breaks off ({problem}); run it again to continue")
         time.sleep(_PAUSE * 2**failures)
 
 
@@ -156,19 +156,19 @@ def _receive(file: Published, part: Path, have: int, on_progress: Report | None)
     """Append what one connection brings, at most a byte more than announced.
 
     Returns:
-        Why the connection ended before its time; None when the server has said all it has.
+        Why the connection ended early; None when the server has sent everything.
     """
     part.touch()
     try:
         response = _open(file.address, {"Range": f"bytes={have}-"} if have else {})
     except HTTPError as error:
-        if error.code == 416:  # nothing behind this byte
+        if error.code == 416:  # nothing after this byte
             return None
         return f"status {error.code}"
     except (OSError, http.client.HTTPException) as error:
         return _reason(error)
     resumed = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-    have = have if resumed else 0  # else the server begins at the beginning, and so do we
+    have = have if resumed else 0  # else the server starts from the beginning
     left = int(response.headers.get("Content-Length", -1))
     with response, part.open("r+b") as stream:
         stream.seek(have)
@@ -196,7 +196,7 @@ def _open(address: str, headers: dict[str, str], method: str = "GET") -> http.cl
         OSError: It cannot be reached.
     """
     if not address.startswith(("http://", "https://")):
-        raise UserError(f"{address}: is not an address; it begins with https:// or http://")
+        raise UserError(f"{address}: is not an address; it must start with https:// or http://")
     agent = {"User-Agent": f"owdfa/{owdfa.__version__}"}
     request = Request(address, headers=headers | agent, method=method)  # noqa: S310  checked above
     try:
@@ -223,12 +223,14 @@ def _text(address: str) -> str:
 
 
 def _size(address: str) -> int:
-    """How many bytes the server says that a file has."""
+    """Size of a file in bytes, as the server announces it."""
     try:
         with _open(address, {}, "HEAD") as response:
             return int(response.headers["Content-Length"])
     except (OSError, http.client.HTTPException, TypeError, ValueError) as error:
-        raise UserError(f"{address}: its size cannot be told ({_reason(error)})") from None
+        raise UserError(
+            f"{address}: the server does not give its size ({_reason(error)})"
+        ) from None
 
 
 def _hub_files(base: str, listing: str, text: str) -> dict[str, Published]:

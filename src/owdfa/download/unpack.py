@@ -20,7 +20,7 @@ from owdfa.errors import UserError
 from owdfa.files import writing_error
 
 _CHUNK = 2**20
-_SMALL = 2**24  # below this many bytes a ratio says nothing
+_SMALL = 2**24  # below this many bytes a ratio is not checked
 
 
 class Limits(NamedTuple):
@@ -38,7 +38,7 @@ def unpack(archive: Path, target: Path, *, limits: Limits | None = None) -> None
 
     Raises:
         UserError: ``target`` exists, the disk is full, or the archive is damaged or holds what it
-            may not hold.
+            must not hold.
     """
     if not archive.is_file():
         raise UserError(f"{archive}: no such file; an archive is needed here")

@@ -7,31 +7,30 @@ What a file becomes, always uint8 RGB of the first frame, upright:
 * CMYK, YCbCr, palette and grey are converted; transparency is laid over white, as a viewer shows
   it, because colours below a transparent pixel are never seen.
 
-A file that is broken in any way is refused with a reason, never repaired: truncated, too small,
-more than ``MAX_PIXELS``, or anything that Pillow warns of.
+A file whose pixels cannot be decoded whole is refused with a reason, never repaired: truncated,
+damaged, too small, or of more than ``MAX_PIXELS``. Metadata that cannot be used is left aside, and
+``Header.note`` says so: an image is not worse for it.
 """
 
 import stat
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from io import BytesIO
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import PIL
 from PIL import Image, UnidentifiedImageError
 
 from owdfa.errors import UserError
+from owdfa.images.formats import NoReaderError, open_image
+from owdfa.images.jxl import jxl_header
+from owdfa.images.leaner import leaner
+from owdfa.images.quiet import LEFT_ASIDE, QUIET, in_one_line
+from owdfa.signatures import HEAD, Signature, identify
 
-_SUFFIXES = "jpg jpeg jpe jfif png webp bmp tif tiff gif avif jp2 j2k ppm pgm pnm"
+_T = TypeVar("_T")
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
-"""What is tried, and no other: some of Pillow's formats start programs or are hardly tested."""
-SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
-"""How the files of these formats are named."""
 MAX_PIXELS = 64 * 2**20
 """More is a decompression bomb, or at least no photograph of a face."""
 MAX_BYTES = 8 * MAX_PIXELS
@@ -41,8 +40,9 @@ MIN_SIDE = 8
 DECODER = f"Pillow {PIL.__version__}"
 """What decoded the pixels, for the record."""
 
-_ORIENTATION = 0x0112  # EXIF tag
-_UPRIGHT = {
+_ORIENTATION = 0x0112  # EXIF and TIFF tag
+_WIDTH, _HEIGHT, _SUBFILE = 0x0100, 0x0101, 0x00FE  # of TIFF; the last is odd for a reduced copy
+_UPRIGHT: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -53,35 +53,6 @@ _UPRIGHT = {
 }
 
 
-class _Strict:
-    """Inside of it, whatever Pillow warns of is an error.
-
-    Python keeps one list of warning filters for all threads: the first that comes in changes it,
-    the last that leaves puts it back.
-    """
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.num_inside = 0
-        self.before = ExitStack()
-
-    def __enter__(self) -> None:
-        with self.lock:
-            if self.num_inside == 0:
-                self.before.enter_context(warnings.catch_warnings())
-                warnings.filterwarnings("error", module="PIL")
-            self.num_inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self.lock:
-            self.num_inside -= 1
-            if self.num_inside == 0:
-                self.before.close()
-
-
-_STRICT = _Strict()
-
-
 class BadImageError(UserError):
     """A file that cannot be used as an image; ``reason`` says why, without the file's name."""
 
@@ -90,12 +61,17 @@ class BadImageError(UserError):
         self.reason = reason
 
 
+class _DamagedError(BadImageError):
+    """A decoder failed: perhaps at metadata that it can do without."""
+
+
 class Header(NamedTuple):
     """What a file says of itself before its pixels are decoded."""
 
     width: int  # in pixels as stored, before the orientation is applied
     height: int
-    format: str  # one of FORMATS
+    format: str  # by its content: "JPEG", "PNG", ...
+    note: str | None = None  # what of its metadata is left aside, and why
 
 
 def read(path: Path) -> bytes:
@@ -135,8 +111,8 @@ def header_of(data: bytes, path: Path | str) -> Header:
     Raises:
         BadImageError: It is not an image that can be used.
     """
-    with _opened(data, path) as image:
-        return _checked(image, data, path)
+    found, note = _attempt(data, path, lambda image, content: _header(image, content, path))
+    return found._replace(note=note)
 
 
 def decode(path: Path) -> np.ndarray:
@@ -163,45 +139,110 @@ def decoded(data: bytes, path: Path | str) -> Image.Image:
     Raises:
         BadImageError: It is not an image that can be used.
     """
-    with _opened(data, path) as image:
-        _checked(image, data, path)
-        orientation = image.getexif().get(_ORIENTATION, 1)
-        turn = _UPRIGHT.get(orientation)
-        rgb = _to_rgb(image, path)
-        return rgb if turn is None else rgb.transpose(turn)
+    return _attempt(data, path, lambda image, content: _upright(image, content, path))[0]
+
+
+def _attempt(
+    data: bytes, path: Path | str, use: Callable[[Image.Image, bytes], _T]
+) -> tuple[_T, str | None]:
+    """Give ``use`` the opened image; where that fails, once more without the file's metadata.
+
+    Returns:
+        What ``use`` returns, and what of the metadata cannot be used.
+
+    Raises:
+        BadImageError: It fails without metadata too.
+    """
+    signature = identify(data[:HEAD])
+    with QUIET as notes:
+        try:
+            with _opened(data, path, signature) as image:
+                return use(image, data), _note(notes)
+        except _DamagedError as error:
+            failure = error
+        if not _has_end(data, signature.name):
+            raise BadImageError(path, "is truncated")
+        for content in leaner(data, signature.name):
+            try:
+                with _opened(content, path, signature) as image:
+                    return use(image, content), _note([failure.reason])
+            except _DamagedError as error:
+                failure = error
+    raise failure
+
+
+def _note(reasons: list[str]) -> str | None:
+    return f"{LEFT_ASIDE} ({reasons[0]})" if reasons else None
 
 
 @contextmanager
-def _opened(data: bytes, path: Path | str) -> Iterator[Image.Image]:
+def _opened(data: bytes, path: Path | str, signature: Signature) -> Iterator[Image.Image]:
     """Open ``data``; whatever goes wrong inside the block is a ``BadImageError``."""
-    with _STRICT:
-        try:
-            with Image.open(BytesIO(data), formats=FORMATS) as image:
-                yield image
-        except BadImageError:
-            raise
-        except UnidentifiedImageError:
-            raise BadImageError(path, "is not an image of a kind that is read here") from None
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            raise BadImageError(path, f"has more than {MAX_PIXELS:,} pixels") from None
-        except Exception as error:  # damaged bytes make a decoder fail in any way
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise BadImageError(path, f"is damaged ({reason})") from error
+    try:
+        _check_jxl(data, path, signature)
+        with open_image(data, signature) as image:
+            yield image
+    except BadImageError:
+        raise
+    except NoReaderError as error:
+        raise BadImageError(path, str(error)) from None
+    except UnidentifiedImageError:
+        reason = f"is damaged (begins like {signature.name}, and cannot be opened as that)"
+        raise _DamagedError(path, reason) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise BadImageError(path, f"has more than {MAX_PIXELS:,} pixels") from None
+    except Exception as error:  # damaged bytes make a decoder fail in any way
+        raise _DamagedError(path, f"is damaged ({in_one_line(error)})") from error
+
+
+def _check_jxl(data: bytes, path: Path | str, signature: Signature) -> None:
+    """Refuse a JPEG XL file of too many pixels: its plug-in decodes them when it opens it."""
+    if signature.name == "JXL":
+        found = jxl_header(data)
+        _check_size(found.width, found.height, path)
+
+
+def _header(image: Image.Image, data: bytes, path: Path | str) -> Header:
+    """The header, and a look at EXIF where that costs no decoding."""
+    found = _checked(image, data, path)
+    if "exif" in image.info:
+        _orientation(image)
+    return found
 
 
 def _checked(image: Image.Image, data: bytes, path: Path | str) -> Header:
     """The header of an opened image, when it is of a sensible size and its end is there."""
     width, height = image.size
+    _check_size(width, height, path)
+    kind = {"MPO": "JPEG", "HEIF": "HEIC"}.get(str(image.format), str(image.format))
+    if kind == "TIFF":
+        width, height = _tiff_size(image, path)
+    if not _has_end(data, kind):
+        raise BadImageError(path, "is truncated")
+    return Header(width, height, kind)
+
+
+def _check_size(width: int, height: int, path: Path | str) -> None:
     if width * height > MAX_PIXELS:
         raise BadImageError(path, f"{width} x {height} pixels are more than {MAX_PIXELS:,}")
     if min(width, height) < MIN_SIDE:
         raise BadImageError(
             path, f"{width} x {height} pixels are too few; {MIN_SIDE} a side are needed"
         )
-    kind = "JPEG" if image.format == "MPO" else str(image.format)
-    if not _has_end(data, kind):
-        raise BadImageError(path, "is truncated")
-    return Header(width, height, kind)
+
+
+def _tiff_size(image: Image.Image, path: Path | str) -> tuple[int, int]:
+    """The size as stored; Pillow's may be that of the upright image.
+
+    Raises:
+        BadImageError: The first image is a reduced copy of the one that is meant.
+    """
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    if tags.get(_SUBFILE, 0) & 1:
+        raise BadImageError(
+            path, "begins with a reduced copy, as a camera's RAW file does; save it as PNG"
+        )
+    return tags[_WIDTH], tags[_HEIGHT]
 
 
 def _has_end(data: bytes, kind: str) -> bool:
@@ -228,6 +269,26 @@ def _start_of_scan(data: bytes) -> int:
             return at
         at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return len(data)
+
+
+def _upright(image: Image.Image, data: bytes, path: Path | str) -> Image.Image:
+    """Decode the first frame as RGB, and turn it by its orientation."""
+    kind = _checked(image, data, path).format
+    rgb = _to_rgb(image, path)
+    if kind == "JXL" and jxl_header(data).orientation != 1:  # its decoder has turned it
+        return rgb
+    # After decoding: Pillow turns TIFF meanwhile, and removes the orientation.
+    turn = _UPRIGHT.get(_orientation(image))
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> object:
+    """As EXIF says; upright where that cannot be read."""
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except Exception as error:  # noqa: BLE001  damaged bytes make its reader fail in any way
+        QUIET.note(in_one_line(error))
+        return 1
 
 
 def _to_rgb(image: Image.Image, path: Path | str) -> Image.Image:

@@ -19,6 +19,7 @@ class FileInfo(NamedTuple):
     sha256: str | None
     error: str | None
     jpeg_quality: int | None = None
+    note: str | None = None  # what of its metadata is left aside
 
 
 def examine(files: Sequence[tuple[str, str | None]]) -> list[FileInfo]:
@@ -33,8 +34,8 @@ def _examine(path: Path, error: str | None) -> FileInfo:
     try:
         data = read(path)
         size, digest = len(data), sha256(data).hexdigest()
-        width, height, kind = header_of(data, path)
+        width, height, kind, note = header_of(data, path)
     except BadImageError as bad:
         return FileInfo(None, None, None, size, digest, bad.reason)
     quality = jpeg_quality(data) if kind == "JPEG" else None
-    return FileInfo(width, height, kind, size, digest, None, quality)
+    return FileInfo(width, height, kind, size, digest, None, quality, note)

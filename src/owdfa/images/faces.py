@@ -1,4 +1,4 @@
-"""Faces: where one is in an image, and the crop that stands for the image from then on.
+"""Faces: where one is in an image, and the crop that is used for the image from then on.
 
 The releases' rule: the first box of dlib's frontal HOG detector, enlarged 1.2 times about its
 centre and clipped to the image; the whole image where none is found; resized to a square without
@@ -30,14 +30,14 @@ class Box(NamedTuple):
     top: int
     right: int  # exclusive
     bottom: int  # exclusive
-    score: float  # the detector's; larger is surer
+    score: float  # the detector's; larger is more confident
 
 
 class FaceDetector(Protocol):
     """Finds faces."""
 
     def detect(self, rgb: np.ndarray) -> list[Box]:
-        """Faces in an image (H, W, 3) uint8, the surest first."""
+        """Faces in an image (H, W, 3) uint8, the most confident first."""
         ...
 
 
@@ -67,7 +67,7 @@ class DlibDetector:
             self._detector = copy(_frontal())
 
     def detect(self, rgb: np.ndarray) -> list[Box]:
-        """Faces, the surest first."""
+        """Faces, the most confident first."""
         boxes, scores, _ = self._detector.run(rgb, 0, 0.0)  # no up-sampling, dlib's own threshold
         return [
             Box(box.left(), box.top(), box.right() + 1, box.bottom() + 1, float(score))
@@ -80,7 +80,7 @@ _LOADING = threading.Lock()
 
 @cache
 def _frontal() -> Any:
-    """What dlib unpacks in a third of a second, and copies in some milliseconds."""
+    """The detector of dlib: unpacked in a third of a second, copied in some milliseconds."""
     import dlib
 
     return dlib.get_frontal_face_detector()
@@ -92,7 +92,7 @@ _OWN = threading.local()  # each thread's detectors, by name
 
 
 def check_faces(name: str) -> None:
-    """Refuse the name of a detector that there is none of.
+    """Refuse the name of a detector that does not exist.
 
     Raises:
         UserError: The name is unknown; the nearest is given.
@@ -137,7 +137,7 @@ def crop_pixels(path: Path, faces: str, size: int) -> np.ndarray:
 
 
 def detector(name: str) -> FaceDetector:
-    """A thread has one of its own: dlib's cannot work on two images at a time."""
+    """The detector ``name`` of this thread: dlib's cannot work on two images at a time."""
     loaded: dict[str, FaceDetector] = _OWN.__dict__
     if name not in loaded:
         loaded[name] = _DETECTORS[name]()

@@ -1,7 +1,7 @@
 """Perceptual hash: 64 bits that barely change when an image is recompressed or resized.
 
 The classic recipe (C. Zauner, "Implementation and benchmarking of perceptual image hash
-functions", 2010): grey, 32 x 32, DCT-II; bit i says whether the i-th of the 8 x 8 lowest
+functions", 2010): grey, 32 x 32, DCT-II; bit i is set if the i-th of the 8 x 8 lowest
 frequencies that vary in both directions is above their median.
 """
 

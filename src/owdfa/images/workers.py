@@ -30,7 +30,7 @@ def ordered_map(
     """Apply ``function`` to every item in ``jobs`` processes, or in this one when that is 1.
 
     Processes are spawned, not forked: a forked child of a process with threads may hang. At most
-    two items a process are under way.
+    two items a process are pending.
 
     Raises:
         UserError: A process died.
@@ -61,8 +61,8 @@ def threaded_map(
 ) -> Iterator[Result]:
     """Apply ``function`` to every item in ``jobs`` threads; results come in order.
 
-    For work that leaves the interpreter to the others most of the time. At most two items a thread
-    are under way.
+    For work that releases the interpreter's lock most of the time. At most two items a thread
+    are pending.
     """
     pending: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(jobs)
@@ -78,7 +78,7 @@ def threaded_map(
 
 
 def _start_worker() -> None:
-    """Leave interrupts to the parent, and end with it, even when it is killed."""
+    """Leave interrupts to the parent process, and end with it, even when it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
 

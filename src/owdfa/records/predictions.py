@@ -4,18 +4,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal
 
 import pyarrow as pa
+from pydantic import Field, ValidationError
 
+from owdfa.config import Settings
 from owdfa.errors import UserError
 from owdfa.files import read_table, write_table
+from owdfa.records.provenance import Provenance
 
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         ("prediction", pa.string()),  # name of the class: a known one, or "novel-01", ...
-        ("index", pa.int32()),  # its row among ``PredictionBasis.classes``
+        ("index", pa.int32()),  # its row among ``PredictionMetadata.classes``
         ("confidence", pa.float32()),  # largest softmax probability, temperature 1
         ("novel", pa.bool_()),
         ("top_index", pa.list_(pa.int32())),  # the five likeliest classes
@@ -25,38 +28,49 @@ SCHEMA = pa.schema(
 )
 
 
-class PredictionBasis(NamedTuple):
-    """What predictions rest on."""
+class PredictionMetadata(Settings):
+    """What predictions are of, and what they rest on."""
 
-    run: str  # folder of the run
-    images: str  # "split:test", or the folder predicted on
-    method: str
-    classes: list[str]  # names by index: the known ones, then "novel-01", ...
+    schema_: Literal["owdfa/predictions/2"] = Field(default="owdfa/predictions/2", alias="schema")
+    run: str
+    """The run folder, or the exported file."""
+    images: str
+    """``split:test``, or the folder predicted on."""
+    images_digest: str | None
+    """Digest of the split that the images are of; None for files."""
+    classes: tuple[str, ...]
+    """Names by index: the known ones, then novel-01, ..."""
     num_known: int
-    split_digest: str | None
-    selection: str  # "last", "validation" or "oracle"
-    weights_digest: str  # SHA-256 of the weights file
-    seed: int
-    commit: str
-    precision: str | None = None  # that it was computed in; None in files older than this record
+    """How many of them are known."""
+    engine: str
+    """The library that computed them, and its version."""
+    provenance: Provenance
+    """Of the network; ``precision`` is what was predicted in."""
 
 
-def class_names(known: Sequence[str], num_active: int) -> list[str]:
+def class_names(known: Sequence[str], num_active: int) -> tuple[str, ...]:
     """Names by index: the known classes, then "novel-01" and so on, save names that are taken."""
     free = (name for i in count(1) if (name := f"novel-{i:02d}") not in known)
-    return [*known, *islice(free, num_active - len(known))]
+    return (*known, *islice(free, num_active - len(known)))
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Rows of ``SCHEMA``, in order of id, and what they rest on."""
+    """Rows of ``SCHEMA``, in order of id, and what they rest on.
+
+    Attributes:
+        table: The rows.
+        metadata: What they rest on.
+        notes: What the user should know of how they were made; not written.
+    """
 
     table: pa.Table
-    basis: PredictionBasis
+    metadata: PredictionMetadata
+    notes: tuple[str, ...] = ()
 
     def write(self, path: Path) -> None:
         """Write it whole or not at all."""
-        write_table(path, self.table, self.basis._asdict())
+        write_table(path, self.table, self.metadata.model_dump(by_alias=True))
 
     @classmethod
     def read(cls, path: Path, columns: Sequence[str] = SCHEMA.names) -> "Predictions":
@@ -67,12 +81,13 @@ class Predictions:
             columns: What to read; embeddings are most of a file, and scoring needs none.
 
         Raises:
-            UserError: The file is missing or does not hold predictions.
+            UserError: The file is missing, does not hold predictions, or those of another version.
         """
-        what = "predictions (owdfa predict makes them)"
         wanted = pa.schema([SCHEMA.field(name) for name in columns])
-        table, note = read_table(path, wanted, what=what)
+        table, note = read_table(path, wanted, what="predictions (owdfa predict makes them)")
         try:
-            return cls(table, PredictionBasis(**note))
-        except TypeError:
-            raise UserError(f"{path}: is not {what}") from None
+            return cls(table, PredictionMetadata.model_validate(note))
+        except ValidationError:
+            raise UserError(
+                f"{path}: was written by another version of owdfa; run owdfa predict again"
+            ) from None

@@ -5,27 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
+from pydantic import ValidationError
+
 from owdfa.errors import UserError
 from owdfa.files import read_json, write_text
+from owdfa.records.provenance import Provenance
 
-SCHEMA = "owdfa/scores/1"
+SCHEMA = "owdfa/scores/2"
 
 
-class ScoreBasis(TypedDict):
-    """What scores rest on."""
+class ScoredSplit(TypedDict):
+    """The split whose labels are the truth."""
 
-    split_digest: str
+    digest: str
     rule: str  # "group" or "paper"
     protocol: str | None
-    split_seed: int
-    seed: int  # of the run
-    selection: str  # "last", "validation", or "oracle": test labels chose the checkpoint
-    run: str
-    method: str
-    weights_digest: str
-    commit: str
-    images: str  # "split:test", or the folder predicted on
-    precision: str | None  # that predictions were computed in; None where they do not say
+    seed: int
 
 
 class Agreement(TypedDict):
@@ -50,8 +45,8 @@ class NumClasses(TypedDict):
     """True and estimated number of classes."""
 
     true: int  # classes with an image among those scored
-    predicted: int  # indices that occur among the predictions: the types found
-    live: int  # classes of the run, whether predicted or not: its own estimate
+    in_use: int  # indices that occur among the predictions
+    active: int  # classes of the run, whether predicted or not
 
 
 class NumNovel(TypedDict):
@@ -106,7 +101,11 @@ class Scores:
     """Scores under both conventions, and what they do not show.
 
     Attributes:
-        basis: What the scores rest on.
+        run: The run folder, or the exported file.
+        images: ``split:test``, or the folder predicted on.
+        engine: The library that predicted, and its version.
+        split: The split whose labels are the truth.
+        provenance: What the predictions rest on.
         num_images: How many images were scored and how many left out.
         conventions: By ``"paper"`` and ``"gcd-v2"``, then ``"all"``, ``"known"``, ``"novel"``.
         num_classes: True and estimated number of classes.
@@ -119,7 +118,11 @@ class Scores:
         confusion: Images by true class and predicted name.
     """
 
-    basis: ScoreBasis
+    run: str
+    images: str
+    engine: str
+    split: ScoredSplit
+    provenance: Provenance
     num_images: NumImages
     conventions: dict[str, dict[str, Agreement]]
     num_classes: NumClasses
@@ -131,12 +134,16 @@ class Scores:
     confusion: Confusion
 
     def write(self, path: Path) -> None:
-        """Write JSON, a line for each attribute, whole or not at all."""
-        values = {"schema": SCHEMA, **vars(self)}
+        """Write JSON, a line for each attribute, whole or not at all.
+
+        Raises:
+            UserError: Something other than scores is there, or it cannot be written.
+        """
+        values = {"schema": SCHEMA, **vars(self), "provenance": self.provenance.model_dump()}
         lines = (
             f" {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in values.items()
         )
-        write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
+        write_text(path, "{\n" + ",\n".join(lines) + "\n}\n", is_scores)
 
     @classmethod
     def read(cls, path: Path) -> "Scores":
@@ -147,11 +154,24 @@ class Scores:
         """
         what = "scores (owdfa score makes them)"
         values: Any = read_json(path, what=what)
-        try:
-            schema = values.pop("schema")
-            scores = cls(**values)
-        except (AttributeError, KeyError, TypeError):
-            raise UserError(f"{path}: is not {what}") from None
+        if not isinstance(values, dict) or not str(values.get("schema")).startswith(
+            "owdfa/scores/"
+        ):
+            raise UserError(f"{path}: is not {what}")
+        schema = values.pop("schema")
         if schema != SCHEMA:
             raise UserError(f"{path}: holds {schema!r}, this version reads {SCHEMA!r}; score again")
-        return scores
+        try:
+            values["provenance"] = Provenance.model_validate(values["provenance"])
+            return cls(**values)
+        except (KeyError, TypeError, ValidationError):
+            raise UserError(f"{path}: is not {what}") from None
+
+
+def is_scores(path: Path) -> bool:
+    """Whether a file holds scores, of this version or another."""
+    try:
+        values = read_json(path, what="scores")
+    except UserError:
+        return False
+    return isinstance(values, dict) and str(values.get("schema")).startswith("owdfa/scores/")

@@ -31,6 +31,13 @@ class Batch:
         rows = self.rows.to(device, non_blocking=True)
         return replace(self, views=views, labels=labels, rows=rows)
 
+    def pin_memory(self) -> "Batch":
+        """Copy to page-locked memory, from where a GPU fetches it while it computes."""
+        views = tuple(view.pin_memory() for view in self.views)
+        return replace(
+            self, views=views, labels=self.labels.pin_memory(), rows=self.rows.pin_memory()
+        )
+
     @property
     def labelled(self) -> "Tensor":
         """(B,) bool: which images carry a label."""

@@ -7,6 +7,8 @@
 A folder cannot be renamed over another. A new checkpoint is therefore written as ``<name>.part``
 and renamed to ``<name>.next`` once it is whole, from when on it is the one that counts; then the
 old one makes room. Killed at any moment, ``current`` finds a whole one.
+
+What a checkpoint is can be read without torch, which is imported where tensors are.
 """
 
 import hashlib
@@ -15,16 +17,14 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from owdfa.errors import UserError
 from owdfa.files import read_json, write_json, writing_error
+from owdfa.runs.metadata import RunMetadata
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _WEIGHTS, _STATE, _NOTE = "weights.safetensors", "state.pt", "checkpoint.json"
 
@@ -52,7 +52,7 @@ class Note(NamedTuple):
 def write(
     folder: Path,
     note: Note,
-    weights: Mapping[str, Tensor],
+    weights: "Mapping[str, Tensor]",
     state: Mapping[str, Any] | None = None,
 ) -> None:
     """Put a checkpoint in place of the one at ``folder``.
@@ -66,6 +66,9 @@ def write(
     Raises:
         UserError: The disk is full, or the folder cannot be written.
     """
+    import torch
+    from safetensors.torch import save
+
     part, following = _beside(folder, "part"), _beside(folder, "next")
     try:
         settle(folder)
@@ -73,7 +76,7 @@ def write(
         # Copies, one element after the other: safetensors refuses tied weights, and other orders.
         plain = torch.contiguous_format
         whole = {name: t.detach().cpu().clone(memory_format=plain) for name, t in weights.items()}
-        note = note._replace(weights=_write_bytes(part / _WEIGHTS, save_tensors(whole)))
+        note = note._replace(weights=_write_bytes(part / _WEIGHTS, save(whole)))
         if state is not None:
             stream = io.BytesIO()
             torch.save(dict(state), stream)
@@ -83,6 +86,11 @@ def write(
         settle(folder)
     except OSError as error:
         raise writing_error(folder, error) from error
+
+
+def selected(run: Path, metadata: RunMetadata) -> Path:
+    """Folder of the checkpoint of ``run`` that predicts."""
+    return run / "checkpoints" / metadata.provenance.selection
 
 
 def current(folder: Path) -> Path | None:
@@ -95,6 +103,8 @@ def settle(folder: Path) -> None:
     """Finish a swap that was cut short, and remove what it left; for the writer alone."""
     following, old = _beside(folder, "next"), _beside(folder, "old")
     if following.is_dir():
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / _NOTE).is_file():
+            raise UserError(f"{folder}: is not a checkpoint of this run; choose another -o")
         if folder.is_dir():
             shutil.rmtree(old, ignore_errors=True)
             folder.rename(old)
@@ -116,15 +126,18 @@ def read_note(folder: Path) -> Note:
         raise UserError(f"{folder / _NOTE}: is damaged; train again") from None
 
 
-def read_weights(folder: Path) -> dict[str, Tensor]:
+def read_weights(folder: Path) -> "dict[str, Tensor]":
     """Read the weights of the checkpoint ``folder``.
 
     Raises:
         UserError: There are none, or they are damaged.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
     content = _read_bytes(_locate(folder) / _WEIGHTS, read_note(folder).weights)
     try:
-        weights: dict[str, Tensor] = load_tensors(content)
+        weights: dict[str, Tensor] = load(content)
     except SafetensorError as error:
         raise UserError(f"{folder / _WEIGHTS}: is not a weights file ({error})") from None
     return weights
@@ -136,6 +149,8 @@ def read_state(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: It keeps nothing, or is damaged.
     """
+    import torch
+
     digest = read_note(folder).state
     if digest is None:
         raise UserError(f"{folder}: keeps no state to resume from; train a new run")

@@ -3,11 +3,11 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from owdfa.errors import UserError
-from owdfa.files import writing_error
+from owdfa.files import is_utf8, writing_error
 
 _HELD = "OWDFA_LOCKED"  # folders that the process which started this one has locked
 
@@ -23,13 +23,19 @@ def writing(folder: Path) -> Iterator[None]:
     ``lock_environment``, the same folder may be locked again.
 
     Raises:
-        UserError: Another process is writing to it.
+        UserError: Another process is writing to it, or its name is not UTF-8.
     """
     folder = folder.absolute()
+    if not is_utf8(folder):
+        raise UserError(
+            f"{folder}: its name is not UTF-8, and TensorBoard's log could not be written there;"
+            " choose another -o"
+        )
     if folder in _held or str(folder) in os.environ.get(_HELD, "").split(os.pathsep):
         yield
         return
     try:
+        made = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
     except OSError as error:
@@ -41,6 +47,9 @@ def writing(folder: Path) -> Iterator[None]:
     finally:
         _held.discard(folder)
         os.close(handle)
+        if made:
+            with suppress(OSError):  # what was refused leaves no folder behind
+                folder.rmdir()
 
 
 def _lock(handle: int, folder: Path) -> None:

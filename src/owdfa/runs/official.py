@@ -5,8 +5,7 @@ from pathlib import Path
 from owdfa.errors import UserError
 from owdfa.methods.base import OfficialCheckpoint, method_type
 from owdfa.protocols import Protocol, read_protocol
-from owdfa.runs.assembly import empty_method
-from owdfa.runs.run import Run, create_imported
+from owdfa.runs.run import Run, create_imported, empty_method
 from owdfa.runs.settings import RunSettings, load_settings
 from owdfa.weights import load_weights_strict, read_state
 

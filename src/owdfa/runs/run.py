@@ -1,83 +1,34 @@
 """A run: the folder that holds everything a training rests on and led to.
 
-run.json          what it is, and how far it is: ``Facts``
+run.json          what it is, and how far it is: ``RunMetadata``
 settings.toml     all settings, resolved
 log.jsonl         a line every few steps, and one an epoch
 tensorboard/      the epochs' lines again
 checkpoints/      ``last``, and ``validation`` or ``oracle`` when that rule selects
+model.onnx        the network that predicts, as one graph: a CPU needs no torch for it
 """
 
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from owdfa.config import Settings, parse_settings
+from owdfa.backbones.base import Backbone, build
+from owdfa.distributed import get_shard
 from owdfa.errors import UserError
-from owdfa.files import read_json, write_json, write_text
-from owdfa.images.store import Store
-from owdfa.methods.base import Method
-from owdfa.records.manifest import Manifest
-from owdfa.records.split import ROLES, Split
+from owdfa.files import write_text
+from owdfa.methods.base import Method, build_method
+from owdfa.records.provenance import Provenance, commit, environment
 from owdfa.runs import checkpoint
-from owdfa.runs.assembly import empty_method
-from owdfa.runs.provenance import commit, environment
-from owdfa.runs.settings import RunSettings, Selection, load_settings
+from owdfa.runs.metadata import MODEL, RunImages, RunMetadata, is_run
+from owdfa.runs.settings import RunSettings, load_settings
 from owdfa.weights import load_weights_strict
 
-_SCHEMA: Literal["owdfa/run/1"] = "owdfa/run/1"
-_WHAT = "a run (owdfa train makes one)"
-_FACTS, _SETTINGS = "run.json", "settings.toml"
-
-Colour = tuple[float, float, float]
-
-
-class Images(Settings):
-    """What the images of a run are, so that others can be made alike."""
-
-    split: str | None  # folder of the split; None for a network that was trained elsewhere
-    split_digest: str | None
-    store: str | None  # folder of the crops
-    store_size: int  # side of a crop in pixels
-    faces: str  # name of the face detector
-
-    @classmethod
-    def of(cls, folder: Path, split: Split, store: Store) -> "Images":
-        """The images of ``split``, which lies in ``folder``."""
-        return cls(
-            split=str(folder.absolute()),
-            split_digest=split.digest(),
-            store=str(store.folder),
-            store_size=store.size,
-            faces=store.basis.faces,
-        )
-
-
-class Facts(Images):
-    """What a run is, and how far it is."""
-
-    schema_: Literal["owdfa/run/1"] = Field(_SCHEMA, alias="schema")
-    method: str
-    backbone: str
-    known: tuple[str, ...]
-    num_known: int
-    classes: int | Literal["auto"]
-    num_classes: int  # room for classes, before any were pruned
-    num_active: int  # classes left in the checkpoint that predicts
-    image_size: int
-    mean: Colour
-    std: Colour
-    seed: int
-    selection: Selection
-    commit: str
-    environment: dict[str, str]
-    trained_epochs: int = 0
-    selected_epochs: int = 0  # of the checkpoint that predicts
-    complete: bool = False
+_SETTINGS = "settings.toml"
 
 
 @dataclass(frozen=True)
@@ -86,12 +37,12 @@ class Run:
 
     Attributes:
         folder: Where it is.
-        facts: Contents of run.json.
+        metadata: Contents of run.json.
         settings: Contents of settings.toml.
     """
 
     folder: Path
-    facts: Facts
+    metadata: RunMetadata
     settings: RunSettings
 
     @classmethod
@@ -102,47 +53,65 @@ class Run:
             UserError: It holds no run, or one that is damaged.
         """
         folder = Path(folder)
-        table = read_json(folder / _FACTS, what=_WHAT)
-        if not isinstance(table, Mapping) or table.get("schema") != _SCHEMA:
-            raise UserError(f"{folder / _FACTS}: is not {_WHAT}")
-        facts = parse_settings(Facts, table, str(folder / _FACTS))
-        return cls(folder, facts, load_settings("none", folder / _SETTINGS))
+        metadata = RunMetadata.read(folder)
+        return cls(folder, metadata, load_settings("none", folder / _SETTINGS))
 
     @staticmethod
     def exists(folder: Path) -> bool:
         """Whether ``folder`` holds a run."""
-        return (folder / _FACTS).is_file()
+        return is_run(folder)
 
     @property
     def known(self) -> tuple[str, ...]:
         """Names of the known classes, by index."""
-        return self.facts.known
+        return self.metadata.known
 
     @property
     def num_active(self) -> int:
         """Number of classes that the run tells apart."""
-        return self.facts.num_active
+        return self.metadata.num_active
 
     @property
     def checkpoint(self) -> Path:
         """Folder of the checkpoint that predicts."""
-        return self.folder / "checkpoints" / self.facts.selection
+        return checkpoint.selected(self.folder, self.metadata)
 
     @property
     def last(self) -> Path:
         """Folder of the checkpoint that a resumed run begins with."""
         return self.folder / "checkpoints" / "last"
 
+    @property
+    def model(self) -> Path:
+        """The network that predicts, as ONNX; it need not be there."""
+        return self.folder / MODEL
+
     def write(self) -> None:
         """Write settings.toml, then run.json, which makes the folder a run."""
-        write_text(self.folder / _SETTINGS, self.settings.to_toml())
-        write_json(self.folder / _FACTS, self.facts.model_dump(by_alias=True, mode="json"))
+        # Settings that lie in a folder without a run are the user's.
+        ours = Run.exists(self.folder)
+        write_text(
+            self.folder / _SETTINGS, self.settings.to_toml(), (lambda _: True) if ours else None
+        )
+        self.metadata.write(self.folder)
 
     def update(self, **changes: Any) -> "Run":
         """Note how far the run is, on disk too."""
-        facts = self.facts.model_copy(update=changes)
-        write_json(self.folder / _FACTS, facts.model_dump(by_alias=True, mode="json"))
-        return replace(self, facts=facts)
+        metadata = self.metadata.model_copy(update=changes)
+        metadata.write(self.folder)
+        return replace(self, metadata=metadata)
+
+    def mark(self, epochs: int, *, complete: bool) -> "Run":
+        """Note, on disk too, that ``epochs`` are done, and which checkpoint predicts."""
+        note = checkpoint.read_note(self.checkpoint)
+        update = {"weights_digest": note.weights}
+        return self.update(
+            provenance=self.metadata.provenance.model_copy(update=update),
+            trained_epochs=epochs,
+            selected_epochs=note.epochs,
+            num_active=note.num_active,
+            complete=complete,
+        )
 
     def method(self) -> Method:
         """The trained network, of the checkpoint that predicts, in evaluation mode.
@@ -150,70 +119,64 @@ class Run:
         Raises:
             UserError: The checkpoint is missing, damaged or of another network.
         """
-        method = empty_method(self.settings, self.facts.num_known)
+        method = empty_method(self.settings, self.metadata.num_known)
         weights = checkpoint.read_weights(self.checkpoint)
         load_weights_strict(method, weights, str(self.checkpoint))
         return method.eval()
+
+
+def empty_method(settings: RunSettings, num_known: int) -> Method:
+    """Build the network, to be filled from a checkpoint."""
+    return assemble(settings, num_known, build(settings.backbone.name, None))
+
+
+def assemble(settings: RunSettings, num_known: int, backbone: Backbone) -> Method:
+    """Put the method of ``settings`` on top of ``backbone``.
+
+    Raises:
+        UserError: There is no such method, or the number of classes does not fit.
+    """
+    num_classes = None if settings.classes == "auto" else settings.classes
+    return build_method(settings.method.name, backbone, num_known, num_classes, settings.method)
 
 
 def describe(
     settings: RunSettings,
     method: Method,
     known: tuple[str, ...],
-    images: Images,
+    images: RunImages,
+    split_digest: str | None,
     device: torch.device,
-) -> Facts:
-    """Put together the facts of a run that is about to begin."""
-    return Facts.model_validate(
-        {
-            **images.model_dump(),
-            "schema": _SCHEMA,
-            "method": settings.method.name,
-            "backbone": settings.backbone.name,
-            "known": known,
-            "num_known": len(known),
-            "classes": settings.classes,
-            "num_classes": method.num_active,
-            "num_active": method.num_active,
-            "image_size": settings.data.views.size,
-            "mean": method.backbone.mean,
-            "std": method.backbone.std,
-            "seed": settings.seed,
-            "selection": settings.selection,
-            "commit": commit(),
-            "environment": environment(str(device)),
-        }
+) -> RunMetadata:
+    """Put together the metadata of a run that is about to begin."""
+    name = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor()
+    provenance = Provenance(
+        method=settings.method.name,
+        backbone=settings.backbone.name,
+        seed=settings.seed,
+        selection=settings.selection,
+        split_digest=split_digest,
+        weights_digest=None,
+        precision=settings.precision,
+        commit=commit(),
+        environment=environment(
+            f"{device} {name}".strip(),
+            processes=get_shard().num,
+            threads=torch.get_num_threads(),
+        ),
     )
-
-
-def open_store(folder: Path, split: Split, store: Path | None) -> Store:
-    """Open the crops of the images of a split.
-
-    Args:
-        folder: Of the split.
-        split: Its content.
-        store: Folder of the crops; None for the one that the split's manifest names.
-
-    Raises:
-        UserError: There are none, or they are of other images.
-    """
-    basis = split.basis
-    if store is None:
-        manifest = Manifest.read(Path(basis.manifest), ("id",))
-        if manifest.store is None:
-            raise UserError(
-                f"{basis.manifest}: its images are not prepared;"
-                f" run owdfa data prepare {basis.manifest} -o store, then split again"
-            )
-        store = manifest.store
-    crops = Store.open(store)
-    images = Split.read(folder, ("id", "role", "sha256")).with_role(*ROLES[:-1])  # those in use
-    if reason := crops.lacks(images):
-        raise UserError(
-            f"{folder}: was not made from the images in the store {store} ({reason});"
-            " prepare and split the manifest again, or give the store that belongs to it"
-        )
-    return crops
+    return RunMetadata(
+        **images.model_dump(),
+        provenance=provenance,
+        known=known,
+        classes=settings.classes,
+        num_classes=method.num_active,
+        num_active=method.num_active,
+        image_size=settings.data.views.size,
+        mean=method.backbone.mean,
+        std=method.backbone.std,
+        device=settings.device,
+    )
 
 
 def create_imported(
@@ -241,13 +204,12 @@ def create_imported(
     if Run.exists(output):
         raise UserError(f"{output}: holds a run already; choose another -o")
     method = empty_method(settings, len(known))
-    num_classes, epochs = method.num_active, settings.epochs
+    num_classes = method.num_active
     load_weights_strict(method, weights, "the imported weights")
-    images = Images(split=None, split_digest=None, store=None, store_size=store_size, faces=faces)
-    facts = describe(settings, method, known, images, torch.device("cpu"))
-    done = {"num_classes": num_classes, "trained_epochs": epochs, "selected_epochs": epochs}
-    run = Run(output, facts.model_copy(update={**done, "complete": True}), settings)
-    note = checkpoint.Note(epochs, method.num_active)
+    images = RunImages(split=None, store=None, store_size=store_size, faces=faces)
+    metadata = describe(settings, method, known, images, None, torch.device("cpu"))
+    run = Run(output, metadata.model_copy(update={"num_classes": num_classes}), settings)
+    note = checkpoint.Note(settings.epochs, method.num_active)
     checkpoint.write(run.checkpoint, note, method.state_dict())
     run.write()
-    return run
+    return run.mark(settings.epochs, complete=True)

@@ -17,11 +17,9 @@ from owdfa.config import Settings, merge, parse_overrides, parse_settings, read_
 from owdfa.errors import UserError
 from owdfa.loading.batches import LoaderSettings
 from owdfa.methods.base import method_type
-from owdfa.runs.computing import Device, Precision
+from owdfa.records.provenance import Device, Precision, Selection
 
 DEFAULT_METHOD = "cal"
-
-Selection = Literal["last", "validation", "oracle"]
 
 
 class MethodSettings(Settings):
@@ -121,6 +119,8 @@ class RunSettings(Settings):
     """Bit-identical resume; without it a GPU is faster, and equal up to rounding."""
     compile: bool = False
     """Compile the features of full training batches in the first step, which takes longer."""
+    onnx: bool = True
+    """Write model.onnx at the end, by which a CPU predicts faster and without torch."""
     log_every: int = Field(default=10, ge=1)
     """Steps between two lines of the log."""
     stages: Annotated[tuple[StageSettings, ...], AfterValidator(_check_names)] = ()
@@ -135,7 +135,7 @@ class RunSettings(Settings):
         table = self.model_dump(exclude={"stages"})
         if stage.method:
             table["method"] = stage.method
-        own = {"selection": "last", "pseudo_label_confidence": None}  # not the run's
+        own = {"selection": "last", "onnx": False, "pseudo_label_confidence": None}  # not the run's
         settings = _parse(merge(table, own, stage.settings), f"stage {stage.name}")
         if settings.selection != "last":  # nothing but the run itself may look at test labels
             raise UserError(f"stage {stage.name}: its selection is always last; leave it out")

@@ -23,7 +23,7 @@ class Log:
     def __init__(self, folder: Path, epochs: int) -> None:
         self._path = folder / "log.jsonl"
         if self._path.exists():
-            write_text(self._path, "".join(_until(self._path, epochs)))
+            write_text(self._path, "".join(_until(self._path, epochs)), _is_log)
         folder.mkdir(parents=True, exist_ok=True)
         self._stream = self._path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=epochs)
@@ -66,3 +66,9 @@ def _until(path: Path, epochs: int) -> list[str]:
         if epoch < epochs and line.endswith("\n"):
             kept.append(line)
     return kept
+
+
+def _is_log(path: Path) -> bool:
+    """Whether the first line is one of a log, cut short or not."""
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        return stream.readline().startswith('{"kind": "')

@@ -1,34 +1,36 @@
 """Predict: say of each image which class made it, and how sure that is."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import csv
 
 from owdfa.config import parse_settings
-from owdfa.files import table_writer
-from owdfa.images.bad import check_bad
+from owdfa.files import atomic, check_replaceable, table_writer
+from owdfa.images.bad import check_bad, check_place
 from owdfa.images.workers import num_processes, threaded_map
-from owdfa.records.predictions import SCHEMA, PredictionBasis, Predictions
-from owdfa.runs.bundle import open_bundle
-from owdfa.runs.computing import Computing
-from owdfa.runs.inputs import Inputs, find_images
-from owdfa.runs.predictor import Network, Predictor
+from owdfa.inference.inputs import Inputs, find_images
+from owdfa.inference.predictor import Predictor
+from owdfa.inference.session import BatchOutput, ComputeOptions, Session
+from owdfa.progress import OnProgress, no_progress
+from owdfa.records.predictions import SCHEMA, PredictionMetadata, Predictions
 
 _TOP = 5  # likeliest classes that are kept
 _KEPT = [name for name in SCHEMA.names if name != "embedding"]
+_PLAIN = ["id", "prediction", "confidence", "novel"]  # columns of a CSV file
+_HEAD = (",".join(f'"{name}"' for name in _PLAIN) + "\n").encode()
 
-Watch = Callable[[int, int], None]
 
-
-class _Answers(NamedTuple):
-    """What the network says of the images of one batch."""
+class _PartOutput(NamedTuple):
+    """What the network says of some of the images."""
 
     positions: np.ndarray  # (B,) int64: which of the images that were asked for
-    probabilities: np.ndarray  # (B, C) float32
-    embedding: np.ndarray  # (B, D) float32
+    output: BatchOutput | None  # None where none of them can be used
     errors: dict[int, str]  # position -> why that image cannot be used
 
 
@@ -38,10 +40,11 @@ def predict(  # noqa: PLR0913  the options of the command
     output: Path,
     *,
     split: Path | None = None,
+    store: Path | None = None,
     device: str | None = None,
     precision: str | None = None,
     max_bad: float = 0.01,
-    on_progress: Watch | None = None,
+    on_progress: OnProgress = no_progress,
 ) -> Predictions:
     """Predict images with the run's selected checkpoint, and write that to ``output``.
 
@@ -53,9 +56,10 @@ def predict(  # noqa: PLR0913  the options of the command
     Args:
         run: Folder of the run, or a file that ``export`` made.
         images: ``"split:test"`` or another role of the run's split, a folder of images, or files.
-        output: The file to write.
+        output: The file to write; beside one named ``.csv``, the same in Parquet with all columns.
         split: Folder of the split for ``"split:..."``, for a run that was trained elsewhere or a
             split that has moved.
+        store: Folder of the crops of that split, where they have moved.
         device: What to compute on: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU where there is
             one; None for what the run was told.
         precision: What to compute in: ``"32-true"``, or ``"bf16-mixed"`` for two to three
@@ -70,48 +74,57 @@ def predict(  # noqa: PLR0913  the options of the command
         UserError: The run or the images cannot be read, what to compute on or in is not there, or
             too many images are bad.
     """
-    computing = parse_settings(Computing, {"device": device, "precision": precision}, "predict")
-    predictor = _predictor(run, computing)
-    inputs = find_images(predictor, images, split)
-    basis = predictor.basis._replace(images=inputs.name, split_digest=inputs.split_digest)
-    _write(predictor, inputs, output, basis, max_bad, on_progress or _look_away)
-    return Predictions.read(output, _KEPT)
+    options = parse_settings(ComputeOptions, {"device": device, "precision": precision}, "predict")
+    predictor = Predictor.open(run, options, num_callers=num_processes(0))
+    inputs = find_images(predictor, images, split, store)
+    table = output.with_suffix(".parquet") if output.suffix == ".csv" else output
+    if table != output:
+        check_replaceable(output, _is_ours)
+    _write(predictor, inputs, table, output, max_bad, on_progress)
+    made = replace(Predictions.read(table, _KEPT), notes=predictor.notes)
+    if table != output:
+        with atomic(output, _is_ours) as temporary, temporary.open("wb") as stream:
+            csv.write_csv(made.table.select(_PLAIN), stream)
+    return made
 
 
-def _predictor(place: Path, computing: Computing) -> Predictor:
-    """What is at ``place``: torch is imported for a run folder alone."""
-    if place.is_file() or place.suffix == ".onnx":
-        return open_bundle(place, computing)
-    from owdfa.runs.run import Run
-    from owdfa.training.inference import predictor_of
-
-    return predictor_of(Run.open(place), computing)
+def _is_ours(path: Path) -> bool:
+    """Whether a CSV file is one of predictions."""
+    with path.open("rb") as stream:
+        return stream.read(len(_HEAD)) == _HEAD
 
 
 def _write(
     predictor: Predictor,
     inputs: Inputs,
+    table: Path,
     output: Path,
-    basis: PredictionBasis,
     max_bad: float,
-    watch: Watch,
+    on_progress: OnProgress,
 ) -> None:
-    """Predict batch by batch, and write the rows of each."""
-    total = len(inputs.ids)
+    """Predict part by part, and write the rows of each."""
+    ids, session = inputs.ids, predictor.session
+    metadata = PredictionMetadata(
+        run=str(predictor.source),
+        images=inputs.name,
+        images_digest=inputs.split_digest,
+        classes=predictor.classes,
+        num_known=predictor.num_known,
+        engine=session.engine,
+        provenance=predictor.provenance,
+    )
+    total, threads = len(ids), num_processes(0)
     bad: dict[int, str] = {}
-    with (
-        table_writer(output, SCHEMA, basis._asdict()) as write,
-        predictor.network() as network,
-    ):
-        threads = num_processes(0)
-        ranges = _parts(total, network.batch_size, threads)
-        for answers in threaded_map(_answering(network, inputs), ranges, threads):
-            if len(answers.positions):
-                write(_rows(answers, inputs.ids, basis))
-            bad.update(answers.errors)
-            watch(int(max([*answers.positions, *answers.errors])) + 1, total)
-        named = [(inputs.ids[i], bad[i]) for i in sorted(bad)]
-        check_bad(named, total, output, max_bad, noun="images")
+    check_place(output)
+    with table_writer(table, SCHEMA, metadata.model_dump(by_alias=True)) as write:
+        ranges = _parts(total, session.batch_size, threads)
+        for part in threaded_map(partial(_predict_part, session, inputs), ranges, threads):
+            if part.output is not None:
+                write(_rows([ids[i] for i in part.positions], part.output, metadata))
+            bad.update(part.errors)
+            on_progress(int(max([*part.positions, *part.errors])) + 1, total)
+        named = [(ids[i], bad[i]) for i in sorted(bad)]
+        check_bad(named, total, output, max_bad, noun="images", notes=inputs.passed_over)
 
 
 def _parts(total: int, most: int, threads: int) -> Iterator[range]:
@@ -126,37 +139,28 @@ def _parts(total: int, most: int, threads: int) -> Iterator[range]:
         first += size
 
 
-def _answering(network: Network, inputs: Inputs) -> Callable[[range], _Answers]:
-    """What a thread does: read some images, and ask the network."""
-
-    def answer(positions: range) -> _Answers:
-        crops = inputs.read(positions)
-        if not len(crops.positions):
-            return _Answers(crops.positions, np.empty(0), np.empty(0), crops.errors)
-        return _Answers(crops.positions, *network.answer(crops.pixels), crops.errors)
-
-    return answer
+def _predict_part(session: Session, inputs: Inputs, positions: range) -> _PartOutput:
+    """Read some images and predict them: what a thread does."""
+    crops = inputs.read(positions)
+    output = session.predict_batch(crops.pixels) if len(crops.positions) else None
+    return _PartOutput(crops.positions, output, crops.errors)
 
 
-def _look_away(done: int, total: int) -> None:
-    """Show nobody the progress."""
-
-
-def _rows(answers: _Answers, ids: list[str], basis: PredictionBasis) -> pa.RecordBatch:
-    """Rows of the predictions for one batch."""
+def _rows(ids: list[str], output: BatchOutput, metadata: PredictionMetadata) -> pa.RecordBatch:
+    """Rows of the predictions for some images."""
     # A stable sort: of equals the lower index comes first, as in argmax.
-    index = np.argsort(-answers.probabilities, axis=1, kind="stable")[:, :_TOP]
-    probability = np.take_along_axis(answers.probabilities, index, axis=1)
+    index = np.argsort(-output.probabilities, axis=1, kind="stable")[:, :_TOP]
+    probability = np.take_along_axis(output.probabilities, index, axis=1)
     best = index[:, 0]
     columns = {
-        "id": [ids[position] for position in answers.positions],
-        "prediction": [basis.classes[i] for i in best],
+        "id": ids,
+        "prediction": [metadata.classes[i] for i in best],
         "index": best.astype(np.int32),
         "confidence": probability[:, 0],
-        "novel": best >= basis.num_known,
+        "novel": best >= metadata.num_known,
         "top_index": _lists(index.astype(np.int32)),
         "top_probability": _lists(probability),
-        "embedding": _lists(answers.embedding),
+        "embedding": _lists(output.embedding),
     }
     return pa.RecordBatch.from_pydict(columns, schema=SCHEMA)
 

@@ -7,7 +7,7 @@ was stopped, in whatever way, goes on with what is missing, and the result is bi
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from owdfa.errors import UserError
 from owdfa.files import read_json, read_table, write_json, write_table, writing_error
-from owdfa.images.bad import check_bad
+from owdfa.images.bad import check_bad, check_place
 from owdfa.images.cropping import File, crop_chunk
 from owdfa.images.decode import DECODER
 from owdfa.images.faces import check_faces
@@ -87,6 +87,7 @@ def prepare(  # noqa: PLR0913  the options of the command
     if not rows.num_rows:
         raise UserError(f"{manifest}: lists no usable image; scan a place that holds some")
     output = output.absolute()
+    check_place(output)
     work = _Work(output, rows, StoreBasis(size, faces, DECODER), jobs, max_bad, on_progress)
     try:
         failures = _crop_all(work)

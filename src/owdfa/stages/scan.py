@@ -18,9 +18,9 @@ from owdfa.checks import duplicates
 from owdfa.checks.classes import doubtful_classes
 from owdfa.checks.shortcuts import shortcut_note
 from owdfa.config import Settings
-from owdfa.datasets.base import Listing
+from owdfa.datasets.base import ImageEntry, composed, images_only, root_path
 from owdfa.errors import UserError
-from owdfa.images.bad import check_bad
+from owdfa.images.bad import check_bad, check_place
 from owdfa.images.examine import FileInfo, examine
 from owdfa.images.workers import num_processes, ordered_map, threaded_map
 from owdfa.progress import OnProgress, no_progress
@@ -70,7 +70,7 @@ def parse_source(text: str) -> Source:
         UserError: There is neither such a data set nor such a file.
     """
     name, colon, root = text.partition(":")
-    path = Path(text)
+    path = root_path(text)
     if colon and (name in catalog.names("datasets") or not path.exists()):
         if "." not in name:
             catalog.check("datasets", name)
@@ -106,26 +106,36 @@ def scan(
             bytes, or too many files are bad.
     """
     options = options or ScanOptions()
-    listed = list_images(source, options)
+    notes: list[tuple[str, str]] = []
+    listed = list_images(source, options, notes)
+    check_place(output)
     with manifest_writer(output, str(parse_source(source))) as write:
         jobs = num_processes(options.jobs)
-        bad, sha256 = _examine_all(listed, jobs, on_progress, write)
+        bad, sha256 = _examine_all(listed, jobs, on_progress, write, notes)
         content = duplicates.contents(sha256)
         duplicates.check_labels(listed["path"], listed["class"], content, output)
-        check_bad(bad, listed.num_rows, output, options.max_bad, noun="files")
+        check_bad(bad, listed.num_rows, output, options.max_bad, noun="files", notes=notes)
     del listed  # the manifest takes as much again
     return Manifest.read(output)
 
 
-def list_images(source: str, options: ScanOptions) -> pa.Table:
+def list_images(
+    source: str, options: ScanOptions, passed_over: list[tuple[str, str]] | None = None
+) -> pa.Table:
     """List the images of a data set without reading them: id, path, class and what is known.
+
+    Args:
+        source: The data set.
+        options: How to group images.
+        passed_over: Is given the path of what is no image, and why it is none.
 
     Raises:
         UserError: The data set cannot be listed, is empty, or lists an id twice.
     """
     address = parse_source(source)
-    listings = catalog.load("datasets", address.name).read(address.root)
-    listed = _listed(listings, _grouping(options))
+    others: list[tuple[str, str]] = [] if passed_over is None else passed_over
+    entries = catalog.load("datasets", address.name).read(address.root)
+    listed = _listed(images_only(entries, others), _grouping(options))
     if not listed.num_rows:
         raise UserError(f"{address}: no images there; name a place that holds some")
     return listed
@@ -142,7 +152,7 @@ def notes_on(manifest: Manifest) -> list[str]:
     return notes
 
 
-def _grouping(options: ScanOptions) -> Callable[[Listing], str]:
+def _grouping(options: ScanOptions) -> Callable[[ImageEntry], str]:
     """What gives an image its group.
 
     Raises:
@@ -162,15 +172,15 @@ def _grouping(options: ScanOptions) -> Callable[[Listing], str]:
     return lambda listing: _group_by_pattern(listing, pattern)
 
 
-def _own_group(listing: Listing) -> str:
+def _own_group(listing: ImageEntry) -> str:
     return listing.group
 
 
-def _group_by_level(listing: Listing, level: int) -> str:
+def _group_by_level(listing: ImageEntry, level: int) -> str:
     folders = listing.id.split("/")[:-1]
     if len(folders) < level:
         raise UserError(f"{listing.path}: lies in no folder of group_level {level}")
-    if folders[level - 1] == listing.class_:
+    if composed(folders[level - 1]) == listing.class_:
         raise UserError(
             f"{listing.path}: group_level {level} is the class, which a split must cut; "
             f"the folder below it is {level + 1}"
@@ -178,14 +188,14 @@ def _group_by_level(listing: Listing, level: int) -> str:
     return folders[level - 1]
 
 
-def _group_by_pattern(listing: Listing, pattern: re.Pattern[str]) -> str:
+def _group_by_pattern(listing: ImageEntry, pattern: re.Pattern[str]) -> str:
     found = pattern.search(listing.id)
     if found is None or not found[1]:
         raise UserError(f"{listing.path}: group_regex {pattern.pattern!r} finds no group in it")
     return found[1]
 
 
-def _listed(listings: Iterator[Listing], group_of: Callable[[Listing], str]) -> pa.Table:
+def _listed(listings: Iterator[ImageEntry], group_of: Callable[[ImageEntry], str]) -> pa.Table:
     """Rows of ``_LISTED``, sorted by id; ``error`` is set where the name cannot be written down.
 
     Raises:
@@ -204,7 +214,7 @@ def _listed(listings: Iterator[Listing], group_of: Callable[[Listing], str]) -> 
     return table
 
 
-def _listed_row(listing: Listing, group: str) -> tuple[str | None, ...]:
+def _listed_row(listing: ImageEntry, group: str) -> tuple[str | None, ...]:
     """One row of ``_LISTED``; bytes that are not UTF-8 are written out in hexadecimal."""
     class_, family, source = listing.class_, listing.family, listing.source
     row = (listing.id, str(listing.path), class_, family, source, group)
@@ -221,8 +231,9 @@ def _examine_all(
     jobs: int,
     watch: OnProgress,
     write: Callable[[pa.RecordBatch], None],
+    notes: list[tuple[str, str]],
 ) -> tuple[list[tuple[str, str]], pa.ChunkedArray]:
-    """Read every file, and write the rows of the manifest.
+    """Read every file, write the rows of the manifest, and add what is noted of files to ``notes``.
 
     Returns:
         Path and reason of each bad file; the SHA-256 of every file, null of a bad one.
@@ -236,6 +247,7 @@ def _examine_all(
     for batch, rows in zip(batches, several(examine, work, jobs), strict=True):
         write(_joined(batch, rows))
         bad += [(str(batch["path"][i]), row.error) for i, row in enumerate(rows) if row.error]
+        notes += [(str(batch["path"][i]), row.note) for i, row in enumerate(rows) if row.note]
         sha256.append(pa.array([None if row.error else row.sha256 for row in rows], pa.string()))
         done += len(rows)
         watch(done, listed.num_rows)

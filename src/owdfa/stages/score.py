@@ -1,5 +1,6 @@
 """Score: join predictions with the truth by id, and count under both conventions."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -9,10 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from owdfa.errors import UserError
+from owdfa.files import check_replaceable
 from owdfa.metrics.calibration import calibration
 from owdfa.metrics.clustering import contingency, matched_images
 from owdfa.metrics.conventions import Convention, Conventions, score_conventions
-from owdfa.records.predictions import PredictionBasis, Predictions
+from owdfa.records.predictions import PredictionMetadata, Predictions
 from owdfa.records.rows import indices_of
 from owdfa.records.scores import (
     Agreement,
@@ -22,8 +24,9 @@ from owdfa.records.scores import (
     Confusion,
     NumImages,
     NumNovel,
-    ScoreBasis,
+    ScoredSplit,
     Scores,
+    is_scores,
 )
 from owdfa.records.split import Split
 
@@ -64,29 +67,30 @@ def score(predictions: Path, split: Path, output: Path | None = None) -> Scores:
         >>> scores.conventions["gcd-v2"]["novel"]["acc"]  # doctest: +SKIP
         0.713
     """
-    if output is not None and output.exists():
-        Scores.read(output)
+    if output is not None:
+        check_replaceable(output, is_scores)
     made = Predictions.read(predictions, _COLUMNS)
     truth = Split.read(split, _TRUTH)
     digest = truth.digest()
-    _check_split(predictions, made.basis, split, truth, digest)
+    _check_split(predictions, made.metadata, split, truth, digest)
     joined = _join(predictions, made, truth)
-    scores = scores_of(joined, made.basis, truth, digest)
+    scores = scores_of(joined, made.metadata, truth, digest)
     if output is not None:
         scores.write(output)
     return scores
 
 
 def _check_split(
-    predictions: Path, basis: PredictionBasis, split: Path, truth: Split, digest: str
+    predictions: Path, metadata: PredictionMetadata, split: Path, truth: Split, digest: str
 ) -> None:
-    """Raise when the run of the predictions was trained on another split."""
-    if basis.split_digest not in (None, digest):
-        raise UserError(
-            f"{predictions}: its run was trained on split {str(basis.split_digest)[:12]}, but "
-            f"{split} is {digest[:12]}; give --split the split of the run"
-        )
-    if tuple(basis.classes[: basis.num_known]) != truth.known:
+    """Raise when the predictions, or the run that made them, are of another split."""
+    for found in (metadata.provenance.split_digest, metadata.images_digest):
+        if found not in (None, digest):
+            raise UserError(
+                f"{predictions}: its run was trained on split {str(found)[:12]}, but "
+                f"{split} is {digest[:12]}; give --split the split of the run"
+            )
+    if metadata.classes[: metadata.num_known] != truth.known:
         raise UserError(
             f"{predictions}: its run knows other classes than {split}, or in another order; "
             "split by the protocol of the run"
@@ -96,7 +100,7 @@ def _check_split(
 def _join(predictions: Path, made: Predictions, truth: Split) -> Joined:
     """Find the truth of each prediction."""
     _check_values(predictions, made)
-    kind, _, role = made.basis.images.partition(":")
+    kind, _, role = made.metadata.images.partition(":")
     role = role if kind == "split" else "test"
     rows = truth.with_role(role)
     names = pa.array(truth.known + truth.novel, pa.string())
@@ -125,18 +129,18 @@ def _join(predictions: Path, made: Predictions, truth: Split) -> Joined:
 def _check_values(predictions: Path, made: Predictions) -> None:
     """Raise when an index or a confidence is impossible."""
     extremes = pc.min_max(made.table["index"]).as_py()
-    if len(made.table) and not 0 <= extremes["min"] <= extremes["max"] < len(made.basis.classes):
+    if len(made.table) and not 0 <= extremes["min"] <= extremes["max"] < len(made.metadata.classes):
         raise UserError(f"{predictions}: predicts a class that its run has not; predict again")
     confidence = np.asarray(made.table["confidence"])
     if not ((confidence >= 0) & (confidence <= 1)).all():
         raise UserError(f"{predictions}: a confidence is not between 0 and 1; predict again")
 
 
-def scores_of(joined: Joined, basis: PredictionBasis, truth: Split, digest: str) -> Scores:
+def scores_of(joined: Joined, metadata: PredictionMetadata, truth: Split, digest: str) -> Scores:
     """Count under both conventions; ``digest`` is the split's."""
     num_known = len(truth.known)
     names = truth.known + truth.novel
-    table = contingency(joined.true, joined.predicted, (len(names), len(basis.classes)))
+    table = contingency(joined.true, joined.predicted, (len(names), len(metadata.classes)))
     found = score_conventions(table, num_known)
     right = np.concatenate([np.arange(num_known), found.gcd_match[num_known:]])
     images = table.sum(axis=1)
@@ -149,37 +153,29 @@ def scores_of(joined: Joined, basis: PredictionBasis, truth: Split, digest: str)
     )
     swapped = table[num_known:, :num_known].sum(), table[:num_known, num_known:].sum()
     return Scores(
-        basis=_basis(basis, truth, digest),
+        run=metadata.run,
+        images=metadata.images,
+        engine=metadata.engine,
+        split=ScoredSplit(
+            digest=digest,
+            rule=truth.basis.rule,
+            protocol=truth.basis.protocol,
+            seed=truth.basis.seed,
+        ),
+        provenance=metadata.provenance,
         num_images=num_images,
         conventions={"paper": _plain(found.paper), "gcd-v2": _plain(found.gcd)},
         num_classes={
             "true": int((images > 0).sum()),
-            "predicted": int((table.sum(axis=0) > 0).sum()),
-            "live": len(basis.classes),
+            "in_use": int((table.sum(axis=0) > 0).sum()),
+            "active": len(metadata.classes),
         },
         num_novel=_num_novel(table, found.gcd_match, num_known),
         novel_given_to_known=float(swapped[0] / max(num_images["novel"], 1)),
         known_given_to_novel=float(swapped[1] / max(num_images["known"], 1)),
         calibration=_calibration(joined.confidence, joined.predicted == right[joined.true]),
-        per_class=_per_class(table, names, basis, found),
-        confusion=_confusion(table, names, basis.classes),
-    )
-
-
-def _basis(basis: PredictionBasis, truth: Split, digest: str) -> ScoreBasis:
-    return ScoreBasis(
-        split_digest=digest,
-        rule=truth.basis.rule,
-        protocol=truth.basis.protocol,
-        split_seed=truth.basis.seed,
-        seed=basis.seed,
-        selection=basis.selection,
-        run=basis.run,
-        method=basis.method,
-        weights_digest=basis.weights_digest,
-        commit=basis.commit,
-        images=basis.images,
-        precision=basis.precision,
+        per_class=_per_class(table, names, metadata, found),
+        confusion=_confusion(table, names, metadata.classes),
     )
 
 
@@ -209,7 +205,7 @@ def _calibration(confidence: np.ndarray, correct: np.ndarray) -> Calibration:
 
 
 def _per_class(
-    table: np.ndarray, names: tuple[str, ...], basis: PredictionBasis, found: Conventions
+    table: np.ndarray, names: tuple[str, ...], metadata: PredictionMetadata, found: Conventions
 ) -> list[ClassScore]:
     images = table.sum(axis=1)
     by_paper = matched_images(table, found.paper_match)
@@ -217,22 +213,22 @@ def _per_class(
     return [
         {
             "class": names[i],
-            "novel": i >= basis.num_known,
+            "novel": i >= metadata.num_known,
             "num_images": int(images[i]),
             "acc_paper": float(by_paper[i] / images[i]),
             "acc_gcd_v2": float(by_gcd[i] / images[i]),
-            "matched_to": basis.classes[match[i]] if match[i] >= 0 else None,
+            "matched_to": metadata.classes[match[i]] if match[i] >= 0 else None,
         }
         for i in np.flatnonzero(images).tolist()
     ]
 
 
-def _confusion(table: np.ndarray, names: tuple[str, ...], predicted: list[str]) -> Confusion:
+def _confusion(table: np.ndarray, names: tuple[str, ...], predicted: Sequence[str]) -> Confusion:
     rows, columns = np.flatnonzero(table.sum(axis=1)), np.flatnonzero(table.sum(axis=0))
     part = table if table.shape == (len(rows), len(columns)) else table[np.ix_(rows, columns)]
     return Confusion(
         rows=[names[i] for i in rows],
-        columns=[predicted[i] for i in columns],
+        columns=[predicted[i] for i in columns.tolist()],
         counts=part.tolist(),
     )
 

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch.optim import Optimizer
 
+from owdfa.devices import algorithms, autocast, find_device, seed_step
 from owdfa.distributed import (
     all_gather_features,
     average_gradients,
@@ -27,15 +28,15 @@ from owdfa.methods.base import Method
 from owdfa.progress import OnProgress, no_progress
 from owdfa.records.split import Split, TrainingRows
 from owdfa.records.training import Progress
-from owdfa.runs.assembly import check_method
+from owdfa.runs.data import open_store
 from owdfa.runs.lock import writing
-from owdfa.runs.run import Images, Run, describe, open_store
+from owdfa.runs.metadata import RunImages
+from owdfa.runs.run import Run, describe
 from owdfa.runs.settings import RunSettings, load_settings
 from owdfa.training.checkpoints import CheckpointManager, open_for_resume
-from owdfa.training.devices import algorithms, autocast, find_device, seed_step
 from owdfa.training.evaluation import evaluate
-from owdfa.training.initial_weights import initial_method
-from owdfa.training.launch import run_processes
+from owdfa.training.initial_weights import check_method, initial_method
+from owdfa.training.launch import end_with_launcher, run_processes
 from owdfa.training.meter import Meter, summary
 from owdfa.training.optimize import optimize_for_training
 from owdfa.training.optimizer import build_optimizer, learning_rate, move_rows
@@ -90,13 +91,14 @@ def _train(
 ) -> Run:
     data = Split.read(split, ("id", "role", "class"))
     run = open_for_resume(output, data, settings, resume=resume)
-    if run is not None and run.facts.complete:
-        return run
+    if run is not None and run.metadata.complete:
+        return _with_model(run, split, data, store)
     settings = run.settings if run else settings or load_settings()
     check_pseudo_labels(settings)
     check_method(settings, len(data.known))
     if settings.devices > 1 and not launched():
         return _train_in_processes(split, output, settings, store)
+    end_with_launcher()
     device = find_device(settings.device)
     start_process_group(device)
     report = on_progress if is_first_process() else no_progress
@@ -108,13 +110,14 @@ def _train(
         start = settings.with_weights(earlier) if earlier else settings
         training = _Training.prepare(start, method, data, crops, device)
         if run is None:
-            images = Images.of(split, data, crops)
-            facts = describe(settings, method, data.known, images, device)
-            run = Run(output, facts, settings)
+            images = RunImages.of(output, split, crops)
+            metadata = describe(settings, method, data.known, images, data.digest(), device)
+            run = Run(output, metadata, settings)
             barrier()  # every process has seen that there is no run before the first makes it
             if is_first_process():
                 run.write()
-        return _fit(run, training, report)
+        run = _fit(run, training, report)
+    return _with_model(run, split, data, store)
 
 
 def _train_stages(
@@ -240,6 +243,17 @@ def _finish(training: _Training, settings: RunSettings) -> None:
     _, embeddings = evaluate(training.method, training.store, rows.ids, training.view, settings)
     with torch.no_grad():
         training.method.finish(torch.from_numpy(embeddings), torch.from_numpy(rows.labels))
+
+
+def _with_model(run: Run, split: Path, data: Split, store: Path | None) -> Run:
+    """Write the graph by which a CPU predicts, once the training is complete."""
+    if not run.settings.onnx or not is_first_process():
+        return run
+    from owdfa.inference.onnx_graph import ensure_model
+
+    roles = ("test", "validation", "labelled")
+    ids = {role: data.with_role(role)["id"].to_pylist() for role in roles}
+    return ensure_model(run, open_store(split, data, store), ids)
 
 
 def _named(stage: str, on_progress: OnProgress) -> OnProgress:

@@ -23,7 +23,7 @@ from owdfa.runs.settings import RunSettings
 from owdfa.runs.tracking import Log
 from owdfa.weights import load_weights_strict
 
-_MAY_CHANGE = ("data.workers", "devices", "log_every")  # they decide no result
+_MAY_CHANGE = ("data.workers", "devices", "log_every", "onnx")  # they decide no result
 
 
 def open_for_resume(
@@ -39,10 +39,10 @@ def open_for_resume(
     run = Run.open(output)
     if not resume:
         raise UserError(
-            f"{output}: holds a run already ({run.facts.trained_epochs} of {run.settings.epochs}"
+            f"{output}: holds a run already ({run.metadata.trained_epochs} of {run.settings.epochs}"
             " epochs); add --resume, or choose another -o"
         )
-    if run.facts.split_digest != split.digest():
+    if run.metadata.provenance.split_digest != split.digest():
         raise UserError(f"{output}: was trained on another split; give that one, or another -o")
     if settings is None:
         return run
@@ -115,7 +115,7 @@ class CheckpointManager:
             self._best = score
             checkpoint.write(run.checkpoint, note, weights)
         checkpoint.write(run.last, note, weights, self._state())
-        _mark(run, self.epochs, complete=False)
+        run.mark(self.epochs, complete=False)
 
     def finish(self, fit: Callable[[], None] | None) -> Run:
         """Complete the run after its last epoch; return it.
@@ -141,7 +141,7 @@ class CheckpointManager:
                 state = self._state() if run.checkpoint == run.last else None
                 checkpoint.write(run.checkpoint, note, self._method.state_dict(), state)
         if self._writes:
-            _mark(run, self.epochs, complete=True)
+            run.mark(self.epochs, complete=True)
         barrier()
         return Run.open(run.folder)
 
@@ -157,14 +157,3 @@ class CheckpointManager:
         state = checkpoint.read_state(last)
         self._optimizer.load_state_dict(state["optimizer"])
         self.epochs, self._best = checkpoint.read_note(last).epochs, state["best"]
-
-
-def _mark(run: Run, epochs: int, *, complete: bool) -> None:
-    """Note in run.json that ``epochs`` are done, and which checkpoint predicts."""
-    selected = checkpoint.read_note(run.checkpoint)
-    run.update(
-        trained_epochs=epochs,
-        selected_epochs=selected.epochs,
-        num_active=selected.num_active,
-        complete=complete,
-    )

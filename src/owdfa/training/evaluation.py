@@ -3,21 +3,19 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from owdfa.images.store import Store
-from owdfa.loading.batches import plain_batches
+from owdfa.inference.network import TorchSession
+from owdfa.inference.session import BatchOutput
 from owdfa.loading.views import PlainView
 from owdfa.methods.base import Method
 from owdfa.runs.settings import RunSettings
-from owdfa.training.devices import autocast
 
 
-@torch.inference_mode()
 def evaluate(
     method: Method, store: Store, ids: Sequence[str], view: PlainView, settings: RunSettings
-) -> tuple[np.ndarray, np.ndarray]:
-    """Compute probabilities and embeddings of images.
+) -> BatchOutput:
+    """Compute probabilities and embeddings of images, as prediction does.
 
     Args:
         method: On its device.
@@ -29,17 +27,15 @@ def evaluate(
     Returns:
         (N, C) and (N, D), both float32.
     """
-    device = next(method.parameters()).device
-    found = []
+    rows, size = store.rows(ids), settings.data.batch_size
+    session = TorchSession(method, view, settings.precision, size)
     was_training = method.training
     method.eval()
     try:
-        for batch in plain_batches(store, ids, view, batch_size=settings.data.batch_size):
-            with autocast(device, settings.precision):
-                outputs = method(batch.images.to(device))
-            probabilities = outputs.logits.float().softmax(dim=1)
-            found.append((probabilities.cpu().numpy(), outputs.embedding.float().cpu().numpy()))
+        found = [
+            session.predict_batch(store.crops(rows[first : first + size]))
+            for first in range(0, len(rows), size)
+        ]
     finally:
         method.train(was_training)
-    probabilities, embeddings = zip(*found, strict=True)
-    return np.concatenate(probabilities), np.concatenate(embeddings)
+    return BatchOutput(*(np.concatenate(each) for each in zip(*found, strict=True)))

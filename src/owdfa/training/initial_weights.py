@@ -6,10 +6,20 @@ import torch
 
 from owdfa.backbones.base import build
 from owdfa.methods.base import Method
-from owdfa.runs.assembly import assemble
-from owdfa.runs.run import Run
+from owdfa.runs.run import Run, assemble, empty_method
 from owdfa.runs.settings import RunSettings
 from owdfa.weights import load_weights_strict
+
+
+def check_method(settings: RunSettings, num_known: int) -> None:
+    """Check that a method can be built and takes its images, by showing it two blank ones.
+
+    Raises:
+        UserError: It cannot; found now, and not after the trainings that come before.
+    """
+    size = settings.data.views.size
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        empty_method(settings, num_known).features(torch.zeros(2, 3, size, size))
 
 
 def initial_method(settings: RunSettings, num_known: int, earlier: Path | None = None) -> Method:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from owdfa.devices import find_device
 from owdfa.errors import UserError
 from owdfa.images.store import Store
 from owdfa.loading.views import PlainView
@@ -12,7 +13,6 @@ from owdfa.records.split import TrainingRows
 from owdfa.records.training import UNLABELLED
 from owdfa.runs.run import Run
 from owdfa.runs.settings import RunSettings
-from owdfa.training.devices import find_device
 from owdfa.training.evaluation import evaluate
 
 
@@ -58,9 +58,9 @@ def add_pseudo_labels(
     if not unlabelled.any():
         return rows
     earlier = Run.open(Path(settings.backbone.weights))
-    if earlier.facts.num_active > num_active:
+    if earlier.metadata.num_active > num_active:
         raise UserError(
-            f"{earlier.folder}: predicts {earlier.facts.num_active} classes, which are no labels"
+            f"{earlier.folder}: predicts {earlier.metadata.num_active} classes, which are no labels"
             f" for a method of {num_active}; train both with one --classes"
         )
     method = earlier.method().to(find_device(settings.device))

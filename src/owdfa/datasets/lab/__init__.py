@@ -1,7 +1,7 @@
 """lab, the built-in synthetic benchmark: drawn faces, a camera, and four families of forgeries.
 
 Nothing here is evidence about real forgeries: it is data that anyone can make anywhere, on which
-the whole path from files to scores can be tried. ``draw`` makes the files, ``read`` lists them.
+all stages from files to scores can be tried. ``draw`` makes the files, ``read`` lists them.
 
 The modules, in the order in which an image passes them: ``people`` and ``faces`` draw a person,
 ``camera`` photographs them, ``decoder`` is what every forger has, ``swap``, ``reenact``, ``edit``

@@ -13,7 +13,7 @@ from owdfa.datasets.lab.filters import Pixels, blur, sharpen
 _GREEN = np.array(
     [[0, 0, -1, 0, 0], [0, 0, 2, 0, 0], [-1, 2, 4, 2, -1], [0, 0, 2, 0, 0], [0, 0, -1, 0, 0]],
     np.float32,
-) / np.float32(8)  # at red and blue places; after Malvar, He and Cutler (ICASSP 2004)
+) / np.float32(8)  # at red and blue pixels; after Malvar, He and Cutler (ICASSP 2004)
 _RED_BLUE = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]], np.float32) / np.float32(4)
 
 

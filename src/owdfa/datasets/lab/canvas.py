@@ -83,12 +83,12 @@ def unit(value: Plane) -> Plane:
 
 
 def tone(colour: Colour, factor: Plane) -> NDArray[np.floating]:
-    """A colour, lighter and darker from place to place: (3, H, W)."""
+    """A colour, lighter and darker from pixel to pixel: (3, H, W)."""
     return colour.reshape(3, 1, 1) * factor
 
 
 def texture(person: Person, x: Plane, y: Plane) -> Plane:
-    """The person's noise at a place, 8 cells to a unit; bilinear, repeating."""
+    """The person's noise at a position, 8 cells to a unit; bilinear, repeating."""
     side = person.texture.shape[0]
     across, down = x * 8.0, y * 8.0
     left, top = np.floor(across), np.floor(down)

@@ -1,7 +1,7 @@
 """The decoder of a simulated forger: what every forged region has passed through.
 
 A decoder works at a resolution of its own and brings a coarse image up by stages. Each stage
-doubles the resolution with four small filters, one for each of the four places that a coarse pixel
+doubles the resolution with four small filters, one for each of the four pixels that a coarse pixel
 turns into. Were they those of the ideal interpolation, nothing would be seen; they are off by the
 amounts of the method, which leaves a faint pattern of the stage's period: the peaks in the spectrum
 that real generators leave. Details lost on the way down are put back unchanged, as networks
@@ -23,7 +23,7 @@ from owdfa.datasets.lab.filters import (
 )
 
 _KINDS = ("zero-insertion", "nearest", "transposed", "shuffle")
-_LINEAR = np.array([0.25, 0.75, 0.0]), np.array([0.0, 0.75, 0.25])  # even and odd places
+_LINEAR = np.array([0.25, 0.75, 0.0]), np.array([0.0, 0.75, 0.25])  # even and odd pixels
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def upsample(coarse: Pixels, filters: np.ndarray) -> Pixels:
 
     Args:
         coarse: (3, h, w) float32.
-        filters: (2, 2, 3, 3) float, two numbers for the place and two for the taps.
+        filters: (2, 2, 3, 3) float, two axes for the pixel and two for the taps.
 
     Returns:
         (3, 2h, 2w) float32.
@@ -97,11 +97,11 @@ def upsample(coarse: Pixels, filters: np.ndarray) -> Pixels:
     _, height, width = coarse.shape
     padded = np.pad(coarse, ((0, 0), (1, 1), (1, 1)), mode="edge")
     weights = filters.astype(np.float32)[:, :, None, None, None]
-    places: np.ndarray = sum_products(
+    phases: np.ndarray = sum_products(
         (weights[..., dy, dx], padded[:, dy : dy + height, dx : dx + width])
         for dy, dx in np.ndindex(3, 3)
     )  # (2, 2, 3, h, w)
-    return places.transpose(2, 3, 0, 4, 1).reshape(3, 2 * height, 2 * width)
+    return phases.transpose(2, 3, 0, 4, 1).reshape(3, 2 * height, 2 * width)
 
 
 def ideal_filters() -> np.ndarray:
@@ -131,12 +131,12 @@ def _halve(pixels: Pixels) -> Pixels:
 def _draw_flaws(rng: np.random.Generator, depth: float) -> np.ndarray:
     """How one stage's filters depart from the ideal: (2, 2, 3, 3).
 
-    ``depth`` is the standard deviation over the four places of the gain in brightness, whose mean
+    ``depth`` is the standard deviation over the four pixels of the gain in brightness, whose mean
     is 0: on an even area it is the strength of the pattern.
     """
     kind = _KINDS[int(rng.integers(len(_KINDS)))]
     flaw = np.zeros((2, 2, 3, 3))
-    if kind == "zero-insertion":  # places between pixels get less than their share
+    if kind == "zero-insertion":  # pixels in between get less than their share
         gain = np.array([[1.0, -0.2], [-0.2, -0.6]]) + rng.normal(0.0, 0.15, (2, 2))
     elif kind == "nearest":  # a part of the way to repeating pixels
         gain = rng.normal(0.0, 1.0, (2, 2))

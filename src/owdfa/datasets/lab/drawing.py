@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from owdfa.config import parse_settings
-from owdfa.datasets.base import Listing
+from owdfa.datasets.base import ImageEntry, root_path
 from owdfa.datasets.lab.settings import LabSettings, class_sizes, identity, parse_class
 from owdfa.errors import UserError
 from owdfa.files import read_json, write_json, writing_error
@@ -32,11 +32,11 @@ def draw(
 ) -> None:
     """Draw the synthetic benchmark: ``folder/<class>/<identity>_<index>.jpg`` and ``lab.json``.
 
-    A folder that was drawn in part is gone on with: only what is missing is drawn, and what is
-    drawn does not depend on what was there, on ``jobs`` or on the order.
+    A folder that was drawn in part is completed: only missing images are drawn, and they do
+    not depend on those that were there, on ``jobs`` or on the order.
 
     Args:
-        folder: Where; new, empty, or begun with the same settings.
+        folder: Where; new, empty, or started with the same settings.
         settings: What to draw.
         jobs: Number of processes; 0 for one a core. With more than one, the calling script needs
             ``if __name__ == "__main__":``, as for every use of processes in Python.
@@ -56,13 +56,13 @@ def draw(
         report(done, len(images))
 
 
-def read(root: str) -> Iterator[Listing]:
+def read(root: str) -> Iterator[ImageEntry]:
     """List a drawn folder; the group of an image is the identity, which classes share.
 
     Raises:
         UserError: Nothing was drawn there, or the drawing was not finished.
     """
-    folder = Path(root).absolute()
+    folder = root_path(root)
     if not (folder / _NOTE).exists():
         raise UserError(f"{folder}: has no {_NOTE}; draw it first: owdfa data draw {folder}")
     settings = _read_settings(folder)
@@ -77,7 +77,7 @@ def read(root: str) -> Iterator[Listing]:
     for image, path in zip(images, paths, strict=True):
         family, _ = parse_class(image.class_)
         person = f"{identity(settings, image.number):05d}"
-        yield Listing(f"{image.class_}/{path.name}", path, image.class_, family, "lab", person)
+        yield ImageEntry(f"{image.class_}/{path.name}", path, image.class_, family, "lab", person)
 
 
 def _images(settings: LabSettings) -> Iterator[_Image]:
@@ -87,7 +87,7 @@ def _images(settings: LabSettings) -> Iterator[_Image]:
 
 
 def _path(folder: Path, settings: LabSettings, image: _Image) -> Path:
-    """Where an image lies."""
+    """Path of an image."""
     person = identity(settings, image.number)
     return folder / image.class_ / f"{person:05d}_{image.number:06d}.jpg"
 
@@ -101,7 +101,7 @@ def _is_drawn(path: Path) -> bool:
 
 
 def _claim(folder: Path, settings: LabSettings) -> None:
-    """Write the note of a new folder, or compare that of a begun one."""
+    """Write the note of a new folder, or compare that of an existing one."""
     if (folder / _NOTE).exists():
         _compare(folder, _read_settings(folder), settings)
         return

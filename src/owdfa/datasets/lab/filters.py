@@ -48,9 +48,9 @@ def enlarge(pixels: Pixels, height: int, width: int, cubic: Cubic) -> Pixels:
     """Resize with a Mitchell-Netravali kernel that does not average: for nearly the same size."""
     for axis, new in ((1, height), (2, width)):
         old = pixels.shape[axis]
-        place = (np.arange(new) + 0.5) * (old / new) - 0.5
-        first = np.floor(place).astype(np.intp)
-        weights = _cubic_weights((place - first).astype(np.float32), cubic)
+        position = (np.arange(new) + 0.5) * (old / new) - 0.5
+        first = np.floor(position).astype(np.intp)
+        weights = _cubic_weights((position - first).astype(np.float32), cubic)
         shape = (1, new, 1) if axis == 1 else (1, 1, new)
         pixels = sum_products(
             (weight.reshape(shape), pixels.take(np.clip(first + tap, 0, old - 1), axis=axis))
@@ -93,12 +93,12 @@ def sum_products(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     return total
 
 
-def _cubic_weights(place: np.ndarray, cubic: Cubic) -> list[np.ndarray]:
-    """Weights of the taps at -1, 0, 1, 2 for a place between taps 0 and 1."""
+def _cubic_weights(position: np.ndarray, cubic: Cubic) -> list[np.ndarray]:
+    """Weights of the taps at -1, 0, 1, 2 for a position between taps 0 and 1."""
     b, c = cubic
     weights = []
     for tap in _TAPS:
-        t = np.abs(place - tap)
+        t = np.abs(position - tap)
         near = ((12 - 9 * b - 6 * c) * t + (-18 + 12 * b + 6 * c)) * t * t + (6 - 2 * b)
         far = (((-b - 6 * c) * t + (6 * b + 30 * c)) * t + (-12 * b - 48 * c)) * t + (
             8 * b + 24 * c

@@ -55,8 +55,8 @@ def contact_sheet(
         num_images: Images averaged a class.
     """
     paths: defaultdict[str, list[Path]] = defaultdict(list)
-    for listing in read(str(folder)):
-        paths[str(listing.class_)].append(listing.path)
+    for entry in read(str(folder)):
+        paths[str(entry.class_)].append(entry.path)
     spectra = {
         class_: mean_spectrum(open_pixels(path) for path in _spread(some, num_images))
         for class_, some in paths.items()

@@ -148,9 +148,9 @@ def draw_frame(rng: np.random.Generator) -> Frame:
 
 def _between(palette: np.ndarray, rng: np.random.Generator) -> Colour:
     """A colour between two neighbours of a palette, and a little lighter, darker or warmer."""
-    place = rng.uniform(0.0, len(palette) - 1.0)
-    low = int(place)
-    mixed = palette[low] + (place - low) * (palette[low + 1] - palette[low])
+    position = rng.uniform(0.0, len(palette) - 1.0)
+    low = int(position)
+    mixed = palette[low] + (position - low) * (palette[low + 1] - palette[low])
     return _colour(mixed * rng.uniform(0.9, 1.1) * (1.0 + rng.normal(0.0, 0.025, 3)))
 
 
@@ -173,11 +173,11 @@ def _colour(values: np.ndarray) -> Colour:
 def _draw_furniture(rng: np.random.Generator) -> np.ndarray:
     """Blurred rectangles of the background: (K, 8)."""
     count = int(rng.integers(2, 6))
-    place = rng.uniform(-1.1, 1.1, (count, 2))
+    centre = rng.uniform(-1.1, 1.1, (count, 2))
     extent = rng.uniform(0.08, 0.6, (count, 2))
     softness = rng.uniform(0.02, 0.2, (count, 1))
     colour = np.clip(rng.uniform(0.1, 0.9, (count, 1)) + rng.normal(0.0, 0.08, (count, 3)), 0, 1)
-    return np.concatenate([place, extent, softness, colour], axis=1)
+    return np.concatenate([centre, extent, softness, colour], axis=1)
 
 
 def _draw_texture(rng: np.random.Generator) -> np.ndarray:

@@ -21,6 +21,6 @@ def generator(seed: int, stream: Stream, *numbers: int) -> np.random.Generator:
 
 
 def generators(count: int, seed: int, *numbers: int) -> list[np.random.Generator]:
-    """``count`` generators of one image: a longer draw from one leaves the others as they are."""
+    """``count`` generators of one image: more numbers from one change nothing in the others."""
     children = np.random.SeedSequence((seed, Stream.IMAGE, *numbers)).spawn(count)
     return [np.random.Generator(np.random.PCG64(child)) for child in children]

@@ -50,7 +50,7 @@ def class_sizes(settings: LabSettings) -> dict[str, int]:
     """Number of images of every class.
 
     Forged classes fall geometrically from ``images_per_method`` to ``imbalance`` times that, at
-    least one image each; the seed says which class comes where in that order.
+    least one image each; the seed decides the order of the classes.
     """
     real, *forged = class_names(settings)
     order = generator(settings.seed, Stream.SIZES).permutation(len(forged))

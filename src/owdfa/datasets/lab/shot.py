@@ -30,7 +30,7 @@ class Shot:
     sensor: np.random.Generator
 
     def scene(self, person: Person | None = None, frame: Frame | None = None) -> Scene:
-        """Draw it, or somebody else in their place, or them in another frame."""
+        """Draw it, or another person, or the same one in another frame."""
         return draw_scene(person or self.person, frame or self.frame, self.size)
 
     def photograph(self, light: Pixels, camera: Camera | None = None) -> Pixels:
@@ -39,7 +39,7 @@ class Shot:
 
 
 def blend(below: Pixels, above: Pixels, mask: Plane) -> Pixels:
-    """Lay ``above`` over ``below`` where ``mask`` (H, W), between 0 and 1, says."""
+    """Lay ``above`` over ``below`` with weight ``mask`` (H, W), between 0 and 1."""
     return below + mask * (above - below)
 
 

@@ -1,11 +1,13 @@
 """Turn a run into one page that an analyst and a researcher can read, offline."""
 
-from collections.abc import Callable
 from pathlib import Path
 
-from owdfa.files import write_text
+from owdfa.files import check_replaceable, write_text
+from owdfa.progress import OnProgress, no_progress
 
 _NUM_STEPS = 4
+_MARK = b'<meta name="generator" content="owdfa report">'
+_HEAD = 2000  # bytes of the page that the mark is in
 
 
 def report(
@@ -13,7 +15,9 @@ def report(
     output: Path,
     *,
     baseline: Path | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    split: Path | None = None,
+    store: Path | None = None,
+    on_progress: OnProgress = no_progress,
 ) -> Path:
     """Write the report of a run: one HTML file that asks nothing of the network.
 
@@ -23,29 +27,36 @@ def report(
         run: Folder of a run, as ``train`` writes it.
         output: The HTML file to write.
         baseline: Folder of another run on the same split, whose scores stand beside this run's.
+        split: Folder of the split, where it has moved.
+        store: Folder of its crops, where they have moved.
         on_progress: Called with the steps done and the steps in all.
 
     Returns:
         ``output``.
 
     Raises:
-        UserError: A file is missing or damaged, or the two runs are not of the same split.
+        UserError: A file is missing or damaged, the two runs are not of the same split, or
+            ``output`` is something other than such a page.
     """
-    from owdfa.images.store import Store
     from owdfa.stages.report.content import gather, gather_baseline
     from owdfa.stages.report.embedding import project
     from owdfa.stages.report.gallery import describe_types
     from owdfa.stages.report.page import render
 
-    step = on_progress or (lambda _done, _total: None)
     run, output = Path(run), Path(output)
-    evidence = gather(run)
-    other = gather_baseline(Path(baseline), evidence) if baseline else None
-    step(1, _NUM_STEPS)
-    types = describe_types(evidence, Store.open(evidence.run["store"]))
-    step(2, _NUM_STEPS)
+    check_replaceable(output, _is_page)
+    evidence = gather(run, split, store)
+    other = gather_baseline(Path(baseline), evidence, split) if baseline else None
+    on_progress(1, _NUM_STEPS)
+    types = describe_types(evidence, evidence.store)
+    on_progress(2, _NUM_STEPS)
     chart = project(evidence.directions) if evidence.directions is not None else None
-    step(3, _NUM_STEPS)
-    write_text(output, render(evidence, other, types, chart))
-    step(_NUM_STEPS, _NUM_STEPS)
+    on_progress(3, _NUM_STEPS)
+    write_text(output, render(evidence, other, types, chart), _is_page)
+    on_progress(_NUM_STEPS, _NUM_STEPS)
     return output
+
+
+def _is_page(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return _MARK in stream.read(_HEAD)

@@ -4,17 +4,34 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from owdfa.errors import UserError
-from owdfa.files import read_json
+from owdfa.images.store import Store
 from owdfa.records.predictions import Predictions
 from owdfa.records.scores import Scores
 from owdfa.records.split import Split
+from owdfa.runs import checkpoint
+from owdfa.runs.data import find_split, find_store, open_store
+from owdfa.runs.metadata import RunMetadata
 
-_RUN = "a run (owdfa train makes one)"
+
+class RunLog(NamedTuple):
+    """What a run logged."""
+
+    epochs: list[dict[str, Any]]  # the record of each epoch, in order
+    step_names: tuple[str, ...]  # of what it measured in every step: the loss and its terms
+
+
+class _Source(NamedTuple):
+    """A run, and where its images are."""
+
+    run: Path
+    metadata: RunMetadata
+    split: Path
+    store: Path | None  # as the user named it
 
 
 @dataclass(frozen=True)
@@ -24,8 +41,9 @@ class Evidence:
     Attributes:
         name: Name of the run's folder.
         run: ``run.json``.
+        store: Crops of the images.
         settings: ``settings.toml`` as it is; empty when the run was imported without one.
-        epochs: The log's record of each epoch, in order.
+        log: What the run logged.
         split: What each image is for, and the truth.
         scores: Scores on the test images; None when the split has none.
         shown: Predictions of the images that the page shows.
@@ -33,28 +51,29 @@ class Evidence:
     """
 
     name: str
-    run: dict[str, Any]
+    run: RunMetadata
+    store: Store
     settings: str
-    epochs: list[dict[str, Any]]
+    log: RunLog
     split: Split
     scores: Scores | None
     shown: Predictions
     role: str
 
     @property
-    def names(self) -> list[str]:
+    def names(self) -> tuple[str, ...]:
         """Names of the run's types by index, the known ones first."""
-        return self.shown.basis.classes
+        return self.shown.metadata.classes
 
     @property
     def num_known(self) -> int:
         """Number of known types: the first of ``names``."""
-        return self.shown.basis.num_known
+        return self.shown.metadata.num_known
 
     @property
     def selection(self) -> str:
         """Rule that chose the checkpoint: "last", "validation" or "oracle"."""
-        return self.shown.basis.selection
+        return self.shown.metadata.provenance.selection
 
     @property
     def judged(self) -> bool:
@@ -100,58 +119,69 @@ class Evidence:
         return [classes.get(identity) for identity in self.ids]
 
 
-def gather(run: Path) -> Evidence:
+def gather(run: Path, split: Path | None = None, store: Path | None = None) -> Evidence:
     """Read what the page rests on; predict and score first where that has not been done.
+
+    Args:
+        run: The run folder.
+        split: Folder of its split, where that has moved.
+        store: Folder of its crops, where they have moved.
 
     Raises:
         UserError: The run is damaged or unfinished, or its files do not belong together.
     """
-    note = _read_run(run)
-    split = Split.read(Path(note["split"]))
-    _agree(run / "run.json", note["split_digest"], split.digest(), "split")
+    metadata = RunMetadata.read(run)
+    source = _Source(run, metadata, find_split(run, metadata, split), store)
+    roles = Split.read(source.split)
+    _agree(run / "run.json", metadata.provenance.split_digest, roles.digest(), "split")
+    crops = open_store(source.split, roles, find_store(run, metadata, source.split, store))
     scores, shown, role = None, None, "test"
-    if len(split.with_role("test")):
-        shown = _predictions(run, "test", note["split_digest"])
-        scores = _scores(run, shown)
+    if len(roles.with_role("test")):
+        shown = _predictions(source, "test")
+        scores = _scores(source, shown)
     lacks_novel = scores is None or not scores.num_images["novel"]
-    if shown is None or (lacks_novel and len(split.with_role("unlabelled"))):
+    if shown is None or (lacks_novel and len(roles.with_role("unlabelled"))):
         role = "unlabelled"
-        shown = _predictions(run, role, note["split_digest"])
+        shown = _predictions(source, role)
     settings = run / "settings.toml"
     return Evidence(
         name=run.resolve().name,
-        run=note,
+        run=metadata,
+        store=crops,
         settings=settings.read_text(encoding="utf-8") if settings.exists() else "",
-        epochs=read_epochs(run / "log.jsonl"),
-        split=split,
+        log=read_log(run / "log.jsonl"),
+        split=roles,
         scores=scores,
         shown=shown,
         role=role,
     )
 
 
-def gather_baseline(run: Path, evidence: Evidence) -> Scores | None:
+def gather_baseline(run: Path, evidence: Evidence, split: Path | None = None) -> Scores | None:
     """Read the scores of another run on the same test images; None when they have no scores.
 
     Raises:
         UserError: It is no run, or was trained on another split.
     """
-    note = _read_run(run)
-    _agree(run / "run.json", note["split_digest"], evidence.run["split_digest"], "split")
+    metadata = RunMetadata.read(run)
+    digest = metadata.provenance.split_digest
+    _agree(run / "run.json", digest, evidence.run.provenance.split_digest, "split")
     if evidence.scores is None:
         return None
-    return _scores(run, _predictions(run, "test", note["split_digest"]))
+    source = _Source(run, metadata, find_split(run, metadata, split), evidence.store.folder)
+    return _scores(source, _predictions(source, "test"))
 
 
-def read_epochs(path: Path) -> list[dict[str, Any]]:
-    """Read the epochs' records of a log; none when there is no log, as in an imported run.
+def read_log(path: Path) -> RunLog:
+    """Read a log; it is empty when there is none, as in an imported run.
 
     The last line may be torn by a kill, and an epoch done again after a resume stands twice:
     the later one counts.
     """
     if not path.exists():
-        return []
+        return RunLog([], ())
     epochs: dict[int, dict[str, Any]] = {}
+    terms: dict[str, None] = {}
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, start=1):
         try:
@@ -162,45 +192,37 @@ def read_epochs(path: Path) -> list[dict[str, Any]]:
             raise UserError(f"{path}: line {number} is not JSON; restore the file") from None
         if record.get("kind") == "epoch":
             epochs[int(record["epoch"])] = record
-    return [epochs[epoch] for epoch in sorted(epochs)]
+        else:
+            terms |= dict.fromkeys(record)
+    return RunLog([epochs[epoch] for epoch in sorted(epochs)], tuple(terms))
 
 
-def _read_run(run: Path) -> dict[str, Any]:
-    path = run / "run.json"
-    note: dict[str, Any] = read_json(path, what=_RUN)
-    if not isinstance(note, dict) or note.get("schema") != "owdfa/run/1":
-        raise UserError(f"{path}: is not {_RUN}")
-    if not note.get("split"):
-        raise UserError(f"{path}: the run has no split, so there is nothing to report on")
-    return note
-
-
-def _predictions(run: Path, role: str, split_digest: str) -> Predictions:
-    path = run / "predictions" / f"{role}.parquet"
+def _predictions(source: _Source, role: str) -> Predictions:
+    path = source.run / "predictions" / f"{role}.parquet"
     if not path.exists():
         from owdfa.stages.predict import predict
 
-        predict(run, f"split:{role}", path)
+        predict(source.run, f"split:{role}", path, split=source.split, store=source.store)
     predictions = Predictions.read(path)
-    basis = predictions.basis
-    _agree(path, basis.split_digest, split_digest, "split")
-    checkpoint = run / "checkpoints" / basis.selection / "checkpoint.json"
-    if checkpoint.exists():  # a run that was trained on since has other weights now
-        weights = read_json(checkpoint, what="a checkpoint")["weights"]
-        _agree(path, basis.weights_digest, weights, "set of weights")
+    found = predictions.metadata.provenance
+    _agree(path, found.split_digest, source.metadata.provenance.split_digest, "split")
+    selected = checkpoint.selected(source.run, source.metadata)
+    if checkpoint.current(selected):  # a run that was trained on since has other weights now
+        weights = checkpoint.read_note(selected).weights
+        _agree(path, found.weights_digest, weights, "set of weights")
     return predictions
 
 
-def _scores(run: Path, predictions: Predictions) -> Scores:
-    path = run / "scores.json"
+def _scores(source: _Source, predictions: Predictions) -> Scores:
+    path = source.run / "scores.json"
     if not path.exists():
         from owdfa.stages.score import score
 
-        score(run / "predictions" / "test.parquet", Path(_read_run(run)["split"]), path)
+        score(source.run / "predictions" / "test.parquet", source.split, path)
     scores = Scores.read(path)
-    weights = predictions.basis.weights_digest
-    _agree(path, scores.basis["weights_digest"], weights, "set of weights")
-    _agree(path, scores.basis.get("precision"), predictions.basis.precision, "precision")
+    found, expected = scores.provenance, predictions.metadata.provenance
+    _agree(path, found.weights_digest, expected.weights_digest, "set of weights")
+    _agree(path, found.precision, expected.precision, "precision")
     return scores
 
 

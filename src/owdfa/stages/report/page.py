@@ -84,7 +84,7 @@ def _sections(evidence: Evidence, chart: Map | None) -> list[tuple[str, list[Fig
     known = evidence.names[: evidence.num_known]
     where = [confusion_matrix(order_confusion(scores, known))] if scores else []
     looks = [embedding_map(evidence, chart)] if chart else []
-    how = curves(evidence.epochs, true_num_classes)
+    how = curves(evidence.log, true_num_classes)
     sure = [reliability(scores.calibration)] if scores else []
     return [
         ("Which class was taken for which", where),
@@ -102,8 +102,8 @@ def _score_row(scores: Scores) -> ScoreRow:
         [conventions[rule][part][name] if counts[part] else None for part in _SETS]
         for rule, name in measures
     ]
-    basis = scores.basis
-    return ScoreRow(basis["method"], basis["selection"] == "oracle", scores, groups)
+    made = scores.provenance
+    return ScoreRow(made.method, made.selection == "oracle", scores, groups)
 
 
 def _num_left_out(scores: Scores | None) -> int:
@@ -114,7 +114,7 @@ def _num_left_out(scores: Scores | None) -> int:
 def _basis(evidence: Evidence) -> list[tuple[str, Any]]:
     """Name and value of everything that the numbers rest on."""
     split, made = evidence.split, evidence.split.basis
-    shown, run = evidence.shown.basis, evidence.run
+    shown, run = evidence.shown.metadata.provenance, evidence.run
     roles = ", ".join(
         f"{num:,} {role}" for role, num in split.num_images().items() if role != "unused"
     )
@@ -127,12 +127,13 @@ def _basis(evidence: Evidence) -> list[tuple[str, Any]]:
         ("Seed of the split", made.seed),
         ("Seed of the run", shown.seed),
         ("Method", shown.method),
-        ("Backbone", run["backbone"]),
-        ("Number of types told", run["classes"] if run["classes"] != "auto" else "none (auto)"),
-        ("Epochs trained", f"{run['trained_epochs']}{'' if run['complete'] else ', unfinished'}"),
+        ("Backbone", shown.backbone),
+        ("Number of types told", run.classes if run.classes != "auto" else "none (auto)"),
+        ("Epochs trained", f"{run.trained_epochs}{'' if run.complete else ', unfinished'}"),
         ("Checkpoint chosen by", shown.selection),
         ("Weights, SHA-256", shown.weights_digest),
-        ("Predicted in precision", shown.precision or "not recorded"),
+        ("Predicted by", evidence.shown.metadata.engine),
+        ("Predicted in precision", shown.precision),
         ("Commit", shown.commit),
     ]
 

@@ -1,0 +1,209 @@
+"""Which images a command means: a folder, files, or a role of a split; and their crops."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol, final
+
+import numpy as np
+from PIL import Image as Pillow
+
+from owdfa.catalog import nearest
+from owdfa.datasets.folder import list_images
+from owdfa.errors import UserError
+from owdfa.images import store
+from owdfa.images.decode import BadImageError, decoded
+from owdfa.images.faces import check_faces, crop_face, crop_pixels, detector
+from owdfa.records.split import ROLES, Split
+from owdfa.runs.data import find_split, find_store, open_store
+
+if TYPE_CHECKING:
+    from owdfa.inference.predictor import Predictor
+
+_PREFIX = "split:"
+
+Image = str | Path | bytes | np.ndarray  # a file, the content of one, or pixels (H, W, 3) uint8
+
+
+class Crops(NamedTuple):
+    """What a network is given of some images."""
+
+    pixels: np.ndarray  # (B, S, S, 3) uint8, of those that can be used
+    positions: np.ndarray  # (B,) int64: which of the images that were asked for
+    errors: dict[int, str]  # position -> why it cannot be used
+
+
+class Inputs(Protocol):
+    """Images to predict."""
+
+    @property
+    def name(self) -> str:
+        """What they are called, for the record."""
+        ...
+
+    @property
+    def ids(self) -> list[str]:
+        """Their ids, sorted."""
+        ...
+
+    @property
+    def split_digest(self) -> str | None:
+        """Digest of the split that they are of; None for files."""
+        ...
+
+    @property
+    def passed_over(self) -> Sequence[tuple[str, str]]:
+        """Path and reason of each file beside them that is no image."""
+        ...
+
+    def read(self, positions: range) -> Crops:
+        """Crops of the images at these positions; may be called from several threads."""
+        ...
+
+
+@final
+@dataclass(frozen=True)
+class Files:
+    """Image files, decoded and cropped as ``prepare`` does: the numbers agree."""
+
+    name: str
+    ids: list[str]
+    paths: list[Path]
+    faces: str
+    size: int
+    passed_over: Sequence[tuple[str, str]] = ()
+    split_digest: None = None
+
+    def read(self, positions: range) -> Crops:
+        """Crops of the files at these positions."""
+        good, made, errors = [], [], {}
+        for position in positions:
+            try:
+                made.append(crop_pixels(self.paths[position], self.faces, self.size))
+                good.append(position)
+            except BadImageError as error:
+                errors[position] = error.reason
+        pixels = np.stack(made) if made else np.zeros((0, self.size, self.size, 3), np.uint8)
+        return Crops(pixels, np.array(good, dtype=np.int64), errors)
+
+
+@final
+@dataclass(frozen=True)
+class Stored:
+    """Images of a role of a split, whose crops are in the store."""
+
+    name: str
+    ids: list[str]
+    crops: store.Crops
+    split_digest: str
+    passed_over: Sequence[tuple[str, str]] = ()
+
+    def read(self, positions: range) -> Crops:
+        """Crops of the images at these positions."""
+        pixels = self.crops[positions.start : positions.stop]
+        return Crops(pixels, np.arange(positions.start, positions.stop), {})
+
+
+def read_crop(image: Image, faces: str, size: int) -> np.ndarray:
+    """Make the crop of one image: (size, size, 3) uint8.
+
+    Args:
+        image: A file, the content of one, or pixels (H, W, 3) uint8 RGB.
+        faces: Name of the face detector.
+        size: Side of the crop.
+
+    Raises:
+        BadImageError: The image cannot be used.
+    """
+    if isinstance(image, str | Path):
+        return crop_pixels(Path(image), faces, size)
+    if isinstance(image, bytes):
+        picture = decoded(image, "image")
+    elif image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
+        picture = Pillow.fromarray(image)
+    else:
+        raise BadImageError("image", f"is {image.dtype} {image.shape}, not (H, W, 3) uint8")
+    face = next(iter(detector(faces).detect(np.asarray(picture))), None)
+    return np.asarray(crop_face(picture, face).resize((size, size), Pillow.Resampling.BILINEAR))
+
+
+def find_images(
+    predictor: "Predictor",
+    images: str | Path | Sequence[Path],
+    split: Path | None = None,
+    store: Path | None = None,
+) -> Inputs:
+    """Find images, and say how their crops are made.
+
+    Args:
+        predictor: What they are for.
+        images: ``"split:test"`` or another role of a split, a folder of images, or files.
+        split: Folder of the split for ``"split:..."``; None for the one it was trained on.
+        store: Folder of the crops of that split; None to look for it.
+
+    Raises:
+        UserError: There are none, or they do not belong to the run.
+    """
+    if isinstance(images, str) and images.startswith(_PREFIX):
+        return _split_images(predictor, images.removeprefix(_PREFIX), split, store)
+    name, files, passed_over = _named_files(images)
+    ids = sorted(files)
+    if not ids:
+        others = f" ({len(passed_over)} other files)" if passed_over else ""
+        raise UserError(f"{name}: no images there{others}; name a folder that holds some")
+    check_faces(predictor.faces)
+    paths = [files[id_] for id_ in ids]
+    return Files(name, ids, paths, predictor.faces, predictor.store_size, passed_over)
+
+
+def _named_files(
+    images: str | Path | Sequence[Path],
+) -> tuple[str, dict[str, Path], list[tuple[str, str]]]:
+    """What the images are called, each by its id, and what in their folder is none."""
+    if not isinstance(images, str | Path):
+        files = {_written(path): path for path in images}
+        if len(files) < len(images):
+            raise UserError(f"{len(images)} files: one of them is named twice; name each once")
+        return f"{len(images)} files", files, []
+    place = Path(images)
+    if not place.is_dir():
+        return str(images), {_written(place): place}, []
+    found, passed_over = list_images(place)
+    return str(images), {_written(path.relative_to(place)): path for path in found}, passed_over
+
+
+def _split_images(
+    predictor: "Predictor", role: str, folder: Path | None, store: Path | None
+) -> Stored:
+    """The images of one role of a split."""
+    if role not in ROLES:
+        raise UserError(f"{_PREFIX}{role}: no such role{nearest(role, list(ROLES))}")
+    source, run = predictor.source, predictor.run
+    if run is not None:
+        folder = find_split(source, run, folder)
+        store = find_store(source, run, folder, store)
+    if folder is None:
+        raise UserError(f"{source}: does not say where its split is; name one with --split")
+    split = Split.read(folder, ("id", "role"))
+    if predictor.provenance.split_digest not in (None, split.digest()):
+        raise UserError(
+            f"{folder}: is not the split that {source} was trained on; its test images may be"
+            " among those it learned from; train on this split, or name the other with --split"
+        )
+    ids = split.with_role(role)["id"].to_pylist()
+    if not ids:
+        raise UserError(f"{folder}: holds no {role} images; split again")
+    found = open_store(folder, split, store)
+    if (found.basis.faces, found.size) != (predictor.faces, predictor.store_size):
+        raise UserError(
+            f"{found.folder}: was prepared with faces {found.basis.faces} and size {found.size};"
+            f" {source} takes {predictor.faces} and {predictor.store_size},"
+            " prepare the images so"
+        )
+    return Stored(f"{_PREFIX}{role}", ids, found.crops(found.rows(ids)), split.digest())
+
+
+def _written(path: Path) -> str:
+    """A path as an id: bytes that are not UTF-8 are written out in hexadecimal."""
+    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
