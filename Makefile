@@ -24,6 +24,13 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+light: $(READY)  ## the base install in an environment of its own: what needs no torch
+	rm -rf .venv-light
+	$(UV) venv -q --python $(PYTHON) .venv-light
+	$(UV) pip install -q --python .venv-light/bin/python -c constraints.txt .
+	du -sm .venv-light
+	OWDFA_LIGHT_PYTHON=$(CURDIR)/.venv-light/bin/python $(BIN)/pytest -q tests/test_light.py
+
 bench: $(READY)  ## what things cost on this machine: benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
 
@@ -40,4 +47,4 @@ format: $(READY)
 	$(BIN)/ruff check --fix src tests benchmarks examples
 
 clean:
-	rm -rf $(VENV) .uv runs .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-light .uv runs .mypy_cache .ruff_cache .import_linter_cache

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.baseline.reading import MEAN, STD, batches, frontal_faces
+from benchmarks.baseline.reading import batches, frontal_faces
 from benchmarks.harness import Report, elsewhere, pairs
 from owdfa.cli.memory import keep_memory
 from owdfa.datasets.lab import LabSettings, draw
@@ -91,7 +91,7 @@ def our_epoch(folder: Path, size: int, crop: int, num_images: int) -> Callable[[
         images_per_epoch=num_images,
         views=ViewSettings(size=size, crop_size=crop, **_PAPER),
     )
-    views = TrainingViews(("weak", "strong"), settings.views, MEAN, STD, seed=0)
+    views = TrainingViews(("weak", "strong"), settings.views, seed=0)
     rows = TrainingRows(store.ids, np.zeros(len(store.ids), np.int64))
     loader, epochs = TrainingLoader(store, rows, settings, views), count()
     return lambda: sum(len(batch.labels) for batch in loader.epoch(next(epochs)))

@@ -37,7 +37,7 @@ from benchmarks.drawn import Drawn, draw_data
 from benchmarks.exactness import exactness
 from benchmarks.harness import RESULTS, Report, number
 from benchmarks.roofline import Rates, count_step
-from owdfa.backbones.base import IMAGENET_MEAN, IMAGENET_STD, build
+from owdfa.backbones.base import build
 from owdfa.devices import algorithms, autocast, seed_step
 from owdfa.images.store import Store
 from owdfa.layers import FrequencyEnhancement, pool_cells
@@ -106,7 +106,7 @@ class Bench:
 
     def fitting(self, workers: int) -> int:
         """At most so many processes as have room for three batches each in shared memory."""
-        num_bytes = 2 * 12 * self.size * self.settings.data.views.size**2
+        num_bytes = 2 * 3 * self.size * self.settings.data.views.size**2
         return min(workers, shutil.disk_usage("/dev/shm").free // (3 * num_bytes))
 
     def loader(self, workers: int) -> TrainingLoader:
@@ -114,7 +114,7 @@ class Bench:
         changes = {"workers": workers, "images_per_epoch": _EPOCH}
         settings = self.settings.data.model_copy(update=changes)
         store, rows = Store.open(self.data.store), Split.read(self.data.split).training_rows()
-        views = TrainingViews(CAL.views, settings.views, IMAGENET_MEAN, IMAGENET_STD, seed=0)
+        views = TrainingViews(CAL.views, settings.views, seed=0)
         return TrainingLoader(store, rows, settings, views, pin_memory=self.device.type == "cuda")
 
     def batch(self) -> Batch:
@@ -167,7 +167,8 @@ class Ours:
             seed_step(0, 0, number_)
             batch = batch.to(device)
             with autocast(device, self.settings.precision):
-                views = tuple(self.method.features(view) for view in batch.views)
+                images = [self.method.backbone.normalise(view) for view in batch.views]
+                views = tuple(self.method.features(view) for view in images)
                 losses = self.method.objective(views, batch.labels, self.progress)
             self.optimizer.zero_grad(set_to_none=True)
             losses.total.backward()
@@ -243,7 +244,7 @@ def ffe(bench: Bench) -> None:
     if bench.step:
         share = 1 - without / bench.step
         bench.report.add("FFE's share", f"{share:.0%}", "less than a third", share < 1 / 3)
-    images = next(resident).views[0]
+    images = training.method.backbone.normalise(next(resident).views[0])
     module = FrequencyEnhancement().to(bench.device)
     _set_tf32(convolutions=False, products=False)
     exact = _attention(module, images, last=True).detach()
@@ -312,7 +313,8 @@ def plain(bench: Bench) -> None:
     network, batch = like(method).to(bench.device).train(), bench.batch()  # type: ignore[arg-type]
     optimizer = torch.optim.Adam(network.parameters(), 2e-4, weight_decay=1e-3)
     training = PlainTraining(network, optimizer, _KNOWN, 50)
-    work = lambda: training.step(*batch.views, batch.labels, 48)  # noqa: E731
+    views = [method.backbone.to(bench.device).normalise(view) for view in batch.views]
+    work = lambda: training.step(*views, batch.labels, 48)  # noqa: E731
     taken = bench.seconds(work, max(2, bench.scale.steps // 3))
     bench.milliseconds("a step of the plain implementation, fp32 and torch's TF32", taken)
     _compare(bench, "the plain epoch over ours, its batches lying ready", taken)

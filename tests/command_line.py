@@ -56,3 +56,14 @@ def make_photos(folder):
             pixels = draw.integers(0, 256, (12, 12, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / "photos" / name / f"{i}.png")
     return folder / "photos"
+
+
+def make_noise(folder, classes=("a", "b", "c"), count=12, seed=0):
+    """Write a folder of classes, each of some images of noise that nothing tells apart."""
+    generator = np.random.default_rng(seed)
+    for name in classes:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            pixels = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder

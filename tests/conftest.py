@@ -17,3 +17,23 @@ def data(tmp_path_factory):
     from tiny_data import make_data
 
     return make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def run_options():
+    """Options of ``owdfa run`` that make it take some seconds; two classes of three are known."""
+    from tiny_data import TINY
+
+    sets = [part for each in (*TINY, "epochs=1", "onnx=true") for part in ("--set", each)]
+    return ["--known", "a,b", "--labelled", "0.7", *sets]
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory, run_options):
+    """What ``owdfa run`` leaves; the images are in ``photos`` beside it."""
+    from command_line import done, make_noise
+
+    folder = tmp_path_factory.mktemp("whole")
+    photos = make_noise(folder / "photos")
+    done("run", f"folder:{photos}", "-o", folder / "run", *run_options)
+    return folder / "run"

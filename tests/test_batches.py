@@ -7,7 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+from owdfa.backbones.base import Backbone
 from owdfa.config import merge, parse_settings
 from owdfa.distributed import Shard
 from owdfa.errors import UserError
@@ -32,7 +34,7 @@ def make_loader(folder, count=22, seed=5, **changes):
     labels = np.where(np.arange(count) % 4 == 0, np.arange(count) % 3, UNLABELLED)
     table = {"batch_size": 8, "sampling": "half_labelled", "views": {"size": 8, "flip": 0.5}}
     chosen = parse_settings(LoaderSettings, merge(table, changes), "test")
-    views = TrainingViews(("weak", "strong"), chosen.views, MEAN, STD, seed)
+    views = TrainingViews(("weak", "strong"), chosen.views, seed)
     return TrainingLoader(Store.open(folder), TrainingRows(ids[::-1], labels), chosen, views)
 
 
@@ -86,7 +88,8 @@ def test_batches_hold_the_image_and_label_of_their_rows(tmp_path):
         assert batch.rows.dtype == batch.labels.dtype == torch.int64
         # Row r of the training table is image 21 - r of the store.
         expected = PlainView(9, MEAN, STD)(pixels[21 - batch.rows.numpy()])
-        assert all(torch.equal(view, expected) for view in batch.views)
+        backbone = Backbone("none", nn.Identity(), MEAN, STD)
+        assert all(torch.equal(backbone.normalise(view), expected) for view in batch.views)
         labels = torch.where(batch.rows % 4 == 0, batch.rows % 3, UNLABELLED)
         assert torch.equal(batch.labels, labels)
 

@@ -17,7 +17,7 @@ import several
 from command_line import cli
 from outside import KILLED
 from owdfa import catalog
-from owdfa.distributed import Shard, all_gather_rows, get_shard, launched
+from owdfa.distributed import Shard, all_gather_rows, explain_worker_loss, get_shard, launched
 from owdfa.errors import UserError
 from owdfa.runs import checkpoint
 from owdfa.runs.settings import load_settings
@@ -28,6 +28,13 @@ from several import together
 from tiny_data import CENTRES, DRIFT, TINY
 
 HERE = str(Path(__file__).parent)
+
+
+def test_a_lost_connection_is_an_error_of_one_line():
+    lost = pytest.raises(UserError, match=r"^the connection .*closed by peer.*--resume")
+    with lost as error, explain_worker_loss():
+        raise RuntimeError("[pair.cc:547] Connection closed by peer\nand more")
+    assert "\n" not in str(error.value)
 
 
 @given(size=st.integers(0, 300), num=st.integers(1, 9))

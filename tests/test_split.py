@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from owdfa.config import fill
+from owdfa.config import parse_settings
 from owdfa.errors import UserError
 from owdfa.protocols import describe, natural_sort, read_protocol
 from owdfa.records.split import Split
@@ -132,7 +132,7 @@ def test_images_that_nobody_labelled_are_trained_on_unless_their_group_is_tested
 )
 def test_errors(small, tmp_path, given_, said):
     with pytest.raises(UserError, match=said):
-        split(small, tmp_path / "split", options=fill(SplitOptions, given_, "split"))
+        split(small, tmp_path / "split", options=parse_settings(SplitOptions, given_, "split"))
     assert not (tmp_path / "split").exists()
 
 

@@ -10,7 +10,13 @@ def scores(num_novel, selection="last"):
     sets = {"all": one, "known": one, "novel": dict.fromkeys(one, 0.0)}
     return SimpleNamespace(
         conventions={"paper": sets, "gcd-v2": sets},
-        num_images={"all": 4, "known": 4 - num_novel, "novel": num_novel},
+        num_images={
+            "all": 4,
+            "known": 4 - num_novel,
+            "novel": num_novel,
+            "not_predicted": 0,
+            "without_truth": 0,
+        },
         num_classes={"true": 3, "in_use": 4, "active": 5},
         num_novel={"true": 1, "discovered": 0},
         novel_given_to_known=0.0,

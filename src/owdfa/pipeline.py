@@ -17,6 +17,7 @@ from typing import NamedTuple
 from owdfa import catalog
 from owdfa.config import Settings
 from owdfa.errors import UserError
+from owdfa.images.store import Store
 from owdfa.progress import OnProgress
 from owdfa.records.manifest import Manifest
 from owdfa.records.scores import Scores
@@ -130,20 +131,20 @@ def _collect(
         _draw(adapter, name, Path(root), size, show)
     manifest = output / "images.parquet"
     address = f"{name}:{root}"
-    if manifest.exists() and _is_outdated(manifest, address, options, output):
-        shutil.rmtree(output / "split", ignore_errors=True)  # of the images that there were
-        manifest.unlink()
+    if manifest.exists():
+        _drop_outdated(manifest, address, options, output)
     if not manifest.exists():
         with show("scan") as report_progress:
             scan(address, manifest, options=options.scan, on_progress=report_progress)
+            _drop_altered(manifest, output / "store")
     faces = options.faces or adapter.FACES
     with show("prepare") as report_progress:
         prepare(manifest, output / "store", faces=faces, size=size, on_progress=report_progress)
     return manifest
 
 
-def _is_outdated(manifest: Path, address: str, options: PathOptions, output: Path) -> bool:
-    """Whether the images of a run that is resumed are others than when they were scanned.
+def _drop_outdated(manifest: Path, address: str, options: PathOptions, output: Path) -> None:
+    """Remove manifest and split of a run that is resumed where its images are others by now.
 
     Compared are names, classes and sizes of files; their content is not read again.
 
@@ -151,7 +152,10 @@ def _is_outdated(manifest: Path, address: str, options: PathOptions, output: Pat
         UserError: They are, and the run is trained on the earlier ones already.
     """
     earlier = Manifest.read(manifest, ("id", "class", "bytes"))
-    if earlier.dataset != address:
+    was, is_ = (parse_source(each) for each in (earlier.dataset, address))
+    inside = Path(is_.root).is_relative_to(output)  # drawn here: it moves with the run folder
+    same_place = inside or Path(was.root).resolve() == Path(is_.root).resolve()
+    if was.name != is_.name or not same_place:
         raise UserError(
             f"{output}: holds a run on {earlier.dataset}, not on {address}; choose another -o"
         )
@@ -161,14 +165,26 @@ def _is_outdated(manifest: Path, address: str, options: PathOptions, output: Pat
     sizes = [_num_bytes(path) for path in listed["path"].to_pylist()]
     now = set(zip(listed["id"].to_pylist(), listed["class"].to_pylist(), sizes, strict=True))
     if now == before:
-        return False
+        return
     if Run.exists(output):
         raise UserError(
             f"{address}: {len(now - before)} images are new or altered and {len(before - now)} are"
             f" gone since {output} was started, which is trained on the earlier ones; choose"
             " another -o"
         )
-    return True
+    shutil.rmtree(output / "split", ignore_errors=True)
+    manifest.unlink()
+
+
+def _drop_altered(manifest: Path, store: Path) -> None:
+    """Remove the crops of a run that was not trained yet, where a file of theirs was altered."""
+    if not (store / "store.json").exists() or Run.exists(store.parent):
+        return
+    known, now = Store.open(store).table, Manifest.read(manifest, ("id", "sha256")).table
+    earlier = dict(zip(known["id"].to_pylist(), known["sha256"].to_pylist(), strict=True))
+    pairs = zip(now["id"].to_pylist(), now["sha256"].to_pylist(), strict=True)
+    if any(earlier.get(id_, sha256) != sha256 for id_, sha256 in pairs):
+        shutil.rmtree(store)
 
 
 def _num_bytes(path: str) -> int | None:

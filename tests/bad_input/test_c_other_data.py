@@ -1,6 +1,6 @@
 """C. What lies in a folder is compared with what is asked for."""
 
-from command_line import done, refused
+from command_line import done, make_noise, refused
 from owdfa.records.manifest import Manifest
 from tiny_data import make_data
 
@@ -35,3 +35,30 @@ def test_runs_that_are_refused(run, data, tmp_path, settings):
     assert "no checkpoint is here" in line
     assert "add --resume" in refused("train", "--split", data.split, "-o", run, *settings)
     assert not output.exists()
+
+
+def test_a_resumed_run_of_other_images_is_refused(whole_run, run_options, tmp_path):
+    other = make_noise(tmp_path / "other", seed=1)
+    line = refused("run", f"folder:{other}", "-o", whole_run, "--resume", *run_options)
+    assert "holds a run on folder:" in line
+    assert "choose another -o" in line
+    line = refused("run", f"folder:{tmp_path / 'nowhere'}", "-o", whole_run, "--resume")
+    assert "choose another -o" in line
+
+
+def test_a_run_is_not_resumed_when_its_images_changed(run_options, tmp_path):
+    photos, output = make_noise(tmp_path / "photos"), tmp_path / "run"
+    done("run", f"folder:{photos}", "-o", output, *run_options)
+    done("run", f"folder:{photos}", "-o", output, "--resume", *run_options)  # nothing changed
+    make_noise(photos, ("d",))
+    line = refused("run", f"folder:{photos}", "-o", output, "--resume", *run_options)
+    assert "12 images are new or altered and 0 are gone" in line
+
+
+def test_the_remedy_that_a_failed_run_names_works(run_options, tmp_path):
+    photos, output = make_noise(tmp_path / "photos", count=1), tmp_path / "run"
+    line = refused("run", f"folder:{photos}", "-o", output, *run_options)
+    assert "add images" in line
+    make_noise(photos, count=12)
+    done("run", f"folder:{photos}", "-o", output, "--resume", *run_options)
+    assert Manifest.read(output / "images.parquet").table.num_rows == 36

@@ -17,6 +17,13 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+def scale_and_shift(mean: Colour, std: Colour) -> tuple[Tensor, Tensor]:
+    """What normalises levels from 0 to 255: times, plus; each (3, 1, 1) float32."""
+    scale = torch.tensor([1 / (255 * s) for s in std])
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)])
+    return scale.view(3, 1, 1), shift.view(3, 1, 1)
+
+
 @final
 class _Recorder:
     """Keeps what modules put out, inside of a ``with`` block; a copied network has a copy of it."""
@@ -66,6 +73,11 @@ class Backbone(nn.Module):
         self.network = network
         self.mean = mean
         self.std = std
+        scale, shift = scale_and_shift(mean, std)
+        self.scale: Tensor
+        self.register_buffer("scale", scale, persistent=False)
+        self.shift: Tensor
+        self.register_buffer("shift", shift, persistent=False)
         # Registered once: hooks that come and go would have a compiler begin anew at every step.
         self._recorder = _Recorder()
         for module_name in stage_modules:
@@ -77,6 +89,10 @@ class Backbone(nn.Module):
     def channels(self) -> int:
         """Number of channels of the last feature map."""
         return self.stage_channels[-1]
+
+    def normalise(self, levels: Tensor) -> Tensor:
+        """Turn levels (B, 3, H, W) uint8 into what the network takes, float32."""
+        return levels.float().mul_(self.scale).add_(self.shift)
 
     def forward(self, images: Tensor, stages: Sequence[int] = (-1,)) -> tuple[Tensor, ...]:
         """Compute feature maps.

@@ -31,6 +31,9 @@ def print_scores(scores: Mapping[str, "Scores"]) -> None:
     console = Console()
     console.print(_accuracies(scores))
     console.print(_diagnostics_table(scores))
+    for name, score in scores.items():
+        for line in _coverage(score):
+            console.print(f"{name}: {line}".removeprefix(": "), highlight=False)
     for line in {_provenance_line(score) for score in scores.values()}:
         console.print(line, style="dim", highlight=False)
 
@@ -120,6 +123,16 @@ def _diagnostics_table(scores: Mapping[str, "Scores"]) -> Table:
             f"{score.calibration['ece']:.3f}",
         )
     return table
+
+
+def _coverage(score: "Scores") -> list[str]:
+    """What of the images is not in the scores, where that is not everything."""
+    counts, lines = score.num_images, []
+    if left := counts["not_predicted"]:
+        lines.append(f"{left} of {counts['all'] + left} test images have no prediction")
+    if left := counts["without_truth"]:
+        lines.append(f"{left} predicted images are no test images with a class, and do not count")
+    return lines
 
 
 def _provenance_line(score: "Scores") -> str:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from owdfa.backbones.base import scale_and_shift
 from owdfa.errors import UserError
 from owdfa.files import atomic
 from owdfa.images.decode import DECODER
@@ -33,7 +34,7 @@ from owdfa.inference.onnx_file import (
     read_model,
 )
 from owdfa.inference.session import FEW
-from owdfa.loading.pixels import resize_taps, scale_and_shift
+from owdfa.loading.pixels import resize_taps
 from owdfa.loading.views import PlainView
 from owdfa.methods.base import Method
 from owdfa.records.predictions import class_names
@@ -145,9 +146,9 @@ class Graph(nn.Module):
         self.resize = None if store_size == view.size else _Resize(store_size, view.size)
         scale, shift = scale_and_shift(view.mean, view.std)
         self.scale: Tensor
-        self.register_buffer("scale", torch.from_numpy(scale))
+        self.register_buffer("scale", scale)
         self.shift: Tensor
-        self.register_buffer("shift", torch.from_numpy(shift))
+        self.register_buffer("shift", shift)
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Turn crops (B, S, S, 3) uint8 into probabilities, logits (B, C) and embedding (B, D)."""

@@ -92,8 +92,8 @@ class TrainingLoader:
                 f" batches of {settings.batch_size}; each of {shard.num} processes needs at least"
                 " 2 in a batch"
             )
-        num_numbers = len(views.kinds) * settings.batch_size * 3 * settings.views.size**2
-        _check_shared_memory(settings.workers, 4 * num_numbers)
+        batch_bytes = len(views.kinds) * settings.batch_size * 3 * settings.views.size**2
+        _check_shared_memory(settings.workers, batch_bytes)
         self._steps = _Steps(self.num_steps)
         self._batches = DataLoader(
             _Batches(store, rows, settings, views, num_images, shard),

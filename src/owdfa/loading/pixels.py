@@ -3,7 +3,7 @@
 Images here are NumPy arrays (H, W, 3) uint8, a layout in which each operation is one pass.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import final
 
@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.nn.functional import interpolate
+
+from owdfa.backbones.base import Colour, scale_and_shift
 
 _ALIGNMENT = 64  # bytes
 _WORTH_A_THREAD = 128  # side of an image in pixels
@@ -65,20 +67,12 @@ def jitter(
     return _replaced(image, _contrast(image, contrast))
 
 
-def scale_and_shift(mean: Sequence[float], std: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """What normalises levels: times, plus; each (3, 1, 1) float32."""
-    scale = [1 / (255 * s) for s in std]
-    shift = [-m / s for m, s in zip(mean, std, strict=True)]
-    scales, shifts = (np.array(each, np.float32).reshape(3, 1, 1) for each in (scale, shift))
-    return scales, shifts
-
-
 @final
 class Normalise:
     """Turns levels into (level / 255 - mean) / std, in place of what ``out`` held."""
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        self._scale, self._shift = scale_and_shift(mean, std)
+    def __init__(self, mean: Colour, std: Colour) -> None:
+        self._scale, self._shift = (each.numpy() for each in scale_and_shift(mean, std))
 
     def __call__(self, image: np.ndarray, out: np.ndarray) -> None:
         """Write ``image`` (H, W, 3) uint8 to ``out`` (3, H, W) float32."""

@@ -115,23 +115,20 @@ class PlainView:
 
 @dataclass(frozen=True)
 class TrainingViews:
-    """The views of crops that a method is trained on.
+    """The views of crops that a method is trained on, as levels: the device normalises them.
 
     Attributes:
         kinds: Names of the views, e.g. ``("weak", "strong")``; each has random numbers of its own.
         settings: Sizes and shares.
-        mean, std: Per colour channel, for pixels in [0, 1].
         seed: With epoch, view and position it decides every random choice.
     """
 
     kinds: tuple[str, ...]
     settings: ViewSettings
-    mean: Colour
-    std: Colour
     seed: int
 
     def __call__(self, pixels: Pixels, epoch: int, first: int) -> tuple[Tensor, ...]:
-        """Make all views, each (B, 3, size, size) float32, normalised.
+        """Make all views, each (B, 3, size, size) uint8.
 
         Args:
             pixels: Crops (B, S, S, 3) uint8.
@@ -145,8 +142,7 @@ class TrainingViews:
             )
             for view in range(len(self.kinds))
         ]
-        made = [empty_aligned(count, settings.size) for _ in self.kinds]
-        normalise = Normalise(self.mean, self.std)
+        made = [np.empty((count, 3, settings.size, settings.size), np.uint8) for _ in self.kinds]
 
         def fill(rows: range) -> None:
             crops = pixels[rows.start : rows.stop]
@@ -154,7 +150,7 @@ class TrainingViews:
             for kind, chosen, out in zip(self.kinds, params, made, strict=True):
                 shown = VIEWS[kind](_Part(crops, plain, chosen, rows, settings))
                 for i, image in zip(rows, shown, strict=True):
-                    normalise(_mirrored(image, chosen.flip[i]), out[i])
+                    out[i] = _mirrored(image, chosen.flip[i]).transpose(2, 0, 1)
 
         parallel_for(fill, count, settings.size)
         return tuple(torch.from_numpy(view) for view in made)

@@ -20,7 +20,7 @@ class Batch:
     In several processes each has the views of b of the B images, and all labels and rows.
     """
 
-    views: tuple["Tensor", ...]  # each (b, 3, H, W) float, normalised; in the method's order
+    views: tuple["Tensor", ...]  # each (b, 3, H, W) uint8; in the method's order
     labels: "Tensor"  # (B,) int64: class index, or UNLABELLED
     rows: "Tensor"  # (B,) int64: row in the training table
 

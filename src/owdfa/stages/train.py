@@ -170,7 +170,7 @@ class _Training:
     ) -> "_Training":
         mean, std = method.backbone.mean, method.backbone.std
         view = PlainView(settings.data.views.size, mean, std)
-        views = TrainingViews(method.views, settings.data.views, mean, std, settings.seed)
+        views = TrainingViews(method.views, settings.data.views, settings.seed)
         rows = data.training_rows()
         counts = {}
         if settings.pseudo_label_confidence is not None:
@@ -204,7 +204,8 @@ def _fit(run: Run, training: _Training, on_progress: OnProgress) -> Run:
                 batch = batch.to(training.device)
                 method.begin_step(batch.rows)
                 with autocast(training.device, settings.precision):
-                    views = [method.features(view) for view in batch.views]
+                    images = [method.backbone.normalise(view) for view in batch.views]
+                    views = [method.features(view) for view in images]
                     views = [all_gather_features(each, len(batch.labels)) for each in views]
                     losses = method.objective(tuple(views), batch.labels, progress)
                 optimizer.zero_grad(set_to_none=True)
