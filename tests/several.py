@@ -88,7 +88,7 @@ def method_steps(name, frozen_norm):
     for epoch in (5, 6):  # CAL's reinforcement is under way
         for step, size in enumerate(SIZES):
             seed_step(0, epoch, step)
-            made = batch(LABELS[:size], 10 * epoch + step, num_views=len(own.views))
+            made = batch(LABELS[:size], 10 * epoch + step, size=32, num_views=len(own.views))
             rows = get_shard().rows(size)
             views = [method.features(view.double()[rows]) for view in made.views]
             views = [all_gather_features(view, size) for view in views]

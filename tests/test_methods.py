@@ -14,6 +14,7 @@ from owdfa.errors import UserError
 from owdfa.methods.base import Method, build_method, method_type
 from owdfa.records.split import SCHEMA, Basis, Split
 from owdfa.records.training import Progress
+from owdfa.training.optimize import to_channels_last
 from owdfa.training.optimizer import move_rows
 from small_networks import backbone, losses
 from small_networks import batch as any_batch
@@ -34,7 +35,7 @@ def build(name, num_classes=None, seed=0):
 
 def batch(name, labels, seed=0):
     """A batch with as many views as the method takes."""
-    return any_batch(labels, seed, num_views=len(method_type(name).views))
+    return any_batch(labels, seed, size=32, num_views=len(method_type(name).views))
 
 
 def train(name, method, optimizer, epochs, of=6):
@@ -127,6 +128,17 @@ def test_training_lowers_the_loss(name):
     method = build(name)
     seen = train(name, method, adam(method), range(5), of=50)
     assert sum(seen[-3:]) < 0.8 * sum(seen[:3])  # contrastive losses have a floor above 0
+
+
+def test_the_order_of_memory_does_not_matter(name):
+    method = build(name)
+    other = copy.deepcopy(method)
+    to_channels_last(other)  # as the loop does
+    found = []
+    for each in (method, other):
+        torch.manual_seed(1)
+        found.append(losses(each, batch(name, LABELS), Progress(5, 6)).total)
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_what_is_logged_is_plain_numbers(name):

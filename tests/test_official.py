@@ -60,7 +60,7 @@ def test_an_imported_checkpoint_predicts_as_it_did(tmp_path, protocol, num_class
 
 def test_checkpoint_of_another_protocol(tmp_path, protocol):
     path = release(cal(6), tmp_path / "c.ckpt")
-    with pytest.raises(UserError, match=r"c\.ckpt: has 6 prototypes.*asks for 5, or for 20"):
+    with pytest.raises(UserError, match=r"c\.ckpt: has 6 classes.*asks for 5 or 20"):
         imported(path, tmp_path, protocol)
     assert not (tmp_path / "run").exists()
 
@@ -68,7 +68,7 @@ def test_checkpoint_of_another_protocol(tmp_path, protocol):
 def test_checkpoint_with_fewer_live_prototypes_than_known_classes(tmp_path, protocol):
     pruned = cal(None)
     pruned.prototypes.replace(torch.ones(1, 256))
-    with pytest.raises(UserError, match="20 prototypes, 1 of them live"):
+    with pytest.raises(UserError, match="20 classes, 1 of them active"):
         imported(release(pruned, tmp_path / "c.ckpt"), tmp_path, protocol)
 
 
@@ -78,9 +78,9 @@ def test_checkpoint_of_another_backbone(tmp_path, protocol):
         imported(path, tmp_path, protocol, backbone="tiny/trace14w16")
 
 
-def test_only_cal_can_be_imported(tmp_path, protocol):
+def test_a_method_without_released_checkpoints_imports_none(tmp_path, protocol):
     path = release(cal(5), tmp_path / "c.ckpt")
-    with pytest.raises(UserError, match="only those of cal"):
+    with pytest.raises(UserError, match="no checkpoint of supervised as its authors release them"):
         imported(path, tmp_path, protocol, method="supervised")
 
 
@@ -94,11 +94,12 @@ def test_a_protocol_of_patterns_does_not_name_the_classes(tmp_path):
 def test_a_checkpoint_that_needs_unpickling_is_refused(tmp_path):
     path = release(cal(5), tmp_path / "c.ckpt", hyper_parameters=CALSettings())
     with pytest.raises(UserError, match="could run any program"):
-        read_official(path)
+        read_official(path, "cal")
 
 
+@pytest.mark.parametrize("method", ["cal", "cpl", "mpsl"])
 @pytest.mark.parametrize("prototypes", [{}, {"encoder.fc2": torch.zeros(5, 4)}])
-def test_a_checkpoint_of_something_else_is_refused(tmp_path, prototypes):
+def test_a_checkpoint_of_something_else_is_refused(tmp_path, prototypes, method):
     torch.save({"encoder.encoder.conv1.weight": torch.ones(2), **prototypes}, tmp_path / "c.ckpt")
-    with pytest.raises(UserError, match=r"is no released checkpoint of CAL"):
-        read_official(tmp_path / "c.ckpt")
+    with pytest.raises(UserError, match=rf"c.ckpt: is no checkpoint of {method} as its"):
+        read_official(tmp_path / "c.ckpt", method)

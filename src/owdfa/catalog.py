@@ -105,5 +105,6 @@ def check(kind: str, name: str) -> None:
 
 def nearest(name: str, known: list[str]) -> str:
     """End an error message: the nearest of ``known``, or all of them."""
-    near = get_close_matches(name, known, n=1)
+    near = get_close_matches(name, known)
+    near.sort(key=lambda each: sorted(each) != sorted(name))  # two letters that changed places
     return f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(known)}"

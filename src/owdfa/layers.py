@@ -5,8 +5,9 @@ from typing import final
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, normalize
+from torch.nn.functional import avg_pool2d, interpolate, normalize, pad
 
+from owdfa.errors import UserError
 from owdfa.frequency import DCT
 
 
@@ -107,6 +108,56 @@ class Neck(nn.Module):
             maps.mean(dim=(2, 3)) if weights is None else _mean(maps, weights)
         )
         return features
+
+
+@final
+class CellNecks(nn.Module):
+    """Features of the n x n cells of a feature map, each cell with a ``Neck`` of its own.
+
+    One batch normalisation over (channel, cell) is all of them. Cell features are compared and
+    never classified, so that nothing trains the scale: it stays as it is.
+
+    Args:
+        channels: Of the feature map.
+        num_cells: n, in each direction.
+    """
+
+    def __init__(self, channels: int, num_cells: int) -> None:
+        super().__init__()
+        self.num_cells = num_cells
+        self.norm = nn.BatchNorm1d(channels * num_cells**2)
+        self.norm.requires_grad_(False)
+
+    def forward(self, maps: Float[Tensor, "batch dim y x"]) -> Float[Tensor, "batch dim cells"]:
+        """Pool (``pool_cells``) and normalise each cell; no gradient.
+
+        Raises:
+            UserError: The map has fewer places than cells.
+        """
+        if min(maps.shape[-2:]) < self.num_cells:
+            height, width = maps.shape[-2:]
+            raise UserError(
+                f"method.cells: a feature map of {height} x {width} has no {self.num_cells} x"
+                f" {self.num_cells} cells; set fewer, or larger images (data.views.size)"
+            )
+        with torch.no_grad():
+            cells = pool_cells(maps, self.num_cells).flatten(2)
+            features: Tensor = self.norm(cells.flatten(1))
+        return features.view(cells.shape)
+
+
+def haar_bands(
+    maps: Float[Tensor, "batch dim h w"],
+) -> tuple[Float[Tensor, "batch dim y x"], ...]:
+    """The three high bands of a one-level Haar wavelet transform, each half as large.
+
+    In order: differences of rows, of columns, of both. A side of odd length is continued by zeros.
+    """
+    height, width = maps.shape[-2:]
+    maps = pad(maps, (0, width % 2, 0, height % 2))
+    top, bottom = maps[..., 0::2, :], maps[..., 1::2, :]
+    (a, b), (c, d) = ((rows[..., 0::2], rows[..., 1::2]) for rows in (top, bottom))
+    return (a + b - c - d) / 2, (a - b + c - d) / 2, (a - b - c + d) / 2
 
 
 def _mean(

@@ -41,6 +41,47 @@ def entropy_of_mean(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, ""]
     return -(log_mean.exp() * log_mean).sum()
 
 
+def masked_mean(
+    values: Float[Tensor, "batch *rest"], chosen: Bool[Tensor, "batch"]
+) -> Float[Tensor, "*rest"]:
+    """Mean over the chosen rows; 0 without any."""
+    rows = chosen.reshape(-1, *[1] * (values.dim() - 1))
+    return values.where(rows, 0).sum(dim=0) / chosen.sum().clamp(min=1)
+
+
+def margin_cross_entropy(
+    logits: Float[Tensor, "batch classes"], labels: Int[Tensor, "batch"], margin: float
+) -> Float[Tensor, ""]:
+    """Cross-entropy of labelled rows whose label's logit was raised by ``margin`` before.
+
+    A positive margin asks for less: known classes are not pulled so tight that novel ones join
+    them.
+    """
+    labelled = labels != UNLABELLED
+    raised = logits.new_zeros(logits.shape).scatter(
+        1, labels.clamp(min=0)[:, None], margin * labelled[:, None].to(logits.dtype)
+    )
+    return labelled_cross_entropy(logits + raised, labels)
+
+
+def partner_agreement(
+    logits: Float[Tensor, "batch classes"], partners: Int[Tensor, "batch"]
+) -> Float[Tensor, ""]:
+    """How unlikely it is that an image and its partner are of one class.
+
+    ``mean_i -log sum_k softmax(z_i)_k softmax(z_partner(i))_k``, each at most 100.
+    """
+    log_p = log_softmax(logits, dim=1)
+    log_same = (log_p + log_p[partners]).logsumexp(dim=1)
+    return -log_same.clamp(min=-100).mean()
+
+
+def entropies(logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch"]:
+    """Entropy of the prediction of every row, in nats."""
+    log_p = log_softmax(logits, dim=1)
+    return -(log_p.exp() * log_p).sum(dim=1)
+
+
 def soft_cross_entropy(
     target: Float[Tensor, "batch classes"], logits: Float[Tensor, "batch classes"]
 ) -> Float[Tensor, "batch"]:

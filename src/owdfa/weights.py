@@ -172,6 +172,33 @@ def load_weights_strict(module: nn.Module, weights: Mapping[str, Tensor], where:
     module.load_state_dict(dict(weights))
 
 
+def renamed(weights: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> dict[str, Tensor]:
+    """The weights whose names begin with a key of ``prefixes``, with its value in its place."""
+    return {
+        after + name.removeprefix(before): tensor
+        for name, tensor in weights.items()
+        for before, after in prefixes.items()
+        if name.startswith(before)
+    }
+
+
+def stacked(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The weights of layers ``<prefix>0``, ``<prefix>1``, ... as one wide layer's, by name.
+
+    Vectors of D numbers of P layers become one of D P: all layers' first numbers come first. What
+    is a single number is that of the first layer. Empty where there is no such layer.
+    """
+    layers: list[dict[str, Tensor]] = []
+    while layer := renamed(weights, {f"{prefix}{len(layers)}.": ""}):
+        layers.append(layer)
+    return {
+        name: torch.stack([layer[name] for layer in layers], dim=-1).flatten()
+        if each.dim()
+        else each
+        for name, each in (layers[0] if layers else {}).items()
+    }
+
+
 def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The part of a state dict under the prefixes that occur, or all of it."""
     for prefix in _PREFIXES:

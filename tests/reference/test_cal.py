@@ -88,7 +88,7 @@ def test_attention(recording: Recording):
 @pytest.mark.parametrize("recording", cases("model"), ids=repr)
 def test_released_checkpoint(recording: Recording):
     case, given = recording.note, tensors(recording)
-    official = read_official(FOLDER / case["checkpoint"])
+    official = read_official(FOLDER / case["checkpoint"], "cal")
     assert (official.num_classes, official.num_active) == (
         case["num_prototypes"],
         case["num_valid_prototypes"],
@@ -157,7 +157,7 @@ def method_of(run, checkpoint):
     method = CAL(backbone, run["num_known"], run["num_prototypes"], settings)
     method.prunes = run["prune"]
     method.to(getattr(torch, run["dtype"]))
-    method.load_state_dict(read_official(checkpoint).state)
+    method.load_state_dict(read_official(checkpoint, "cal").state)
     return method.train()
 
 

@@ -25,6 +25,26 @@ def scale_and_shift(mean: Colour, std: Colour) -> tuple[Tensor, Tensor]:
 
 
 @final
+class _Recorder:
+    """Keeps what modules put out, inside of a ``with`` block; a copied network has a copy of it."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, list[Tensor]] = {}  # by thread: several may use one network
+
+    def __enter__(self) -> list[Tensor]:
+        return self._found.setdefault(_thread(), [])
+
+    def __exit__(self, *_: object) -> None:
+        del self._found[_thread()]
+
+    def record(self, _module: nn.Module, _inputs: object, output: Tensor) -> None:
+        """Be a forward hook."""
+        found = self._found.get(_thread())
+        if found is not None:
+            found.append(output)
+
+
+@final
 class Backbone(nn.Module):
     """A network without its pooling and classifier.
 
@@ -58,7 +78,11 @@ class Backbone(nn.Module):
         self.register_buffer("scale", scale, persistent=False)
         self.shift: Tensor
         self.register_buffer("shift", shift, persistent=False)
-        self._stage_modules = tuple(stage_modules)
+        # Registered once: hooks that come and go would have a compiler begin anew at every step.
+        self._recorder = _Recorder()
+        for module_name in stage_modules:
+            module = network.get_submodule(module_name)
+            module.register_forward_hook(self._recorder.record)
         self.stage_channels = self._num_channels()
 
     @property
@@ -87,22 +111,8 @@ class Backbone(nn.Module):
 
     def _all_maps(self, images: Tensor) -> list[Tensor]:
         """The map after each stage, from hooks on the stages' modules, then the last map."""
-        found: list[Tensor] = []
-        thread = _thread()
-
-        def collect(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            if _thread() == thread:  # another may be using the same network
-                found.append(output)
-
-        hooks = [
-            self.network.get_submodule(name).register_forward_hook(collect)
-            for name in self._stage_modules
-        ]
-        try:
+        with self._recorder as found:
             last = self.network(images)
-        finally:
-            for hook in hooks:
-                hook.remove()
         return [*found, last]
 
     def _num_channels(self) -> tuple[int, ...]:

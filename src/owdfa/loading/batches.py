@@ -38,7 +38,7 @@ class LoaderSettings(Settings):
     images_per_epoch: int | Literal["all"] = "all"
     """Images sampled for an epoch; all takes as many as there are to train on."""
     sampling: Sampling = "shuffled"
-    """shuffled: each image once; half_labelled: half of each batch from labelled images."""
+    """shuffled: each once; half_labelled: half of a batch labelled; alternating: and by class."""
     workers: int = Field(default=0, ge=0)
     """Processes that make batches; 0 makes them in the training process."""
     views: ViewSettings

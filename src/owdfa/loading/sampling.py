@@ -10,7 +10,7 @@ import numpy as np
 
 from owdfa.records.training import UNLABELLED
 
-Sampling = Literal["shuffled", "half_labelled"]
+Sampling = Literal["shuffled", "half_labelled", "alternating"]
 
 _ORDER = 2  # the random stream of the order; views have others, see ``owdfa.loading.views``
 
@@ -58,7 +58,30 @@ def half_labelled(labels: np.ndarray, num_images: int, stream: np.random.Generat
     return sampled
 
 
+def alternating(labels: np.ndarray, num_images: int, stream: np.random.Generator) -> np.ndarray:
+    """CPL's rule: in turn an unlabelled image, and one of the labelled class seen least so far.
+
+    Classes seen alike are in random order. The images of a class, and the unlabelled ones, each
+    come once before any comes again. Where there are none of one kind, all are of the other.
+    """
+    unlabelled, labelled = np.flatnonzero(labels == UNLABELLED), labels[labels != UNLABELLED]
+    if not len(labelled):
+        return shuffled(labels, num_images, stream)
+    num_labelled = num_images // 2 if len(unlabelled) else num_images
+    queues = [stream.permutation(np.flatnonzero(labels == c)) for c in np.unique(labelled)]
+    rounds = -(-num_labelled // len(queues))
+    by_round = np.stack([np.resize(queue, rounds) for queue in queues], axis=1)
+    rows = stream.permuted(by_round, axis=1).ravel()[:num_labelled]
+    if not len(unlabelled):
+        return rows
+    order = np.empty(num_images, dtype=np.int64)
+    order[0::2] = np.resize(stream.permutation(unlabelled), num_images - num_labelled)
+    order[1::2] = rows
+    return order
+
+
 RULES: Mapping[Sampling, Callable[[np.ndarray, int, np.random.Generator], np.ndarray]] = {
     "shuffled": shuffled,
     "half_labelled": half_labelled,
+    "alternating": alternating,
 }

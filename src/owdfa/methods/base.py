@@ -2,12 +2,14 @@
 
 The loop does this with every batch, and a method's file fills in the rest::
 
+    method.begin_step(batch.rows)
     features = [gather(method.features(view)) for view in batch.views]
     losses = method.objective(features, batch.labels, progress)
 """
 
 from abc import ABC, abstractmethod
-from typing import Literal, final
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, final
 
 from torch import Tensor, nn
 
@@ -18,6 +20,14 @@ from owdfa.errors import UserError
 from owdfa.records.training import EpochEnd, Features, Losses, Outputs, Progress
 
 View = Literal["weak", "strong"]
+
+
+class OfficialCheckpoint(NamedTuple):
+    """A checkpoint that a method's authors released, in the terms of this library."""
+
+    state: dict[str, Tensor]  # what the method's ``load_state_dict`` takes
+    num_classes: int  # that it has room for
+    num_active: int  # that are scored
 
 
 class Method(nn.Module, ABC):
@@ -71,6 +81,25 @@ class Method(nn.Module, ABC):
             progress: Where the training is.
         """
 
+    def begin_training(self, labels: Tensor) -> None:
+        """Take note of the training images, before the first step and on resuming.
+
+        By default nothing.
+
+        Args:
+            labels: (N,) int64 of all of them: class index, or ``UNLABELLED``.
+
+        Raises:
+            UserError: The method cannot be trained on them.
+        """
+
+    def begin_step(self, rows: Tensor) -> None:
+        """Take note of which training images the next batch holds. By default nothing.
+
+        Args:
+            rows: (B,) int64, indices into the labels of ``begin_training``.
+        """
+
     def end_epoch(self, progress: Progress) -> EpochEnd:  # noqa: ARG002
         """Update what changes once an epoch; return what to log. By default nothing."""
         return EpochEnd({})
@@ -84,6 +113,17 @@ class Method(nn.Module, ABC):
             embeddings: (N, D) float32, plain views in evaluation mode; on the CPU.
             labels: (N,) int64: class index, or ``UNLABELLED``; on the CPU.
         """
+
+    @classmethod
+    def from_official(cls, weights: Mapping[str, Tensor]) -> OfficialCheckpoint | None:  # noqa: ARG003
+        """Translate a checkpoint of the method's authors; None for what is none.
+
+        By default no form of them is known.
+
+        Args:
+            weights: Tensors under the authors' names.
+        """
+        return None
 
     @property
     @abstractmethod

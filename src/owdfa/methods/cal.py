@@ -23,6 +23,7 @@ The paper calls CCR's confidence normalised; as in the release, the sharpened so
 """
 
 import math
+from collections.abc import Mapping
 from typing import final
 
 import torch
@@ -40,7 +41,7 @@ from owdfa.losses import (
     labelled_cross_entropy,
     soft_cross_entropy,
 )
-from owdfa.methods.base import Method
+from owdfa.methods.base import Method, OfficialCheckpoint
 from owdfa.records.training import (
     UNLABELLED,
     EpochEnd,
@@ -49,19 +50,31 @@ from owdfa.records.training import (
     Progress,
     RowMove,
 )
+from owdfa.weights import renamed
+
+_OFFICIAL = {
+    "encoder.encoder.": "backbone.network.",
+    "encoder.fft_attn_module.freq_attn_net.": "ffe.mask.",
+    "encoder.bottleneck.": "neck.norm.",
+}
+_CLASSIFIER = "backbone.network.fc."  # of the backbone's pre-training
 
 
 class CALSettings(Settings):
     """Settings of CAL; the defaults are the paper's (section 4.1, implementation details)."""
 
     ccr_weight: float = Field(default=0.2, ge=0)
-    """Weight of CCR."""
+    """Weight of CCR; 0 leaves it out."""
+    acr_weight: float = Field(default=1.0, ge=0)
+    """Weight of ACR; 0 leaves it out."""
     student_temperature: float = Field(default=1.0, gt=0)
     """tau_s, of the strong view's predictions."""
     teacher_temperature: float = Field(default=0.1, gt=0)
     """tau_t, of the weak view's; below 1 it sharpens them."""
     known_threshold: float = Field(default=0.9, ge=0, le=1)
     """gamma, the confidence threshold of known classes in ACR."""
+    adaptive_threshold: bool = True
+    """Whether that of novel classes follows their confidence; else it is gamma, as in FixMatch."""
     warm_up_epochs: int = Field(default=5, ge=0)
     """Epochs before ACR starts."""
     coverage: float = Field(default=0.9544, gt=0, le=1)
@@ -104,11 +117,33 @@ class CAL(Method):
         self.dropout = nn.Dropout(settings.dropout)
         self.prototypes = Prototypes(capacity, backbone.channels, settings.prototype_scale)
         self.novel_threshold: Tensor  # gamma_n
-        self.register_buffer("novel_threshold", torch.zeros(()))
+        at_first = 0.0 if settings.adaptive_threshold else settings.known_threshold
+        self.register_buffer("novel_threshold", torch.tensor(at_first))
         self.agreement: Tensor  # this epoch's agreement_stats
         self.register_buffer("agreement", torch.zeros(2, 2))
         self.usage: Tensor  # how many of this epoch's weak views chose each prototype
         self.register_buffer("usage", torch.zeros(capacity, dtype=torch.int64))
+
+    @classmethod
+    def from_official(cls, weights: Mapping[str, Tensor]) -> OfficialCheckpoint | None:
+        """Translate a checkpoint of the release.
+
+        It does not say how many prototypes are active: pruned rows are zero, and all at the end.
+        Nor does it hold the novel threshold, which only further training would need; it starts
+        at 0.
+        """
+        prototypes = weights.get("encoder.fc2")
+        if prototypes is None or prototypes.dim() != 2 or not prototypes.any():
+            return None
+        num_classes, num_active = len(prototypes), int(prototypes.any(dim=1).nonzero().max()) + 1
+        state = renamed(weights, _OFFICIAL)
+        state = {name: each for name, each in state.items() if not name.startswith(_CLASSIFIER)}
+        state["prototypes.vectors"] = prototypes
+        state["prototypes.active"] = torch.tensor(num_active)
+        state["novel_threshold"] = torch.zeros(())
+        state["agreement"] = torch.zeros(2, 2)
+        state["usage"] = torch.zeros(num_classes, dtype=torch.int64)
+        return OfficialCheckpoint(state, num_classes, num_active)
 
     @property
     def num_active(self) -> int:
@@ -154,15 +189,17 @@ class CAL(Method):
         )
         acr = self._reinforcement(weak, labels == UNLABELLED, progress.epoch)
         terms = {"ce": ce, "r": r, "acr": acr, "ccr": ccr}
-        return Losses(ce + r + acr + settings.ccr_weight * ccr, terms, weak.detach())
+        total = ce + r + settings.acr_weight * acr + settings.ccr_weight * ccr
+        return Losses(total, terms, weak.detach())
 
     @torch.no_grad()
     def end_epoch(self, progress: Progress) -> EpochEnd:  # noqa: ARG002
         """Update the novel threshold; prune when the number of classes is not known."""
-        threshold = next_novel_threshold(
-            self.novel_threshold, self.agreement, self.settings.known_threshold
-        )
-        self.novel_threshold.copy_(threshold)
+        if self.settings.adaptive_threshold:
+            threshold = next_novel_threshold(
+                self.novel_threshold, self.agreement, self.settings.known_threshold
+            )
+            self.novel_threshold.copy_(threshold)
         moves = self._prune() if self.prunes else ()
         self.agreement.zero_()
         self.usage.zero_()

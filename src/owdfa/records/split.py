@@ -34,6 +34,11 @@ class TrainingRows(NamedTuple):
     ids: Sequence[str] | pa.ChunkedArray  # of a split, a column: a million names cost 70 MB
     labels: np.ndarray  # int64, index into the known classes, or UNLABELLED
 
+    @property
+    def num_labelled(self) -> int:
+        """Number of images that carry a label."""
+        return int((self.labels != UNLABELLED).sum())
+
     def only_labelled(self) -> "TrainingRows":
         """The labelled images alone."""
         chosen = self.labels != UNLABELLED

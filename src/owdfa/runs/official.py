@@ -1,33 +1,13 @@
-"""Checkpoints of CAL as its authors publish them."""
+"""Checkpoints as the authors of a method publish them, made into runs that predict."""
 
 from pathlib import Path
-from typing import Literal, NamedTuple
-
-import torch
-from torch import Tensor
 
 from owdfa.errors import UserError
-from owdfa.methods.cal import CALSettings
+from owdfa.methods.base import OfficialCheckpoint, method_type
 from owdfa.protocols import Protocol, read_protocol
 from owdfa.runs.run import Run, create_imported, empty_method
 from owdfa.runs.settings import RunSettings, load_settings
 from owdfa.weights import load_weights_strict, read_state
-
-_NAMES = {
-    "encoder.encoder.": "backbone.network.",
-    "encoder.fft_attn_module.freq_attn_net.": "ffe.mask.",
-    "encoder.bottleneck.": "neck.norm.",
-}
-_PROTOTYPES = "encoder.fc2"
-_UNUSED = "encoder.encoder.fc."  # the classifier of the backbone's pre-training
-
-
-class Official(NamedTuple):
-    """A released checkpoint in the terms of this library."""
-
-    state: dict[str, Tensor]  # what ``CAL.load_state_dict`` takes
-    num_classes: int  # prototypes that there is room for
-    num_active: int  # those that live
 
 
 def import_checkpoint(
@@ -38,80 +18,65 @@ def import_checkpoint(
     Args:
         file: The checkpoint.
         output: The run folder to make.
-        method: Its method; only ``"cal"`` has released checkpoints in a form that is known here.
+        method: Its method.
         protocol: The protocol that it was trained on, e.g. ``"owdfa40/p1"``: names its classes.
-        backbone: Its network; for the release, ``"timm/resnet50"``.
+        backbone: Its network; for the releases, ``"timm/resnet50"``.
         size: Side of its input images in pixels.
 
     Raises:
-        UserError: The file cannot be read without unpickling, is no checkpoint of CAL, or does not
-            belong to the protocol or the backbone; or ``output`` holds a run already.
+        UserError: The file cannot be read without unpickling, is no checkpoint of the method, or
+            does not belong to the protocol or the backbone; or ``output`` holds a run already.
     """
-    if method != "cal":
-        raise UserError(f"{file}: checkpoints of {method!r} cannot be imported, only those of cal")
-    official, classes = read_official(file), read_protocol(protocol)
+    official, classes = read_official(file, method), read_protocol(protocol)
     if any("*" in name for name in (*classes.known, *classes.novel)):
         raise UserError(
             f"protocol {protocol}: names classes by pattern; a checkpoint needs every name"
         )
-    settings = _settings(official, classes, file, backbone, size)
+    table = {
+        "method": {"name": method},
+        "backbone": {"name": backbone},
+        "data": {"views": {"size": size}},
+        "selection": "oracle",  # the releases pick their checkpoints by test labels
+    }
+    settings = _with_classes(load_settings(explicit=table), official, classes, file)
     # Checked here, so that a misfit is told of the file.
     load_weights_strict(empty_method(settings, len(classes.known)), official.state, str(file))
-    # The release detects faces as it tests, and resizes them to the size of the input at once.
+    # The releases detect faces as they test, and resize them to the size of the input at once.
     return create_imported(
         output, settings, classes.known, official.state, faces="dlib", store_size=size
     )
 
 
-def read_official(path: Path) -> Official:
-    """Read a released checkpoint of CAL.
-
-    The release does not save how many prototypes live: pruned rows are zero, and all at the end.
-    Nor does it save the novel threshold, which only further training would need; it starts at 0.
+def read_official(path: Path, method: str) -> OfficialCheckpoint:
+    """Read a released checkpoint of a method.
 
     Raises:
-        UserError: The file cannot be read without unpickling, or is no checkpoint of CAL.
+        UserError: The file cannot be read without unpickling, or is no checkpoint of the method in
+            a form that its file in ``owdfa/methods/`` knows.
     """
-    found = read_state(path)
-    prototypes = found.get(_PROTOTYPES)
-    if prototypes is None or prototypes.dim() != 2 or not prototypes.any():
+    own, weights = method_type(method), read_state(path)
+    official = own.from_official(weights)
+    if official is None:
         raise UserError(
-            f"{path}: is no released checkpoint of CAL; it lacks {_PROTOTYPES!r}, the prototypes"
+            f"{path}: is no checkpoint of {method} as its authors release them; name its own method"
+            " with --method, or train with owdfa train"
         )
-    num_classes, num_active = len(prototypes), int(prototypes.any(dim=1).nonzero().max()) + 1
-    state = {
-        ours + name.removeprefix(theirs): tensor
-        for name, tensor in found.items()
-        for theirs, ours in _NAMES.items()
-        if name.startswith(theirs) and not name.startswith(_UNUSED)
-    }
-    state["prototypes.vectors"] = prototypes
-    state["prototypes.active"] = torch.tensor(num_active)
-    state["novel_threshold"] = torch.zeros(())
-    state["agreement"] = torch.zeros(2, 2)
-    state["usage"] = torch.zeros(num_classes, dtype=torch.int64)
-    return Official(state, num_classes, num_active)
+    return official
 
 
-def _settings(
-    official: Official, protocol: Protocol, file: Path, backbone: str, size: int
+def _with_classes(
+    settings: RunSettings, official: OfficialCheckpoint, protocol: Protocol, file: Path
 ) -> RunSettings:
-    """The settings of the run, after the number of prototypes was checked against the protocol."""
+    """The settings with the number of classes, or ``auto`` where it was not known."""
     num_known, num_all = len(protocol.known), len(protocol.known) + len(protocol.novel)
-    unknown = CALSettings().prototypes_per_known * num_known
-    if official.num_classes not in (num_all, unknown) or official.num_active < num_known:
+    expected = {num_all: settings.model_copy(update={"classes": num_all})}
+    if not method_type(settings.method.name).needs_num_classes:
+        unknown = settings.model_copy(update={"classes": "auto"})
+        expected.setdefault(empty_method(unknown, num_known).num_active, unknown)
+    if official.num_classes not in expected or official.num_active < num_known:
         raise UserError(
-            f"{file}: has {official.num_classes} prototypes, {official.num_active} of them live; a"
-            f" protocol of {num_all} classes, {num_known} of them known, asks for {num_all}, or for"
-            f" {unknown} when their number was not known; name its own with --protocol"
+            f"{file}: has {official.num_classes} classes, {official.num_active} of them active; a"
+            f" protocol of {num_all} classes, {num_known} of them known, asks for"
+            f" {' or '.join(map(str, expected))}; name its own with --protocol"
         )
-    classes: int | Literal["auto"] = num_all if official.num_classes == num_all else "auto"
-    return load_settings(
-        explicit={
-            "method": {"name": "cal"},
-            "backbone": {"name": backbone},
-            "data": {"views": {"size": size}},
-            "classes": classes,
-            "selection": "oracle",  # the release picks its checkpoints by test labels
-        }
-    )
+    return expected[official.num_classes]

@@ -105,6 +105,8 @@ class RunSettings(Settings):
     """Decides first weights, order and augmentation."""
     classes: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Number of classes, known and novel; auto when it is not known."""
+    pseudo_label_confidence: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Confidence from which predictions of the run before become labels of unlabelled images."""
     selection: Selection = "last"
     """Checkpoint that predicts: last, best by validation, or by test labels (oracle)."""
     precision: Precision = "32-true"
@@ -133,10 +135,8 @@ class RunSettings(Settings):
         table = self.model_dump(exclude={"stages"})
         if stage.method:
             table["method"] = stage.method
-        settings = _parse(
-            merge(table, {"selection": "last", "onnx": False}, stage.settings),
-            f"stage {stage.name}",
-        )
+        own = {"selection": "last", "onnx": False, "pseudo_label_confidence": None}  # not the run's
+        settings = _parse(merge(table, own, stage.settings), f"stage {stage.name}")
         if settings.selection != "last":  # nothing but the run itself may look at test labels
             raise UserError(f"stage {stage.name}: its selection is always last; leave it out")
         return settings

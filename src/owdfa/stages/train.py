@@ -35,12 +35,13 @@ from owdfa.runs.run import Run, describe
 from owdfa.runs.settings import RunSettings, load_settings
 from owdfa.training.checkpoints import CheckpointManager, open_for_resume
 from owdfa.training.evaluation import evaluate
-from owdfa.training.initial_weights import initial_method
+from owdfa.training.initial_weights import check_method, initial_method
 from owdfa.training.launch import end_with_launcher, run_processes
 from owdfa.training.meter import Meter, summary
 from owdfa.training.optimize import optimize_for_training
 from owdfa.training.optimizer import build_optimizer, learning_rate, move_rows
 from owdfa.training.selection import LOGGED_AS, Evaluator, make_evaluator
+from owdfa.training.self_training import add_pseudo_labels, check_pseudo_labels
 
 
 def train(
@@ -93,30 +94,21 @@ def _train(
     if run is not None and run.metadata.complete:
         return _with_model(run, split, data, store)
     settings = run.settings if run else settings or load_settings()
+    check_pseudo_labels(settings)
+    check_method(settings, len(data.known))
     if settings.devices > 1 and not launched():
         return _train_in_processes(split, output, settings, store)
     end_with_launcher()
     device = find_device(settings.device)
     start_process_group(device)
     report = on_progress if is_first_process() else no_progress
-    earlier = None
-    for stage in settings.stages:
-        before = settings.stage(stage)
-        if earlier is not None:
-            before = before.with_weights(earlier)
-        earlier = train(
-            split,
-            output / "stages" / stage.name,
-            settings=before,
-            resume=resume,
-            store=store,
-            on_progress=_named(stage.name, report),
-        ).folder
+    earlier = _train_stages(split, output, settings, resume, store, report)
     with algorithms(deterministic=settings.deterministic):
         torch.manual_seed(settings.seed)
         method = initial_method(settings, len(data.known), earlier)
         crops = open_store(split, data, store)
-        training = _Training.prepare(settings, method, data, crops, device)
+        start = settings.with_weights(earlier) if earlier else settings
+        training = _Training.prepare(start, method, data, crops, device)
         if run is None:
             images = RunImages.of(output, split, crops)
             metadata = describe(settings, method, data.known, images, data.digest(), device)
@@ -128,6 +120,31 @@ def _train(
     return _with_model(run, split, data, store)
 
 
+def _train_stages(
+    split: Path,
+    output: Path,
+    settings: RunSettings,
+    resume: bool,
+    store: Path | None,
+    on_progress: OnProgress,
+) -> Path | None:
+    """Train what comes before, each from the backbone of the one before; give the last's folder."""
+    earlier = None
+    for stage in settings.stages:
+        before = settings.stage(stage)
+        if earlier is not None:
+            before = before.with_weights(earlier)
+        earlier = train(
+            split,
+            output / "stages" / stage.name,
+            settings=before,
+            resume=resume,
+            store=store,
+            on_progress=_named(stage.name, on_progress),
+        ).folder
+    return earlier
+
+
 @dataclass(frozen=True)
 class _Training:
     """What is trained, and on what."""
@@ -135,6 +152,7 @@ class _Training:
     method: Method
     optimizer: Optimizer
     rows: TrainingRows
+    counts: dict[str, int]  # of images, for the log
     loader: TrainingLoader
     evaluator: Evaluator | None
     store: Store
@@ -154,14 +172,20 @@ class _Training:
         view = PlainView(settings.data.views.size, mean, std)
         views = TrainingViews(method.views, settings.data.views, settings.seed)
         rows = data.training_rows()
+        counts = {}
+        if settings.pseudo_label_confidence is not None:
+            num_before = rows.num_labelled
+            rows = add_pseudo_labels(rows, settings, store, method.num_active)
+            counts["pseudo_labels"] = rows.num_labelled - num_before
         rows = rows if method.uses_unlabelled else rows.only_labelled()
+        method.begin_training(torch.from_numpy(rows.labels))
         loader = TrainingLoader(store, rows, settings.data, views, pin_memory=device.type == "cuda")
         evaluator = make_evaluator(settings, data, store, view)
         method.to(device)
         sync_batch_norm(method, device)
         optimize_for_training(method, settings)
         optimizer = build_optimizer(method, settings.optimiser)
-        return cls(method, optimizer, rows, loader, evaluator, store, view, device)
+        return cls(method, optimizer, rows, counts, loader, evaluator, store, view, device)
 
 
 def _fit(run: Run, training: _Training, on_progress: OnProgress) -> Run:
@@ -178,6 +202,7 @@ def _fit(run: Run, training: _Training, on_progress: OnProgress) -> Run:
             for step, batch in enumerate(training.loader.epoch(epoch), start=1):
                 seed_step(settings.seed, epoch, step)
                 batch = batch.to(training.device)
+                method.begin_step(batch.rows)
                 with autocast(training.device, settings.precision):
                     images = [method.backbone.normalise(view) for view in batch.views]
                     views = [method.features(view) for view in images]
@@ -201,6 +226,7 @@ def _fit(run: Run, training: _Training, on_progress: OnProgress) -> Run:
             score = training.evaluator(method) if training.evaluator else None
             measured = {} if score is None else {LOGGED_AS[settings.selection]: score}
             line = {**meter.line(), "num_active": method.num_active, "lr": lr}
+            line |= training.counts
             manager.log("epoch", {**end.log, **line, **measured})
             manager.end_epoch(score)
         return manager.finish(_whole_fit(training, settings))

@@ -2,16 +2,24 @@
 
 from pathlib import Path
 
-from torch import Tensor
+import torch
 
 from owdfa.backbones.base import build
 from owdfa.methods.base import Method
-from owdfa.runs import checkpoint
-from owdfa.runs.run import Run, assemble
+from owdfa.runs.run import Run, assemble, empty_method
 from owdfa.runs.settings import RunSettings
 from owdfa.weights import load_weights_strict
 
-_PREFIX = "backbone."  # of a method's weights that are its backbone's
+
+def check_method(settings: RunSettings, num_known: int) -> None:
+    """Check that a method can be built and takes its images, by showing it two blank ones.
+
+    Raises:
+        UserError: It cannot; found now, and not after the trainings that come before.
+    """
+    size = settings.data.views.size
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        empty_method(settings, num_known).features(torch.zeros(2, 3, size, size))
 
 
 def initial_method(settings: RunSettings, num_known: int, earlier: Path | None = None) -> Method:
@@ -28,17 +36,9 @@ def initial_method(settings: RunSettings, num_known: int, earlier: Path | None =
     name, weights = settings.backbone.name, str(earlier or settings.backbone.weights)
     if Run.exists(Path(weights)):
         backbone = build(name, None)
-        load_weights_strict(backbone, _backbone_of(Path(weights)), weights)
+        with torch.random.fork_rng(devices=[]):  # what is drawn for it is overwritten at once
+            trained = Run.open(Path(weights)).method().backbone
+        load_weights_strict(backbone, trained.state_dict(), weights)
     else:
         backbone = build(name, None if weights == "none" else weights)
     return assemble(settings, num_known, backbone)
-
-
-def _backbone_of(run: Path) -> dict[str, Tensor]:
-    """The backbone's weights of an earlier run."""
-    weights = checkpoint.read_weights(Run.open(run).checkpoint)
-    return {
-        name.removeprefix(_PREFIX): tensor
-        for name, tensor in weights.items()
-        if name.startswith(_PREFIX)
-    }
