@@ -126,8 +126,8 @@ def test_every_parameter_is_trained_or_frozen(name):
 
 def test_training_lowers_the_loss(name):
     method = build(name)
-    seen = train(name, method, adam(method), range(5), of=50)
-    assert sum(seen[-3:]) < 0.8 * sum(seen[:3])  # contrastive losses have a floor above 0
+    seen = train(name, method, adam(method), range(10), of=50)
+    assert sum(seen[-3:]) < 0.7 * sum(seen[:3])
 
 
 def test_the_order_of_memory_does_not_matter(name):

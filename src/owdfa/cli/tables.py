@@ -103,10 +103,10 @@ def _diagnostics_table(scores: Mapping[str, "Scores"]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     heads = (
-        "types in use\n/ true types",
-        "prototypes\nactive",
+        "types in use\n/ true",
+        "active\nprototypes",
         "novel types\ndiscovered",
-        "novel images\ngiven to known",
+        "novel given\nto known",
         "mean\nconfidence",
         "ECE",
     )
