@@ -7,16 +7,19 @@ READY  := $(VENV)/.ready
 # As pip does: a network may have certificates of its own.
 export UV_SYSTEM_CERTS ?= 1
 
-.PHONY: demo test quick check bench setup format clean
+.PHONY: demo test quick check light bench bench-check setup format clean
 
 demo: $(READY)  ## draw the built-in data, train, score, report: one command, no data needed
 	$(BIN)/owdfa run lab: -o runs/demo --baseline supervised
 
 test: check  ## everything that must hold
-	$(BIN)/pytest -q -n 2
+	$(BIN)/pytest -q -n 2 -m 'not benchmark'
+
+bench-check: $(READY)  ## that every benchmark runs, at toy size
+	$(BIN)/pytest -q -n 2 -m benchmark
 
 quick: $(READY)  ## the quick tests alone
-	$(BIN)/pytest -q -n 2 -m 'not slow'
+	$(BIN)/pytest -q -n 2 -m 'not slow and not benchmark'
 
 check: $(READY)
 	$(BIN)/ruff format --check src tests benchmarks examples

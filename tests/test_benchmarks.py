@@ -66,6 +66,7 @@ def test_the_peak_of_a_process_is_its_own():
 
 
 @pytest.mark.slow
+@pytest.mark.benchmark
 @pytest.mark.parametrize(
     ("module", "arguments", "num_rows"),
     [
@@ -82,6 +83,7 @@ def test_a_benchmark_runs_at_toy_size(module, arguments, num_rows, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.benchmark
 def test_the_measurement_of_a_gpu_runs_at_toy_size(tmp_path):
     # In a process of its own, where no types are checked: the checks cannot be compiled.
     command = [sys.executable, "-m", "benchmarks.gpu", "--toy", "--output", tmp_path]
