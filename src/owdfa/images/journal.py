@@ -105,7 +105,7 @@ class Journal:
     def _redo(self, line: bytes) -> list[int]:
         """Take over a line of an earlier run: its chunk, when it is sound and without bad images.
 
-        Bad ones are tried again: what was wrong may have been mended.
+        Bad ones are tried again: what was wrong may have been fixed.
         """
         try:
             note = json.loads(line)

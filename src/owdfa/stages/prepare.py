@@ -2,7 +2,7 @@
 
 Crops are made in a hidden folder beside the store. It is renamed to the store when it is whole;
 where a store is there already, the folder holds what that lacks, and is appended to it. A run that
-was stopped, in whatever way, goes on with what is missing, and the result is bit-identical.
+was stopped, in whatever way, continues with what is missing, and the result is bit-identical.
 """
 
 import fcntl
@@ -57,7 +57,7 @@ def prepare(  # noqa: PLR0913  the options of the command
 
     Then note hash, face and, for an image that turned out bad, its error in the manifest, and in
     it where the store is. Bad images are also listed in ``<output>.bad.txt``. Run again after a
-    kill, it goes on where it was. A store that is there is kept: only images that it lacks are
+    kill, it continues where it was. A store that is there is kept: only images that it lacks are
     cropped, those that turned out bad are tried again, and the manifest is filled. What class and
     group an image has does not matter here.
 
@@ -189,7 +189,7 @@ def _begin(work: _Work, missing: pa.Table) -> None:
 
 
 def _take_over(work: _Work, missing: pa.Table) -> None:
-    """Deliver what a killed run left, unless it had begun with the very images that are missing."""
+    """Deliver what a killed run left, unless it had started on the very images that are missing."""
     folder = work.folder
     if not _is_whole(folder):
         listed = _listed(work)
@@ -206,7 +206,7 @@ def _take_over(work: _Work, missing: pa.Table) -> None:
 
 
 def _listed(work: _Work) -> pa.Table:
-    """Which images a killed run had begun with.
+    """Which images a killed run had started on.
 
     Raises:
         UserError: It was run with other settings.

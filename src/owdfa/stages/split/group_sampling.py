@@ -177,7 +177,7 @@ def _both_sides(cells: Cells, drawn: np.ndarray, num_classes: int) -> np.ndarray
         held = _per_class(cells, drawn[cells.groups] == side, num_classes)
         for class_ in np.flatnonzero((held == num_groups) & (num_groups > 1)):
             if held[class_] < num_groups[class_]:
-                continue  # mended by the move for another class
+                continue  # fixed by the move for another class
             mine = np.flatnonzero(cells.classes == class_)
             for cell in mine[np.argsort(cells.counts[mine], kind="stable")]:
                 group = cells.groups[cell]
