@@ -210,11 +210,6 @@ def load_settings(
     return settings
 
 
-def settings_schema(method: str) -> type[RunSettings]:
-    """``RunSettings`` whose section ``method`` holds the settings of ``method``."""
-    return _schema(method)
-
-
 @cache
 def _schema(method: str) -> type[RunSettings]:
     own = method_type(method).settings_type
