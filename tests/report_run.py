@@ -113,6 +113,7 @@ def _predict(rng, pairs, basis, *, dim, absorb):
                 "index": index,
                 "confidence": confidence,
                 "novel": index >= basis.num_known,
+                "known_probability": confidence if index < basis.num_known else 1 - confidence,
                 "top_index": [index],
                 "top_probability": [confidence],
                 "embedding": (
@@ -150,7 +151,7 @@ def _score(table, truth, split, basis):
                  "accuracy": float(right[inside].mean())}
             )  # fmt: skip
     return {
-        "schema": "owdfa/scores/2",
+        "schema": "owdfa/scores/3",
         "run": basis.run, "images": "split:test", "engine": basis.engine,
         "split": {"digest": split.digest(), "rule": "group", "protocol": None, "seed": 7},
         "provenance": basis.provenance.model_dump(),
@@ -158,6 +159,8 @@ def _score(table, truth, split, basis):
             "all": len(novel), "known": int((~novel).sum()), "novel": int(novel.sum()),
             "without_truth": 0, "not_predicted": 0,
         },
+        "intervals": {"level": 0.95, "num_groups": 9, "of": {}}, "macro_acc": 0.9,
+        "novel_auroc": 0.8 if novel.any() else None,
         "conventions": {"paper": parts, "gcd-v2": parts},
         "num_classes": {
             "true": len(names), "in_use": len(columns), "active": len(basis.classes)

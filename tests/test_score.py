@@ -55,6 +55,9 @@ def write_predictions(path, ids, predicted, /, **changes):
         "index": index,
         "confidence": [image[2] for image in predicted],
         "novel": [i >= len(KNOWN) for i in index],
+        "known_probability": [
+            1 - image[2] if image[1] >= len(KNOWN) else image[2] for image in predicted
+        ],
         "top_index": [[i] for i in index],
         "top_probability": [[image[2]] for image in predicted],
         "embedding": [[0.0]] * len(predicted),
@@ -141,7 +144,7 @@ def test_written_scores_can_be_read(files, tmp_path):
     place = tmp_path / "scores.json"
     found = score(*files, place)
     assert Scores.read(place) == found
-    assert json.loads(place.read_text())["schema"] == "owdfa/scores/2"
+    assert json.loads(place.read_text())["schema"] == "owdfa/scores/3"
     assert score(*files, place) == found
 
 
@@ -230,7 +233,7 @@ def test_files_that_are_not_what_they_should_be(files, tmp_path):
     other = tmp_path / "other.json"
     values = {**vars(score(*files)), "provenance": {}}
     other.write_text(json.dumps({"schema": "owdfa/scores/9", **values}))
-    with pytest.raises(UserError, match="this version reads 'owdfa/scores/2'; score again"):
+    with pytest.raises(UserError, match="this version reads 'owdfa/scores/3'; score again"):
         Scores.read(other)
     older = {"schema": "owdfa/scores/1", "basis": {}}
     other.write_text(json.dumps(older))

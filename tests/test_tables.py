@@ -20,6 +20,8 @@ def scores(num_novel, selection="last"):
         num_classes={"true": 3, "in_use": 4, "active": 5},
         num_novel={"true": 1, "discovered": 0},
         novel_given_to_known=0.0,
+        novel_auroc=0.75 if num_novel else None,
+        intervals={"level": 0.95, "num_groups": 3, "of": {"gcd-v2 all": [0.4, 0.62]}},
         calibration={"mean_confidence": 0.75, "ece": 0.25},
         split={"digest": "a" * 64, "rule": "group"},
         provenance=SimpleNamespace(selection=selection, commit="b" * 40, precision="32-true"),
@@ -39,6 +41,8 @@ def test_the_table_says_which_types_it_counts(capsys):
     out = capsys.readouterr().out
     assert "types in use" in out
     assert "prototypes" in out
+    assert "40-62" in out
+    assert "95% interval: the 3 groups of test images drawn anew" in out.replace("\n", " ")
     row = next(line for line in out.splitlines() if " / " in line and line.startswith("cal"))
     assert row.split()[:6] == ["cal", "4", "/", "3", "5", "0"]
 

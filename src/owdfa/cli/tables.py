@@ -96,6 +96,10 @@ def _accuracies(scores: Mapping[str, "Scores"]) -> Table:
         ]
         whole = score.conventions["paper"]["all"]
         table.add_row(name, *cells, f"{whole['nmi']:.3f}", f"{whole['ari']:.3f}")
+        ends = (score.intervals["of"].get(f"{c} {part}") for c in _CONVENTIONS for part in _SETS)
+        table.add_row(
+            "", *(f"{100 * e[0]:.0f}-{100 * e[1]:.0f}" if e else "" for e in ends), style="dim"
+        )
     return table
 
 
@@ -107,6 +111,7 @@ def _diagnostics_table(scores: Mapping[str, "Scores"]) -> Table:
         "active\nprototypes",
         "novel types\ndiscovered",
         "novel given\nto known",
+        "AUROC",
         "mean\nconfidence",
         "ECE",
     )
@@ -119,6 +124,7 @@ def _diagnostics_table(scores: Mapping[str, "Scores"]) -> Table:
             str(score.num_classes["active"]),
             f"{score.num_novel['discovered']} of {score.num_novel['true']}",
             f"{score.novel_given_to_known:.1%}" if score.num_images["novel"] else "-",
+            "-" if score.novel_auroc is None else f"{score.novel_auroc:.3f}",
             f"{score.calibration['mean_confidence']:.3f}",
             f"{score.calibration['ece']:.3f}",
         )
@@ -126,8 +132,12 @@ def _diagnostics_table(scores: Mapping[str, "Scores"]) -> Table:
 
 
 def _coverage(score: "Scores") -> list[str]:
-    """What of the images is not in the scores, where that is not everything."""
-    counts, lines = score.num_images, []
+    """What the intervals rest on, and what of the images is not in the scores."""
+    counts, ends = score.num_images, score.intervals
+    lines = [
+        f"below each accuracy its {ends['level']:.0%} interval: the {ends['num_groups']} groups of"
+        " test images drawn anew"
+    ]
     if left := counts["not_predicted"]:
         lines.append(f"{left} of {counts['all'] + left} test images have no prediction")
     if left := counts["without_truth"]:

@@ -21,6 +21,7 @@ SCHEMA = pa.schema(
         ("index", pa.int32()),  # its row among ``PredictionMetadata.classes``
         ("confidence", pa.float32()),  # largest softmax probability, temperature 1
         ("novel", pa.bool_()),
+        ("known_probability", pa.float32()),  # largest probability of a known class
         ("top_index", pa.list_(pa.int32())),  # the five likeliest classes
         ("top_probability", pa.list_(pa.float32())),
         ("embedding", pa.list_(pa.float32())),  # may be null when not asked for
@@ -31,7 +32,7 @@ SCHEMA = pa.schema(
 class PredictionMetadata(Settings):
     """What predictions are of, and what they rest on."""
 
-    schema_: Literal["owdfa/predictions/2"] = Field(default="owdfa/predictions/2", alias="schema")
+    schema_: Literal["owdfa/predictions/3"] = Field(default="owdfa/predictions/3", alias="schema")
     run: str
     """The run folder, or the exported file."""
     images: str

@@ -11,7 +11,7 @@ from owdfa.errors import UserError
 from owdfa.files import read_json, write_text
 from owdfa.records.provenance import Provenance
 
-SCHEMA = "owdfa/scores/2"
+SCHEMA = "owdfa/scores/3"
 
 
 class ScoredSplit(TypedDict):
@@ -29,6 +29,14 @@ class Agreement(TypedDict):
     acc: float
     nmi: float
     ari: float
+
+
+class Intervals(TypedDict):
+    """Where the scores would lie with other test images: a bootstrap over groups."""
+
+    level: float  # share of the draws between the two ends
+    num_groups: int  # of test images; with few of them an interval is rough
+    of: dict[str, list[float] | None]  # low and high by measure; None where there is no image
 
 
 class NumImages(TypedDict):
@@ -108,6 +116,10 @@ class Scores:
         provenance: What the predictions rest on.
         num_images: How many images were scored and how many left out.
         conventions: By ``"paper"`` and ``"gcd-v2"``, then ``"all"``, ``"known"``, ``"novel"``.
+        intervals: Of accuracies under both conventions, and of ``novel_given_to_known``.
+        macro_acc: Mean of the classes' gcd-v2 accuracies.
+        novel_auroc: Chance that an image of a novel class has a lower largest probability of a
+            known class than one of a known class; None where one of the two has no image.
         num_classes: True and estimated number of classes.
         num_novel: Novel classes, and those found as types of their own.
         novel_given_to_known: Share of images of novel classes predicted as a known class.
@@ -125,6 +137,9 @@ class Scores:
     provenance: Provenance
     num_images: NumImages
     conventions: dict[str, dict[str, Agreement]]
+    intervals: Intervals
+    macro_acc: float
+    novel_auroc: float | None
     num_classes: NumClasses
     num_novel: NumNovel
     novel_given_to_known: float

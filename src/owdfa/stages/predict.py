@@ -158,6 +158,7 @@ def _rows(ids: list[str], output: BatchOutput, metadata: PredictionMetadata) -> 
         "index": best.astype(np.int32),
         "confidence": probability[:, 0],
         "novel": best >= metadata.num_known,
+        "known_probability": output.probabilities[:, : metadata.num_known].max(axis=1),
         "top_index": _lists(index.astype(np.int32)),
         "top_probability": _lists(probability),
         "embedding": _lists(output.embedding),

@@ -14,14 +14,17 @@ from owdfa.files import check_replaceable
 from owdfa.metrics.calibration import calibration
 from owdfa.metrics.clustering import contingency, matched_images
 from owdfa.metrics.conventions import Convention, Conventions, score_conventions
+from owdfa.metrics.detection import auroc
+from owdfa.metrics.intervals import LEVEL, MEASURES, GroupedCells, bootstrap, interval
 from owdfa.records.predictions import PredictionMetadata, Predictions
-from owdfa.records.rows import indices_of
+from owdfa.records.rows import codes, indices_of
 from owdfa.records.scores import (
     Agreement,
     Bin,
     Calibration,
     ClassScore,
     Confusion,
+    Intervals,
     NumImages,
     NumNovel,
     ScoredSplit,
@@ -30,8 +33,8 @@ from owdfa.records.scores import (
 )
 from owdfa.records.split import Split
 
-_COLUMNS = ("id", "index", "confidence")
-_TRUTH = ("id", "role", "class")
+_COLUMNS = ("id", "index", "confidence", "known_probability")
+_TRUTH = ("id", "role", "class", "group")
 
 
 class Joined(NamedTuple):
@@ -40,6 +43,8 @@ class Joined(NamedTuple):
     true: np.ndarray  # (images,) int64, place among the split's known and novel classes
     predicted: np.ndarray  # (images,) int64, place among the run's classes
     confidence: np.ndarray  # (images,) float32
+    known_probability: np.ndarray  # (images,) float32, the largest of a known class
+    groups: np.ndarray  # (images,) int64
     without_truth: int
     not_predicted: int
 
@@ -121,6 +126,8 @@ def _join(predictions: Path, made: Predictions, truth: Split) -> Joined:
         true[kept],
         _integers(made.table["index"])[kept],
         np.asarray(made.table["confidence"])[kept],
+        np.asarray(made.table["known_probability"])[kept],
+        codes(pc.coalesce(rows["group"], rows["id"]))[place[kept]],
         without_truth=int((~kept).sum()),
         not_predicted=int(((seen == 0) & (classes >= 0)).sum()),
     )
@@ -151,6 +158,7 @@ def scores_of(joined: Joined, metadata: PredictionMetadata, truth: Split, digest
         without_truth=joined.without_truth,
         not_predicted=joined.not_predicted,
     )
+    classes = _per_class(table, names, metadata, found)
     swapped = table[num_known:, :num_known].sum(), table[:num_known, num_known:].sum()
     return Scores(
         run=metadata.run,
@@ -165,6 +173,9 @@ def scores_of(joined: Joined, metadata: PredictionMetadata, truth: Split, digest
         provenance=metadata.provenance,
         num_images=num_images,
         conventions={"paper": _plain(found.paper), "gcd-v2": _plain(found.gcd)},
+        intervals=_intervals(joined, table.shape, num_known),
+        macro_acc=float(np.mean([each["acc_gcd_v2"] for each in classes])),
+        novel_auroc=auroc(-joined.known_probability, joined.true >= num_known),
         num_classes={
             "true": int((images > 0).sum()),
             "in_use": int((table.sum(axis=0) > 0).sum()),
@@ -174,7 +185,7 @@ def scores_of(joined: Joined, metadata: PredictionMetadata, truth: Split, digest
         novel_given_to_known=float(swapped[0] / max(num_images["novel"], 1)),
         known_given_to_novel=float(swapped[1] / max(num_images["known"], 1)),
         calibration=_calibration(joined.confidence, joined.predicted == right[joined.true]),
-        per_class=_per_class(table, names, metadata, found),
+        per_class=classes,
         confusion=_confusion(table, names, metadata.classes),
     )
 
@@ -184,6 +195,17 @@ def _plain(convention: Convention) -> dict[str, Agreement]:
         part: Agreement(acc=found.acc, nmi=found.nmi, ari=found.ari)
         for part, found in convention._asdict().items()
     }
+
+
+def _intervals(joined: Joined, shape: tuple[int, int], num_known: int) -> Intervals:
+    counted = GroupedCells.count(joined.groups, joined.true, joined.predicted, shape)
+    draws = bootstrap(counted, num_known)
+    ends = map(interval, draws.T)
+    return Intervals(
+        level=LEVEL,
+        num_groups=counted.num_groups,
+        of={name: found and list(found) for name, found in zip(MEASURES, ends, strict=True)},
+    )
 
 
 def _num_novel(table: np.ndarray, match: np.ndarray, num_known: int) -> NumNovel:
