@@ -6,8 +6,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from owdfa.pages import COLOURS, NEUTRAL, Figure
 from owdfa.stages.report.content import RunLog
-from owdfa.stages.report.figures import COLOURS, NEUTRAL, Figure
 
 _ACCURACIES = ("labelled_accuracy", "validation_accuracy", "oracle_all_acc")
 _NO_PLOT = ("epoch", "step", "lr", "images_per_second")

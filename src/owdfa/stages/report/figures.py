@@ -10,24 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
+from owdfa.pages import COLOURS, NEUTRAL, Figure, palette
 from owdfa.records.scores import Calibration, Scores
 from owdfa.stages.report.content import Evidence
 from owdfa.stages.report.embedding import Map
 
-NEUTRAL = "#8a8f98"
-COLOURS = ("#3f76c4", "#d9822b", "#3f9a6b", "#b5539c", "#c9a227", "#6f63c6", "#4aa3b5", "#c4554d")
 _MAX_NUMBERED = 24  # columns of a confusion matrix whose cells are wide enough for a number
 _MAX_NAMED = 30  # types whose names fit on the map
-
-
-class Figure(NamedTuple):
-    """A plot of the page."""
-
-    id: str
-    title: str
-    note: str  # what to see in it, in a sentence
-    plot: go.Figure
-    wide: bool = False
 
 
 class Confusion(NamedTuple):
@@ -233,12 +222,6 @@ def reliability(calibration: Calibration) -> Figure:
     plot.update_layout(height=320, showlegend=False)
     note = "Bars on the dotted line: as often right as it is sure. Above a bar: its images."
     return Figure("reliability", "Is its confidence earned?", note, plot)
-
-
-def palette(num: int) -> list[str]:
-    """Colours that are told apart on white and on black: eight chosen, then turns of the hue."""
-    turned = [f"hsl({137.5 * i % 360:.0f},55%,{48 + 12 * (i % 2)}%)" for i in range(num)]
-    return [*COLOURS, *turned[len(COLOURS) :]][:num]
 
 
 def _by_kind(names: Sequence[str], known: Sequence[bool]) -> list[str]:

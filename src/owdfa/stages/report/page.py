@@ -1,28 +1,16 @@
-"""Put the parts of the report into one HTML file.
+"""Put the parts of the report into one HTML file."""
 
-Class and file names are hostile input: the template escapes all that it is given, the plots' data
-cannot close their element, and the page's policy runs only the two scripts that were put into it
-and loads nothing from anywhere.
-"""
-
-from base64 import b64encode
 from collections.abc import Sequence
-from functools import cache
-from hashlib import sha256
-from importlib.resources import files
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
+from owdfa import pages
+from owdfa.pages import Figure
 from owdfa.records.scores import Scores
 from owdfa.stages.report import wording
 from owdfa.stages.report.content import Evidence
 from owdfa.stages.report.curves import curves
 from owdfa.stages.report.embedding import Map
 from owdfa.stages.report.figures import (
-    Figure,
     confusion_matrix,
     embedding_map,
     order_confusion,
@@ -64,25 +52,22 @@ def render(
         chart: The map of the images; None when there are too few.
     """
     sections = _sections(evidence, chart)
-    scripts = _scripts()
     found = {entry.name for entry in types}
-    page: str = _template().render(
-        evidence=evidence,
-        headline=wording.headline(evidence),
-        verdict=wording.verdict(evidence),
-        rows=[_score_row(scores) for scores in (evidence.scores, baseline) if scores],
-        types=types,
-        num_omitted=sum(not entry.examples for entry in types),
-        unused=[name for name in evidence.names[: evidence.num_known] if name not in found],
-        num_left_out=_num_left_out(evidence.scores),
-        sections=sections,
-        plots=[figure for _, figures in sections for figure in figures],
-        basis=_basis(evidence),
-        policy=_policy(scripts),
-        style=Markup(_asset("page.css")),  # noqa: S704
-        scripts=[Markup(script) for script in scripts],  # noqa: S704
-    )
-    return page
+    values = {
+        "evidence": evidence,
+        "headline": wording.headline(evidence),
+        "verdict": wording.verdict(evidence),
+        "rows": [_score_row(scores) for scores in (evidence.scores, baseline) if scores],
+        "types": types,
+        "num_omitted": sum(not entry.examples for entry in types),
+        "unused": [name for name in evidence.names[: evidence.num_known] if name not in found],
+        "num_left_out": _num_left_out(evidence.scores),
+        "sections": sections,
+        "plots": [figure for _, figures in sections for figure in figures],
+        "basis": _basis(evidence),
+    }
+    filters = {"percent": wording.percent, "grouped": "{:,}".format}
+    return pages.render(__package__, "page.html", values, filters)
 
 
 def _sections(evidence: Evidence, chart: Map | None) -> list[tuple[str, list[Figure]]]:
@@ -150,40 +135,3 @@ def _basis(evidence: Evidence) -> list[tuple[str, Any]]:
         ("Predicted in precision", shown.precision),
         ("Commit", shown.commit),
     ]
-
-
-def _policy(scripts: Sequence[str]) -> str:
-    """Content-Security-Policy: these scripts, styles, pictures inside the file, nothing else."""
-    hashes = [b64encode(sha256(script.encode()).digest()).decode() for script in scripts]
-    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    return (
-        "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data: blob:; "
-        f"style-src 'unsafe-inline'; script-src {allowed}"
-    )
-
-
-def _plot_json(plot: Any) -> Markup:
-    """JSON that cannot leave its script element, whatever names are in it."""
-    text = plot.to_json()
-    for sign in "<>&":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return Markup(text)  # noqa: S704
-
-
-def _scripts() -> list[str]:
-    return [get_plotlyjs(), _asset("page.js")]
-
-
-def _asset(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-@cache
-def _template() -> Any:
-    environment = Environment(
-        loader=PackageLoader("owdfa.stages.report", "."), autoescape=True, undefined=StrictUndefined
-    )
-    environment.filters["percent"] = wording.percent
-    environment.filters["grouped"] = "{:,}".format
-    environment.filters["plot_json"] = _plot_json
-    return environment.get_template("page.html")

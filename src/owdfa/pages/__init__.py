@@ -1,0 +1,86 @@
+"""What the HTML pages have in common: one file each, readable offline, that runs no script but ours.
+
+Names of classes and files are hostile input: a template escapes all that it is given, the data of
+plots cannot close their element, and the page's policy runs only the scripts that were put into it
+and loads nothing from anywhere.
+"""
+
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+NEUTRAL = "#8a8f98"
+COLOURS = ("#3f76c4", "#d9822b", "#3f9a6b", "#b5539c", "#c9a227", "#6f63c6", "#4aa3b5", "#c4554d")
+
+
+class Figure(NamedTuple):
+    """A plot of a page; colours that follow the reader's theme are set by page.js."""
+
+    id: str
+    title: str
+    note: str  # what to see in it, in a sentence
+    plot: Any  # a plotly figure
+    wide: bool = False
+
+
+def render(
+    package: str,
+    template: str,
+    values: Mapping[str, Any],
+    filters: Mapping[str, Callable[..., str]],
+) -> str:
+    """Fill in a template; it is given ``policy``, ``style`` and ``scripts`` as well.
+
+    Args:
+        package: Where the template is.
+        template: Its file.
+        values: What it shows.
+        filters: Of the template, by name.
+    """
+    environment = Environment(
+        loader=PackageLoader(package, "."), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters.update(filters)
+    environment.filters["plot_json"] = _plot_json
+    scripts = [get_plotlyjs(), _asset("page.js")]
+    page: str = environment.get_template(template).render(
+        values,
+        policy=_policy(scripts),
+        style=Markup(_asset("page.css")),  # noqa: S704
+        scripts=[Markup(script) for script in scripts],  # noqa: S704
+    )
+    return page
+
+
+def palette(num: int) -> list[str]:
+    """Colours that are told apart on white and on black: eight chosen, then turns of the hue."""
+    turned = [f"hsl({137.5 * i % 360:.0f},55%,{48 + 12 * (i % 2)}%)" for i in range(num)]
+    return [*COLOURS, *turned[len(COLOURS) :]][:num]
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """Content-Security-Policy: these scripts, styles, pictures inside the file, nothing else."""
+    hashes = [b64encode(sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data: blob:; "
+        f"style-src 'unsafe-inline'; script-src {allowed}"
+    )
+
+
+def _plot_json(plot: Any) -> Markup:
+    """JSON that cannot leave its script element, whatever names are in it."""
+    text = plot.to_json()
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)  # noqa: S704
+
+
+def _asset(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
