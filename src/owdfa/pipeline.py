@@ -98,7 +98,7 @@ def _run(
 ) -> Outcome:
     if (output / "images.parquet").exists() and not options.resume:
         raise UserError(f"{output}: holds a run already; add --resume, or choose another -o")
-    manifest = _collect(source, output, settings=settings, options=options, show=show)
+    manifest = collect(source, output, settings=settings, options=options, show=show)
     made = _divide(manifest, output / "split", source, options.split)
     for note in dict.fromkeys((*notes_on(Manifest.read(manifest)), *made.notes)):
         tell(note)
@@ -118,7 +118,7 @@ def _run(
     return Outcome({name: each for name, each in scores.items() if each is not None}, page)
 
 
-def _collect(
+def collect(
     source: str, output: Path, *, settings: RunSettings, options: PathOptions, show: ShowStage
 ) -> Path:
     """Draw if need be, scan and prepare; return the manifest."""

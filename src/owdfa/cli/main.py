@@ -6,7 +6,7 @@ from io import TextIOWrapper
 
 import typer
 
-from owdfa.cli import data, lists, models, stages
+from owdfa.cli import compare, data, lists, models, stages
 from owdfa.cli.memory import keep_memory
 from owdfa.errors import UserError
 
@@ -34,6 +34,7 @@ app = typer.Typer(
 stages.add_run(app)
 app.add_typer(data.app, name="data")
 stages.add_stages(app)
+compare.add_compare(app)
 app.add_typer(models.app, name="models")
 lists.add_lists(app)
 

@@ -13,6 +13,7 @@ from owdfa.images.bad import PASSED_OVER, is_note, listing_of, read_bad
 from owdfa.images.quiet import LEFT_ASIDE
 
 if TYPE_CHECKING:
+    from owdfa.compare.tables import Table as Comparison
     from owdfa.records.predictions import Predictions
     from owdfa.records.scores import Scores
 
@@ -36,6 +37,26 @@ def print_scores(scores: Mapping[str, "Scores"]) -> None:
             console.print(f"{name}: {line}".removeprefix(": "), highlight=False)
     for line in {_provenance_line(score) for score in scores.values()}:
         console.print(line, style="dim", highlight=False)
+
+
+def print_comparison(table: "Comparison") -> None:
+    """Print a comparison: accuracies of each row, with their spread over seeds and splits."""
+    from owdfa.compare.tables import SUMMARISED, classes_told, gap, number
+
+    console = Console()
+    for protocol in table.protocols:
+        shown = Table(title=protocol, title_justify="left", box=None, pad_edge=False)
+        for head in ("", "told K", *SUMMARISED.values(), "runs"):
+            shown.add_column(head, justify="left" if head in ("", "told K") else "right")
+        for key in table.keys_of(protocol):
+            cells = [number(table.summary(key, measure), measure) for measure in SUMMARISED]
+            told, runs = classes_told(key.classes), str(len(table.rows[key]))
+            shown.add_row(escape(table.name(key)), told, *cells, runs)
+            gaps = [table.difference(key, measure) for measure in list(SUMMARISED)[:3]]
+            if any(gaps):
+                less = f"  less {table.against}"
+                shown.add_row(escape(less), "", *map(gap, gaps), style="dim")
+        console.print(shown)
 
 
 def print_types(predictions: "Predictions") -> None:

@@ -59,6 +59,8 @@ class Method(nn.Module, ABC):
     """The views of each image that the loader makes, in the order ``objective`` takes them."""
     needs_num_classes: bool = False
     """Whether it cannot be built without the number of classes."""
+    discovers: bool = True
+    """Whether it tells novel classes apart; otherwise the number of classes does not concern it."""
     uses_unlabelled: bool = True
     """Whether it is trained on unlabelled images as well; otherwise it is given none."""
     backbone: Backbone

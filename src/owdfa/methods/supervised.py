@@ -33,6 +33,7 @@ class Supervised(Method):
     """A classifier of the known classes; the number of classes in all does not concern it."""
 
     settings_type = SupervisedSettings
+    discovers = False
     uses_unlabelled = False
 
     def __init__(

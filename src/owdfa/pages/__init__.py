@@ -1,4 +1,4 @@
-"""What the HTML pages have in common: one file each, readable offline, that runs no script but ours.
+"""What HTML pages have in common: one file each, readable offline, no script but ours runs.
 
 Names of classes and files are hostile input: a template escapes all that it is given, the data of
 plots cannot close their element, and the page's policy runs only the scripts that were put into it

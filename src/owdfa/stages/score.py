@@ -74,21 +74,35 @@ def score(predictions: Path, split: Path, output: Path | None = None) -> Scores:
     """
     if output is not None:
         check_replaceable(output, is_scores)
-    made = Predictions.read(predictions, _COLUMNS)
-    truth = Split.read(split, _TRUTH)
-    digest = truth.digest()
-    _check_split(predictions, made.metadata, split, truth, digest)
-    joined = _join(predictions, made, truth)
-    scores = scores_of(joined, made.metadata, truth, digest)
+    joined, metadata, truth = _read(predictions, split)
+    scores = scores_of(joined, metadata, truth)
     if output is not None:
         scores.write(output)
     return scores
 
 
+def count_groups(predictions: Path, split: Path) -> tuple[GroupedCells, int]:
+    """Count scored images by group, class and prediction, for draws of groups; and known classes.
+
+    Raises:
+        UserError: As ``score``.
+    """
+    joined, metadata, truth = _read(predictions, split)
+    return _grouped(joined, metadata, truth), len(truth.known)
+
+
+def _read(predictions: Path, split: Path) -> tuple[Joined, PredictionMetadata, Split]:
+    made = Predictions.read(predictions, _COLUMNS)
+    truth = Split.read(split, _TRUTH)
+    _check_split(predictions, made.metadata, split, truth)
+    return _join(predictions, made, truth), made.metadata, truth
+
+
 def _check_split(
-    predictions: Path, metadata: PredictionMetadata, split: Path, truth: Split, digest: str
+    predictions: Path, metadata: PredictionMetadata, split: Path, truth: Split
 ) -> None:
     """Raise when the predictions, or the run that made them, are of another split."""
+    digest = truth.digest()
     for found in (metadata.provenance.split_digest, metadata.images_digest):
         if found not in (None, digest):
             raise UserError(
@@ -143,8 +157,8 @@ def _check_values(predictions: Path, made: Predictions) -> None:
         raise UserError(f"{predictions}: a confidence is not between 0 and 1; predict again")
 
 
-def scores_of(joined: Joined, metadata: PredictionMetadata, truth: Split, digest: str) -> Scores:
-    """Count under both conventions; ``digest`` is the split's."""
+def scores_of(joined: Joined, metadata: PredictionMetadata, truth: Split) -> Scores:
+    """Count under both conventions."""
     num_known = len(truth.known)
     names = truth.known + truth.novel
     table = contingency(joined.true, joined.predicted, (len(names), len(metadata.classes)))
@@ -165,7 +179,7 @@ def scores_of(joined: Joined, metadata: PredictionMetadata, truth: Split, digest
         images=metadata.images,
         engine=metadata.engine,
         split=ScoredSplit(
-            digest=digest,
+            digest=truth.digest(),
             rule=truth.basis.rule,
             protocol=truth.basis.protocol,
             seed=truth.basis.seed,
@@ -173,7 +187,7 @@ def scores_of(joined: Joined, metadata: PredictionMetadata, truth: Split, digest
         provenance=metadata.provenance,
         num_images=num_images,
         conventions={"paper": _plain(found.paper), "gcd-v2": _plain(found.gcd)},
-        intervals=_intervals(joined, table.shape, num_known),
+        intervals=_intervals(_grouped(joined, metadata, truth), num_known),
         macro_acc=float(np.mean([each["acc_gcd_v2"] for each in classes])),
         novel_auroc=auroc(-joined.known_probability, joined.true >= num_known),
         num_classes={
@@ -197,8 +211,12 @@ def _plain(convention: Convention) -> dict[str, Agreement]:
     }
 
 
-def _intervals(joined: Joined, shape: tuple[int, int], num_known: int) -> Intervals:
-    counted = GroupedCells.count(joined.groups, joined.true, joined.predicted, shape)
+def _grouped(joined: Joined, metadata: PredictionMetadata, truth: Split) -> GroupedCells:
+    shape = (len(truth.known) + len(truth.novel), len(metadata.classes))
+    return GroupedCells.count(joined.groups, joined.true, joined.predicted, shape)
+
+
+def _intervals(counted: GroupedCells, num_known: int) -> Intervals:
     draws = bootstrap(counted, num_known)
     ends = map(interval, draws.T)
     return Intervals(

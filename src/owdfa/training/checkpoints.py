@@ -23,7 +23,7 @@ from owdfa.runs.settings import RunSettings
 from owdfa.runs.tracking import Log
 from owdfa.weights import load_weights_strict
 
-_MAY_CHANGE = ("data.workers", "devices", "log_every", "onnx")  # they decide no result
+MAY_CHANGE = ("data.workers", "devices", "log_every", "onnx")  # they decide no result
 
 
 def open_for_resume(
@@ -46,7 +46,7 @@ def open_for_resume(
         raise UserError(f"{output}: was trained on another split; give that one, or another -o")
     if settings is None:
         return run
-    differences = settings.differences(run.settings, _MAY_CHANGE)
+    differences = settings.differences(run.settings, MAY_CHANGE)
     if differences:
         raise UserError(
             f"{output}: was started with other settings ({'; '.join(differences)});"

@@ -43,7 +43,7 @@ def run_processes(arguments: Sequence[str], num: int) -> None:
     )
     stopped_by = None
     try:
-        with _handed_on({**lock_environment(), _LAUNCHER: str(os.getpid())}):
+        with _handed_on({**lock_environment(), **launcher_environment()}):
             elastic_launch(config, sys.executable)("-m", "owdfa", *arguments)
     except SignalException as error:
         stopped_by = error.sigval
@@ -60,6 +60,11 @@ def run_processes(arguments: Sequence[str], num: int) -> None:
     if stopped_by is not None:  # torch caught it to end the processes; it was meant for us
         signal.raise_signal(stopped_by)
         raise KeyboardInterrupt
+
+
+def launcher_environment() -> dict[str, str]:
+    """What to add to the environment of a process that is to end with this one."""
+    return {_LAUNCHER: str(os.getpid())}
 
 
 def _order(failure: "ProcessFailure") -> tuple[bool, bool, int]:

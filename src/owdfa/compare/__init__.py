@@ -1,0 +1,209 @@
+"""Compare: methods, protocols and seeds in one grid, and one table of what came out.
+
+Everything lies in one folder::
+
+    OUT/data/<source>/   images.parquet, store/
+    OUT/splits/<protocol>-<seed>/
+    OUT/cells/<row>/<classes>/<protocol>/<split seed>-<seed>/   a run folder, its scores and cost
+    OUT/table.md  table.tex  cells.csv  index.html
+
+A comparison that was stopped, in whatever way, goes on where it was: cells that are done stay, one
+that was cut off resumes its training. More methods, protocols and seeds can be added.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NamedTuple
+
+from owdfa.compare.cell import is_done, write_cell
+from owdfa.compare.grid import (
+    GIVEN,
+    Cell,
+    GridOptions,
+    Row,
+    rows_of,
+    short_names,
+    slug,
+    source_of,
+    told_classes,
+    trainings,
+)
+from owdfa.compare.summary import Result, by_row, read_result
+from owdfa.compare.tables import PAGE, Table, about, write_all
+from owdfa.compare.workers import Clock, Cluster, Local
+from owdfa.pipeline import PathOptions, collect
+from owdfa.progress import OnProgress
+from owdfa.records.split import Split
+from owdfa.runs.lock import writing
+from owdfa.runs.settings import RunSettings
+from owdfa.stages.split import SplitOptions, split
+from owdfa.training.initial_weights import check_method
+
+ShowStage = Callable[[str], AbstractContextManager[OnProgress]]
+Tell = Callable[[str], None]
+
+
+class Comparison(NamedTuple):
+    """What a comparison led to.
+
+    Attributes:
+        table: Of the finished cells.
+        page: The HTML page; None where no cell is finished.
+        failed: Reason by cell.
+    """
+
+    table: Table
+    page: Path | None
+    failed: dict[str, str]
+
+
+def compare(
+    output: Path,
+    options: GridOptions,
+    workers: Local | Cluster,
+    *,
+    show: ShowStage,
+    tell: Tell,
+    command: str = "",
+) -> Comparison:
+    """Train every cell of a grid that is not done, and write the table.
+
+    Args:
+        output: Folder of the comparison; may hold an earlier, smaller or unfinished one.
+        options: The grid.
+        workers: Who runs the cells.
+        show: Opens a progress display for a stage.
+        tell: Shows a line that the user should know.
+        command: What the user typed, for the record.
+
+    Raises:
+        UserError: A row, a protocol or an option does not fit, before anything is trained; or the
+            folder holds cells of other settings.
+    """
+    with writing(output):
+        rows = rows_of(options)
+        for note in _left_out(rows, options):
+            tell(note)
+        cells = _cells(output, rows, options, show)
+        failed = _run(output, cells, workers, show, tell)
+        return _write(output, [cell for cell, _ in cells], options, failed, command)
+
+
+def _left_out(rows: Sequence[Row], options: GridOptions) -> list[str]:
+    """Notes on rows that cannot do what is asked of the number of classes."""
+    return [
+        f"{row.name} needs the number of classes: it has no row for --classes auto"
+        for row in rows
+        if "auto" in options.classes
+        and told_classes(row, options) not in (["-"],)
+        and "auto" not in told_classes(row, options)
+    ]
+
+
+def _cells(
+    output: Path, rows: Sequence[Row], options: GridOptions, show: ShowStage
+) -> list[tuple[Cell, RunSettings]]:
+    """Lay out the data, divide it, and settle every cell before one is trained."""
+    names = short_names(options.protocols)
+    sources = {name: source_of(name, options.sources) for name in options.protocols}
+    first = rows[0].settings(options)
+    manifests = {}
+    for source in dict.fromkeys(sources.values()):
+        folder = output / "data" / slug(source)
+        path = PathOptions(scan=options.scan, faces=options.faces, resume=True)
+        manifests[source] = collect(source, folder, settings=first, options=path, show=show)
+    splits = {}
+    for protocol, short in names.items():
+        for seed in options.split_seeds:
+            place = output / "splits" / f"{slug(short)}-{seed}"
+            given = SplitOptions(
+                protocol=protocol, seed=seed, rule=options.rule, validation=options.validation
+            )
+            splits[protocol, seed] = split(manifests[sources[protocol]], place, options=given)
+    cells = []
+    for row, told, protocol, split_seed, seed in trainings(rows, options):
+        made = splits[protocol, split_seed]
+        settings = row.settings(options, _classes(told, made), seed)
+        check_method(settings, len(made.known))
+        cell = Cell(
+            row=row.name,
+            classes=told,
+            protocol=names[protocol],
+            split_seed=split_seed,
+            seed=seed,
+            split=f"splits/{slug(names[protocol])}-{split_seed}",
+            store=f"data/{slug(sources[protocol])}/store",
+        )
+        cells.append((cell, settings))
+    return cells
+
+
+def _classes(told: str, made: Split) -> int | str:
+    """The setting of a run for what a row is told of the number of classes."""
+    if told == GIVEN:
+        return len(made.known) + len(made.novel)
+    if told == "-":
+        return "auto"
+    return int(told) if told.isdigit() else told
+
+
+def _run(
+    output: Path,
+    cells: Sequence[tuple[Cell, RunSettings]],
+    workers: Local | Cluster,
+    show: ShowStage,
+    tell: Tell,
+) -> dict[str, str]:
+    """Run what is not done; give the reasons of those that failed."""
+    todo = [(cell, settings) for cell, settings in cells if not is_done(output, cell, settings)]
+    num_done, failed = len(cells) - len(todo), {}
+    if num_done:
+        tell(f"{num_done} of {len(cells)} cells are done already")
+    for cell, settings in todo:
+        write_cell(output, cell, settings)
+    clock = Clock(len(todo))
+    with show("cells") as on_progress:
+
+        def on_cell(cell: Cell, reason: str | None) -> None:
+            clock.tick()
+            if reason is not None:
+                failed[cell.folder] = reason
+            state = "failed" if reason else "done"
+            note = f"{cell.label} {state}; {clock.left()}"
+            on_progress(num_done + clock.done, len(cells), note)
+
+        if todo:
+            on_progress(num_done, len(cells), clock.left())
+            workers.run(output, [cell for cell, _ in todo], on_cell)
+    for folder, reason in failed.items():
+        tell(f"{folder}: failed: {reason}")
+    return failed
+
+
+def _write(
+    output: Path,
+    cells: Sequence[Cell],
+    options: GridOptions,
+    failed: dict[str, str],
+    command: str,
+) -> Comparison:
+    from owdfa.compare.page import render
+
+    results: list[Result] = [
+        read_result(output, cell) for cell in cells if cell.folder not in failed
+    ]
+    missing = [f"{folder} is missing: {reason}" for folder, reason in failed.items()]
+    groups = [each.scores.intervals["num_groups"] for each in results]
+    against = options.against or options.methods[0]
+    table = Table(by_row(results), against, missing, about(command, groups))
+    if not results:
+        return Comparison(table, None, failed)
+    write_all(table, results, render(table), output)
+    return Comparison(table, output / PAGE, failed)
+
+
+def default_jobs() -> int:
+    """Cells side by side where nothing is said: one for every two cores."""
+    return max(1, (os.cpu_count() or 1) // 2)
