@@ -47,16 +47,20 @@ def print_comparison(table: "Comparison") -> None:
     for protocol in table.protocols:
         shown = Table(title=protocol, title_justify="left", box=None, pad_edge=False)
         for head in ("", "told K", *SUMMARISED.values(), "runs"):
-            shown.add_column(head, justify="left" if head in ("", "told K") else "right")
+            shown.add_column(
+                head, justify="left" if head in ("", "told K") else "right", no_wrap=head == ""
+            )
         for key in table.keys_of(protocol):
             cells = [number(table.summary(key, measure), measure) for measure in SUMMARISED]
             told, runs = classes_told(key.classes), str(len(table.rows[key]))
             shown.add_row(escape(table.name(key)), told, *cells, runs)
-            gaps = [table.difference(key, measure) for measure in list(SUMMARISED)[:3]]
-            if any(gaps):
-                less = f"  less {table.against}"
-                shown.add_row(escape(less), "", *map(gap, gaps), style="dim")
         console.print(shown)
+        for key in table.keys_of(protocol):
+            gaps = [(name, table.difference(key, name)) for name in list(SUMMARISED)[:3]]
+            told = ", ".join(f"{name.split()[1]} {gap(found)}" for name, found in gaps if found)
+            if told:
+                line = f"{table.name(key)} less {table.against}: {told}"
+                console.print(line, style="dim", highlight=False, markup=False)
 
 
 def print_types(predictions: "Predictions") -> None:

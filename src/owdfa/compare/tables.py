@@ -44,10 +44,9 @@ SUMMARISED = {
     "gcd-v2 all": "gcd-v2\nall",
     "gcd-v2 known": "known",
     "gcd-v2 novel": "novel",
-    "paper novel": "paper\nnovel",
-    "novel given to known": "novel given\nto known",
+    "novel given to known": "novel→\nknown",
     NUM_CLASSES: "types",
-    MINUTES: "minutes",
+    MINUTES: "min",
 }
 PAGE = "index.html"
 _TITLE, _LATEX_MARK = "# Comparison\n", "% A comparison by owdfa\n"

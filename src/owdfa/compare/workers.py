@@ -98,13 +98,13 @@ class Cluster(NamedTuple):
     def run(self, root: Path, cells: Sequence[Cell], on_cell: OnCell) -> None:
         """Run cells; return when all have ended."""
         ray = connect(self.address)
-        remote = ray.remote(run_cell).options(
+        remote = ray.remote(
             num_cpus=self.num_cpus,
             num_gpus=self.num_gpus,
             max_calls=1,  # a process of its own: its peak of memory is that of the cell
             max_retries=NUM_ATTEMPTS - 1,
             runtime_env={"env_vars": {"OMP_NUM_THREADS": str(max(1, int(self.num_cpus)))}},
-        )
+        )(run_cell)
         pending = {remote.remote(root.absolute(), cell.folder): cell for cell in cells}
         try:
             while pending:
