@@ -85,13 +85,16 @@ def read_protocol(name: str) -> Protocol:
 def describe() -> list[tuple[str, str]]:
     """Name and a few words of every protocol that comes with the library."""
     rows = []
-    for file in catalog.names("protocols"):
-        tables = tomllib.loads(catalog.text("protocols", file))
-        for key in _names(tables):
-            protocol = _parse(file, tables, key)
-            known, novel = ", ".join(protocol.known), ", ".join(protocol.novel)
-            rows.append((f"{file}/{key}", f"known: {known}; novel: {novel}"))
+    for name in (name for file in catalog.names("protocols") for name in names_in(file)):
+        protocol = read_protocol(name)
+        known, novel = ", ".join(protocol.known), ", ".join(protocol.novel)
+        rows.append((name, f"known: {known}; novel: {novel}"))
     return rows
+
+
+def names_in(file: str) -> list[str]:
+    """Names of the protocols of a file that comes with the library, such as ``"owdfa40/p1"``."""
+    return [f"{file}/{key}" for key in _names(tomllib.loads(catalog.text("protocols", file)))]
 
 
 def classes_of(protocol: Protocol, names: Iterable[str], where: str) -> Classes:
