@@ -1,10 +1,14 @@
 """Protocols of one's own: dates, long tails, sources; every number is counted by hand."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pyarrow.compute as pc
 import pytest
 
 from owdfa.config import parse_settings
+from owdfa.datasets.lab.settings import LabSettings, class_names
 from owdfa.errors import UserError
 from owdfa.protocols import Budget, Classes
 from owdfa.stages.split import SplitOptions, split
@@ -238,3 +242,26 @@ def test_a_split_by_sources_does_not_depend_on_the_order_of_files(tmp_path):
         manifest = write_manifest(tmp_path / f"{seed}.parquet", rows, order)
         digests.add(split(manifest, tmp_path / f"s{seed}", options=options).digest())
     assert len(digests) == 1
+
+
+def test_every_protocol_of_the_page_runs_on_the_classes_of_lab(tmp_path):
+    page = (Path(__file__).parents[1] / "docs" / "protocols.md").read_text()
+    (tmp_path / "my.toml").write_text("\n".join(re.findall(r"```toml\n(.*?)```", page, re.DOTALL)))
+    rows = [
+        (class_, f"{i}", ("ffhq", "celebahq")[i % 2])
+        for class_ in class_names(LabSettings())
+        for i in range(20)
+    ]
+    manifest = write_manifest(tmp_path / "images.parquet", rows)
+    made = {
+        name: split(
+            manifest,
+            tmp_path / name,
+            options=SplitOptions(protocol=f"{tmp_path}/my.toml/{name}"),
+        )
+        for name in ("families", "time", "tail", "content", "leave-out", "unseen")
+    }
+    assert made["time"].known == ("real", "swap-1", "swap-2", "generate-1", "generate-2")
+    assert made["families"].known == ("real", "swap-1", "swap-2", "swap-3", "edit-1")
+    assert made["tail"].known == ("real", "edit-1", "generate-1", "reenact-1", "swap-1")
+    assert len({each.digest() for each in made.values()}) == 6
