@@ -8,7 +8,7 @@ draws are our own, so a built list has the release's sizes and not its very imag
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from owdfa.config import Settings
 from owdfa.datasets.base import root_path
@@ -168,13 +168,18 @@ def _lacking(there: set[str]) -> dict[str, list[str]]:
 
 def _write(file: Path, rows: list[_Row]) -> None:
     """Write the CSV; one that was built before is replaced."""
-    with atomic(file, _is_built) as temporary, temporary.open("w", newline="") as stream:
+    with atomic(file, _is_built) as temporary, _open(temporary) as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(_HEADER)
         for image, tag, key, label in rows:
             family = class_of(*key)[1] or "generate"
             cells = (*key, tag, int(family == "real"), _FORGERY[family], image.group, image.id)
             writer.writerow((image.path, label, *cells))
+
+
+def _open(file: Path) -> TextIO:
+    """A name that is not UTF-8 is written as an escape: scan then counts the file as missing."""
+    return file.open("w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def _is_built(file: Path) -> bool:

@@ -72,7 +72,9 @@ def paper_roles(root: str, seed: int, training: float) -> dict[str, str]:
         UserError: As ``read``, or NumPy does not take the seed.
     """
     if not 0 <= seed < 2**32:
-        raise UserError(f"--seed {seed}: must be from 0 to {2**32 - 1} for this data set's own draw")
+        raise UserError(
+            f"--seed {seed}: must be from 0 to {2**32 - 1} for this data set's own draw"
+        )
     rows = [row for row in _rows(root_path(root)) if row.tag]
     members: dict[tuple[str, str], list[int]] = {}
     for index, row in enumerate(rows):
@@ -82,7 +84,9 @@ def paper_roles(root: str, seed: int, training: float) -> dict[str, str]:
     for group in members.values():
         drawn = set(pandas_sample(len(group), training, seed).tolist())
         for place, index in enumerate(group):
-            role = ("labelled" if rows[index].tag == 1 else "unlabelled") if place in drawn else "test"
+            role = (
+                ("labelled" if rows[index].tag == 1 else "unlabelled") if place in drawn else "test"
+            )
             if roles.get(rows[index].id, "test") == "test":  # of an image in two rows
                 roles[rows[index].id] = role
     return roles
@@ -93,7 +97,7 @@ def pandas_sample(num_rows: int, frac: float, seed: int) -> np.ndarray:
 
     Pandas documents that it draws with NumPy's legacy generator, whose stream never changes.
     """
-    state = np.random.RandomState(seed)  # noqa: NPY002  the generator that pandas uses
+    state = np.random.RandomState(seed)
     return state.choice(num_rows, size=round(frac * num_rows), replace=False)
 
 
@@ -146,7 +150,9 @@ def _tail(written: str) -> str:
 def _place(written: str, folder: Path) -> Path:
     """Where a file is: as written, else where the release's layout has it."""
     tail = _tail(written)
-    places = [Path(normpath(place)) for place in (folder / written, folder.parent / tail, folder / tail)]
+    places = [
+        Path(normpath(place)) for place in (folder / written, folder.parent / tail, folder / tail)
+    ]
     return next((place for place in places if place.exists()), places[0])
 
 

@@ -127,9 +127,7 @@ def _forgerynet(root: Path, amounts: Amounts) -> dict[Key, list[Found]]:
             if method:
                 image = _found(root, folder / "images" / name, "ForgeryNet")
                 listed[method, "ForgeryNet"].append(image)
-    return {
-        key: _existing(_with_groups(images), amounts, *key) for key, images in listed.items()
-    }
+    return {key: _existing(_with_groups(images), amounts, *key) for key, images in listed.items()}
 
 
 def _dffd(root: Path, amounts: Amounts) -> dict[Key, list[Found]]:
@@ -211,11 +209,12 @@ def _frames(root: Path, place: str, source: str, count: int) -> list[Found]:
 
 def _videos(root: Path, folder: Path, source: str, count: int) -> list[Found]:
     """Evenly spaced frames of every video of a folder."""
-    found = []
+    found: list[Found] = []
     for video in class_folders(folder):
         frames = {each.path.name: each.path for each in files_below(video) if not each.passed_over}
-        for path in evenly([frames[name] for name in natural_sort(frames)], count):
-            found.append(_found(root, path, source)._replace(group=f"{source}/{video.name}"))
+        chosen = evenly([frames[name] for name in natural_sort(frames)], count)
+        group = f"{source}/{video.name}"
+        found += [_found(root, path, source)._replace(group=group) for path in chosen]
     return found
 
 

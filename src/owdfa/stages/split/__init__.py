@@ -17,6 +17,7 @@ from owdfa.records.manifest import Manifest
 from owdfa.records.rows import first_duplicate, sorted_by_id
 from owdfa.records.split import SCHEMA, Basis, Split
 from owdfa.stages.split.notes import notes_on_copies, notes_on_protocol
+from owdfa.stages.split.published import paper_roles
 from owdfa.stages.split.roles import (
     LABELLED,
     TEST,
@@ -47,7 +48,8 @@ class SplitOptions(Settings):
         test: Share of each class's images to test on; None: the protocol's, else 0.2.
         validation: Share of the labelled images held back.
         rule: ``"group"`` never cuts a group between training and test. ``"paper"`` draws each image
-            alone, as the authors' releases do, so that frames of a video are on both sides.
+            alone, as the authors' releases do, so that frames of a video are on both sides; where
+            the data set itself says what each image is for, as OW-DFA's does, that is what counts.
         seed: Of the draw.
     """
 
@@ -89,6 +91,7 @@ def split(manifest: Path, output: Path, *, options: SplitOptions | None = None) 
     options = options or SplitOptions()
     images = Manifest.read(manifest, _COLUMNS).usable()
     digest, rows = images.digest(), sorted_by_id(images.table).drop_columns(["error"])
+    dataset = images.dataset
     del images  # a third of the memory
     _check_ids(rows, manifest)
     plan = _plan(rows, options, manifest)
@@ -96,7 +99,10 @@ def split(manifest: Path, output: Path, *, options: SplitOptions | None = None) 
     duplicates.check_labels(rows["id"], rows["class"], content, output)
     by_group = options.rule == "group"
     groups = groups_of(rows, content) if by_group else np.arange(len(rows))
-    roles = assign_roles(rows, plan, groups)
+    if by_group:
+        roles = assign_roles(rows, plan, groups)
+    else:
+        roles = paper_roles(rows, plan, groups, dataset, labelled=options.labelled)
     notes = _check_roles(rows, roles, plan, groups, manifest)
     notes += notes_on_protocol(rows, roles, plan)
     notes += notes_on_copies(rows, roles, content, by_group=by_group)
