@@ -101,12 +101,7 @@ def build(
     for done, source in enumerate(given, 1):
         images |= _find(source, root_path(str(roots[source.option])), amounts)
         on_progress(done, len(given))
-    known = {key for key in images if _is_known(key)}
-    rows = []
-    for label, key in enumerate(sorted(images, key=lambda key: key not in known)):
-        tags = _tags(key, len(images[key]), amounts.scale, known=key in known)
-        ordered = ranked(images[key], options.seed, "tag")
-        rows += [_Row(*pair, key, label) for pair in zip(ordered, tags, strict=True)]
+    rows = _rows(images, amounts)
     _write(output / FILE, rows)
     there = {class_of(*key)[0] for key in images}
     missing = {
@@ -116,6 +111,17 @@ def build(
     }
     summary = [_summary(key, rows, amounts.scale) for key in images]
     return Built(output / FILE, summary, missing, _lacking(there))
+
+
+def _rows(images: dict[Key, list[Found]], amounts: Amounts) -> list[_Row]:
+    """A row for every image: known classes have the lower labels, tags are drawn in each class."""
+    known = {key for key in images if _is_known(key)}
+    rows = []
+    for label, key in enumerate(sorted(images, key=lambda key: key not in known)):
+        tags = _tags(key, len(images[key]), amounts.scale, known=key in known)
+        ordered = ranked(images[key], amounts.seed, "tag")
+        rows += [_Row(*pair, key, label) for pair in zip(ordered, tags, strict=True)]
+    return rows
 
 
 def _find(source: Source, root: Path, amounts: Amounts) -> dict[Key, list[Found]]:

@@ -40,11 +40,7 @@ def paper_roles(
             "--labelled, --validation, and a protocol's budget and sources, or use --rule group"
         )
     given = adapter.paper_roles(root, plan.seed, 1 - plan.test)
-    missing = [identity for identity in rows["id"].to_pylist() if identity not in given]
-    if missing:
-        raise UserError(f"{root}: does not list {missing[0]!r} of the manifest; scan it again")
-    places = [ROLES.index(given[identity]) for identity in rows["id"].to_pylist()]
-    roles = np.array(places, dtype=np.int8)
+    roles = _roles_of(rows["id"].to_pylist(), given, root)
     classes = class_codes(rows, plan)
     roles[classes < 0] = UNUSED
     wrong = np.flatnonzero((roles == LABELLED) & (classes >= len(plan.classes.known)))
@@ -54,3 +50,10 @@ def paper_roles(
             "name it as known with --known or in an own protocol file, or use --rule group"
         )
     return roles
+
+
+def _roles_of(ids: list[str], given: dict[str, str], root: str) -> np.ndarray:
+    missing = next((identity for identity in ids if identity not in given), None)
+    if missing is not None:
+        raise UserError(f"{root}: does not list {missing!r} of the manifest; scan it again")
+    return np.array([ROLES.index(given[identity]) for identity in ids], dtype=np.int8)
