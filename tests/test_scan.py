@@ -148,7 +148,7 @@ def test_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("text", "message"),
     [
         ("folders:photos", "did you mean 'folder'"),
-        ("nowhere", "nowhere: no such folder; .* csv:, folder:"),
+        ("nowhere", "nowhere: no such folder; .* csv:, .*folder:"),
         ("no.such.module:x", "no data set module 'no.such.module'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""``owdfa data``: list, generate, download and crop images."""
+"""``owdfa data``: list, generate, download, check, build and crop images."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,10 +12,13 @@ if TYPE_CHECKING:
 
     from owdfa.checks.classes import ClassSize
 
-app = typer.Typer(help="List, generate, download and crop images.", no_args_is_help=True)
+app = typer.Typer(help="List, generate, download, build and crop images.", no_args_is_help=True)
 
 _MAX_CLASSES = 60  # that are printed
 
+Address = Annotated[
+    str | None, typer.Option("--from", help="Base address; the published one otherwise.")
+]
 Jobs = Annotated[int, typer.Option(help="Number of files at once; 0 is one a core.")]
 MaxBad = Annotated[
     float, typer.Option(help="How many bad images to tolerate: a count, or a share below 1.")
@@ -25,7 +28,11 @@ MaxBad = Annotated[
 @app.command()
 def scan(
     source: Annotated[
-        str, typer.Argument(help="folder:DIR, csv:FILE, owdfa40:DIR or lab:DIR", metavar="SOURCE")
+        str,
+        typer.Argument(
+            help="folder:DIR, csv:FILE, lab:DIR, owdfa40:DIR, ...: see owdfa datasets.",
+            metavar="SOURCE",
+        ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The manifest to write.")],
     group_level: Annotated[
@@ -115,8 +122,10 @@ def draw(
 def get(
     name: Annotated[str, typer.Argument(help="Data set to download: owdfa40.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to unpack into.")],
-    address: Annotated[
-        str | None, typer.Option("--from", help="Base address; the published one otherwise.")
+    address: Address = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="A folder to fetch, again if it is there; may be given several times."),
     ] = None,
 ) -> None:
     """Download a published data set, check it and unpack it.
@@ -126,7 +135,7 @@ def get(
     from owdfa.download.fetch import get as stage
 
     with progress_bar("get") as report:
-        missing = stage(name, output, address=address, on_progress=report)
+        missing = stage(name, output, address=address, only=only or (), on_progress=report)
     if missing:
         typer.echo(f"{output}: the address does not offer {', '.join(missing)}")
     typer.echo(f"{output}: scan it as {name}:{output}")

@@ -6,7 +6,7 @@ from io import TextIOWrapper
 
 import typer
 
-from owdfa.cli import compare, data, lists, models, stages
+from owdfa.cli import benchmarks, compare, data, lists, models, stages
 from owdfa.cli.memory import keep_memory
 from owdfa.errors import UserError
 
@@ -32,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 stages.add_run(app)
+benchmarks.add_benchmarks(data.app)
 app.add_typer(data.app, name="data")
 stages.add_stages(app)
 compare.add_compare(app)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _CONVENTIONS = ("gcd-v2", "paper")
 _SETS: tuple[Literal["all", "known", "novel"], ...] = ("all", "known", "novel")
 _SHOWN = 20  # bad images
-_NOTES = {PASSED_OVER: "passed over, no images", LEFT_ASIDE: f"with {LEFT_ASIDE}"}
+_NOTES = {PASSED_OVER: "passed over", LEFT_ASIDE: f"with {LEFT_ASIDE}"}
 
 
 def print_scores(scores: Mapping[str, "Scores"]) -> None:

@@ -15,7 +15,10 @@ class ImageEntry(NamedTuple):
     Every module of ``owdfa.datasets`` has ``read(root) -> Iterator[ImageEntry]``, a one-line
     ``DESCRIPTION``, the ``PROTOCOL`` to split it by, such as ``"lab/p1"`` or None, and ``FACES``,
     the detector that it asks for: ``"dlib"``, or ``"none"`` when its images are crops already.
-    One that can be downloaded has ``DOWNLOAD`` and ``folders``, one that can be drawn ``draw``.
+    One that can be downloaded has ``DOWNLOAD`` and ``folders``, and ``check`` where it is known how
+    many images there must be; one that can be drawn has ``draw``, one that is put together from
+    other data sets ``build``. One whose publisher also assigns images to training and test has
+    ``paper_roles(root, seed, training)``: the role of each id, used by ``split --rule paper``.
     An adapter lists files in any order; it never splits them or leaves classes out.
     """
 
@@ -33,6 +36,14 @@ class ImageEntry(NamedTuple):
     """Video, identity or prompt: what a split may not cut; the id when each image stands alone."""
     passed_over: str | None = None
     """Why this is no image: it is listed and counted, and gets no row; None for an image."""
+
+
+class FolderCount(NamedTuple):
+    """How many images a folder of a published data set holds, and should."""
+
+    folder: str
+    num_images: int
+    expected: int
 
 
 def images_only(

@@ -17,9 +17,10 @@ from typing import NamedTuple
 
 from owdfa import catalog
 from owdfa.catalog import nearest
-from owdfa.datasets.base import ImageEntry, root_path
+from owdfa.datasets.base import FolderCount, ImageEntry, root_path
 from owdfa.datasets.folder import class_folders, files_below
 from owdfa.errors import UserError
+from owdfa.protocols import names_in, read_protocol
 
 DESCRIPTION = "the published folders of OWDFA-40: 40 forgery methods and real faces"
 PROTOCOL: str | None = "owdfa40/p1"
@@ -55,6 +56,40 @@ def read(root: str) -> Iterator[ImageEntry]:
             hint = nearest(folder.name, folders())
             raise UserError(f"{folder}: is no class folder of OWDFA-40; move it away{hint}")
         yield from _read_class(folder)
+
+
+def check(root: str) -> list[FolderCount]:
+    """Count the images of every class folder: there, and as many as some protocol uses of it.
+
+    A class is used with 2,000 images where it is known and 1,500 where it is novel, real faces with
+    10,000 of each source; how many a folder was published with is not documented.
+
+    Raises:
+        UserError: There is no such folder, or a class folder cannot be listed.
+    """
+    top = root_path(root)
+    there = {folder.name for folder in class_folders(top)}
+    expected = _expected()
+    counts = []
+    for name in folders():
+        found = files_below(top / name) if name in there else ()
+        num_images = sum(each.passed_over is None for each in found)
+        counts.append(FolderCount(name, num_images, expected[_table()[name].code]))
+    return counts
+
+
+def _expected() -> dict[str, int]:
+    """How many images of a folder of each class the protocols use at most."""
+    protocols = [read_protocol(name) for name in names_in("owdfa40")]
+    most: dict[str, int] = {}
+    for protocol in protocols:
+        budget = protocol.budget
+        used = dict.fromkeys(protocol.novel, budget.novel) | dict.fromkeys(
+            protocol.known, budget.known
+        )
+        for code, number in used.items():
+            most[code] = max(most.get(code, 0), number or 0)
+    return most | {"REAL": protocols[0].budget.real_per_source or 0}
 
 
 def _read_class(folder: Path) -> Iterator[ImageEntry]:

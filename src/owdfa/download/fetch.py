@@ -11,6 +11,8 @@ import json
 import os
 import re
 import time
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 from urllib.error import HTTPError, URLError
@@ -19,7 +21,7 @@ from urllib.request import Request, urlopen
 
 import owdfa
 from owdfa import catalog
-from owdfa.download.unpack import unpack
+from owdfa.download.unpack import replace
 from owdfa.errors import UserError
 from owdfa.files import writing_error
 from owdfa.progress import OnProgress, no_progress
@@ -44,29 +46,36 @@ class Published(NamedTuple):
 
 
 def get(
-    name: str, output: Path, *, address: str | None = None, on_progress: OnProgress = no_progress
+    name: str,
+    output: Path,
+    *,
+    address: str | None = None,
+    only: Sequence[str] = (),
+    on_progress: OnProgress = no_progress,
 ) -> list[str]:
     """Download and unpack the archives of a data set: a folder each, below ``output``.
 
-    What is there already is not fetched again. Run it again after whatever went wrong.
+    What is there already is not fetched again, but for what ``only`` names: that is replaced as a
+    whole, once its archive is there and right. Run it again after whatever went wrong.
 
     Args:
         name: A data set that is published as archives, e.g. ``"owdfa40"``.
         output: Folder to unpack into.
         address: Where the archives are; else that in ``OWDFA_MIRROR``, else the published one.
+        only: Names of folders, or shell patterns: these alone, and again if they are there.
         on_progress: Called with (bytes there, bytes in all).
 
     Returns:
         Names of the folders that the address does not offer.
 
     Raises:
-        UserError: The data set is not published so, the address cannot be reached or lacks a
-            file, or what arrives is not what was announced.
+        UserError: The data set is not published so, has no folder of that name, the address cannot
+            be reached or lacks a file, or what arrives is not what was announced.
     """
     adapter = catalog.load("datasets", name)
     if not hasattr(adapter, "DOWNLOAD"):
         raise UserError(f"{name}: is not published as archives; nothing to download")
-    folders: list[str] = adapter.folders()
+    folders = _chosen(adapter.folders(), only)
     base = (address or os.environ.get(MIRROR) or adapter.DOWNLOAD).rstrip("/")
     files = published(base).items()
     offered = {Path(path).stem: file for path, file in files if path.endswith(".zip")}
@@ -77,14 +86,22 @@ def get(
     done = 0
     for folder in wanted:
         file = offered[folder]
-        if not (output / folder).exists():
+        if only or not (output / folder).exists():
             archive = output / f".{folder}.zip"  # hidden: no part of the data set
             fetch(file, archive, on_progress=_shifted(on_progress, done, total))
-            unpack(archive, output / folder)
+            replace(archive, output / folder)
             archive.unlink()
         done += file.size
         on_progress(done, total)
     return [folder for folder in folders if folder not in offered]
+
+
+def _chosen(folders: list[str], only: Sequence[str]) -> list[str]:
+    """The folders that are asked for: all of them, or those that are named."""
+    for pattern in only:
+        if not any(fnmatchcase(folder, pattern) for folder in folders):
+            raise UserError(f"--only: no folder {pattern!r}{catalog.nearest(pattern, folders)}")
+    return [each for each in folders if not only or any(fnmatchcase(each, p) for p in only)]
 
 
 def published(base: str) -> dict[str, Published]:

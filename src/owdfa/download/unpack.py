@@ -57,6 +57,31 @@ def unpack(archive: Path, target: Path, *, limits: Limits | None = None) -> None
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def replace(archive: Path, target: Path) -> None:
+    """Unpack ``archive`` into ``target``, in place of the folder that is there, if any.
+
+    When the archive is refused, what was there stays.
+
+    Raises:
+        UserError: As ``unpack``, or ``target`` is no folder.
+    """
+    if not target.is_dir():
+        unpack(archive, target)
+        return
+    old = target.with_name(f".{target.name[:120]}.old")
+    try:
+        shutil.rmtree(old, ignore_errors=True)  # of a replacement that was stopped
+        target.rename(old)
+    except OSError as error:
+        raise writing_error(target, error) from error
+    try:
+        unpack(archive, target)
+    except BaseException:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def _extract(archive: Path, folder: Path, limits: Limits) -> None:
     """Write every member below ``folder``."""
     bytes_left = min(limits.bytes, max(_SMALL, limits.ratio * archive.stat().st_size))

@@ -7,7 +7,7 @@ from owdfa.errors import UserError
 from owdfa.listings import check_listing, read_listing, write_listing
 
 PASSED_OVER = "passed over"
-"""What is said of files that are no images; the reason follows."""
+"""What is said of files that are no images, or not used as such; the reason follows."""
 
 
 def listing_of(output: Path) -> Path:

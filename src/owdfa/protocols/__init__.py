@@ -1,10 +1,12 @@
 """Protocols: which classes are known, which are novel, how many images each gives.
 
-A file of ``owdfa/protocols/`` or one of your own holds one or more of them as TOML tables::
+A file of ``owdfa/protocols/`` or one of your own holds one or more of them as TOML tables;
+``docs/protocols.md`` explains every key::
 
     [p1]
     known = ["real", "swap-*"]    # names or shell patterns; a class that matches is known
     novel = ["*"]                 # among the rest, a class that matches is novel
+    known_until = 2021-06-30      # a class of ``novel`` is known if published by then
     [ratios]                      # for every protocol of the file; a protocol may have its own
     labelled = 0.75               # share of a known class's training images that carry a label
     test = 0.2                    # share of each class's images to test on
@@ -13,22 +15,33 @@ A file of ``owdfa/protocols/`` or one of your own holds one or more of them as T
     novel = 1500
     real = 20000                  # the class of real images
     real_per_source = 10000       # and of it, from each source
+    imbalance = 0.1               # long tail: smallest class over largest
+    imbalance_of = "novel"        # of the novel classes, the known ones, or all; never of real
+    limits = {"swap-3" = 20}      # single classes, or patterns
+    [published]                   # for known_until: when each class was published
+    swap-3 = 2021-09-01
+    [sources]                     # which images may have a role, by the manifest's source
+    labelled = ["ffhq"]
+    unlabelled = ["celebahq"]
+    test = ["celebahq"]
+    leave_out = ["celebdf"]       # or this: not labelled, and all that is tested on
 """
 
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from owdfa import catalog
 from owdfa.config import Settings, merge, parse_settings, read_toml
 from owdfa.errors import UserError
 
-_SHARED = ("ratios", "budget")
+_SHARED = ("ratios", "budget", "published", "sources")
 
 
 class Budget(Settings):
@@ -38,16 +51,34 @@ class Budget(Settings):
     novel: PositiveInt | None = None
     real: PositiveInt | None = None
     real_per_source: PositiveInt | None = None
+    imbalance: Annotated[float, Field(gt=0, le=1)] | None = None
+    imbalance_of: Literal["novel", "known", "all"] = "novel"
+    limits: dict[str, PositiveInt] = Field(default_factory=dict)
+
+
+_Patterns = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Sources(Settings):
+    """Which sources a role takes its images from, by name or pattern; None for all of them."""
+
+    labelled: _Patterns | None = None
+    unlabelled: _Patterns | None = None
+    test: _Patterns | None = None
+    leave_out: tuple[str, ...] = ()
 
 
 class Protocol(Settings):
     """What a protocol file says under one name; see the module for each setting."""
 
-    known: tuple[str, ...]
+    known: tuple[str, ...] = ()
     novel: tuple[str, ...]
+    known_until: date | None = None
     labelled: float | None = None
     test: float | None = None
     budget: Budget = Budget()
+    published: dict[str, date] = Field(default_factory=dict)
+    sources: Sources = Sources()
 
 
 class Classes(NamedTuple):
@@ -85,13 +116,16 @@ def read_protocol(name: str) -> Protocol:
 def describe() -> list[tuple[str, str]]:
     """Name and a few words of every protocol that comes with the library."""
     rows = []
-    for file in catalog.names("protocols"):
-        tables = tomllib.loads(catalog.text("protocols", file))
-        for key in _names(tables):
-            protocol = _parse(file, tables, key)
-            known, novel = ", ".join(protocol.known), ", ".join(protocol.novel)
-            rows.append((f"{file}/{key}", f"known: {known}; novel: {novel}"))
+    for name in (name for file in catalog.names("protocols") for name in names_in(file)):
+        protocol = read_protocol(name)
+        known, novel = ", ".join(protocol.known), ", ".join(protocol.novel)
+        rows.append((name, f"known: {known}; novel: {novel}"))
     return rows
+
+
+def names_in(file: str) -> list[str]:
+    """Names of the protocols of a file that comes with the library, such as ``"owdfa40/p1"``."""
+    return [f"{file}/{key}" for key in _names(tomllib.loads(catalog.text("protocols", file)))]
 
 
 def classes_of(protocol: Protocol, names: Iterable[str], where: str) -> Classes:
@@ -103,7 +137,7 @@ def classes_of(protocol: Protocol, names: Iterable[str], where: str) -> Classes:
         where: The protocol's name, for the error message.
 
     Raises:
-        UserError: A name or pattern of the protocol matches no class.
+        UserError: A name or pattern of the protocol matches no class, or a class has no date.
     """
     there = natural_sort(names)
     found = {pattern: matches(pattern, there) for pattern in (*protocol.known, *protocol.novel)}
@@ -116,7 +150,24 @@ def classes_of(protocol: Protocol, names: Iterable[str], where: str) -> Classes:
         )
     known = dict.fromkeys(name for pattern in protocol.known for name in found[pattern])
     novel = dict.fromkeys(name for pattern in protocol.novel for name in found[pattern])
-    return Classes(tuple(known), tuple(name for name in novel if name not in known))
+    rest = tuple(name for name in novel if name not in known)
+    if protocol.known_until is None:
+        return Classes(tuple(known), rest)
+    old = _published_until(protocol.known_until, protocol.published, rest, where)
+    return Classes((*known, *old), tuple(name for name in rest if name not in old))
+
+
+def _published_until(
+    end: date, published: Mapping[str, date], names: Sequence[str], where: str
+) -> list[str]:
+    """Those of ``names`` that were published by the end of a day."""
+    for name in names:
+        if name not in published:
+            raise UserError(
+                f"protocol {where}: class {name!r} has no date; add {name} = YYYY-MM-DD to"
+                " [published], or name the class in known"
+            )
+    return [name for name in names if published[name] <= end]
 
 
 def matches(pattern: str, names: Sequence[str]) -> list[str]:
@@ -151,5 +202,9 @@ def _names(tables: dict[str, Any]) -> list[str]:
 
 
 def _parse(where: str, tables: dict[str, Any], key: str) -> Protocol:
-    shared = {**tables.get("ratios", {}), "budget": tables.get("budget", {})}
-    return parse_settings(Protocol, merge(shared, tables[key]), f"{where}/{key}")
+    shared = {name: tables.get(name, {}) for name in _SHARED}
+    ratios = shared.pop("ratios")
+    protocol = parse_settings(Protocol, merge(ratios, shared, tables[key]), f"{where}/{key}")
+    if not protocol.known and protocol.known_until is None:
+        raise UserError(f"{where}/{key}: names no known class; write known = [...] or known_until")
+    return protocol

@@ -16,7 +16,8 @@ from owdfa.protocols import Budget, Classes, classes_of, matches, natural_sort, 
 from owdfa.records.manifest import Manifest
 from owdfa.records.rows import first_duplicate, sorted_by_id
 from owdfa.records.split import SCHEMA, Basis, Split
-from owdfa.stages.split.notes import notes_on_copies
+from owdfa.stages.split.notes import notes_on_copies, notes_on_protocol
+from owdfa.stages.split.published import paper_roles
 from owdfa.stages.split.roles import (
     LABELLED,
     TEST,
@@ -28,6 +29,7 @@ from owdfa.stages.split.roles import (
     groups_of,
     names_of,
 )
+from owdfa.stages.split.sources import EVERY, resolve_sources
 
 _COLUMNS = tuple(
     dict.fromkeys(("id", "family", "source", "sha256", "error", "phash", *shortcuts.COLUMNS))
@@ -46,7 +48,8 @@ class SplitOptions(Settings):
         test: Share of each class's images to test on; None: the protocol's, else 0.2.
         validation: Share of the labelled images held back.
         rule: ``"group"`` never cuts a group between training and test. ``"paper"`` draws each image
-            alone, as the authors' releases do, so that frames of a video are on both sides.
+            alone, as the authors' releases do, so that frames of a video are on both sides; where
+            the data set itself says what each image is for, as OW-DFA's does, that is what counts.
         seed: Of the draw.
     """
 
@@ -88,6 +91,7 @@ def split(manifest: Path, output: Path, *, options: SplitOptions | None = None) 
     options = options or SplitOptions()
     images = Manifest.read(manifest, _COLUMNS).usable()
     digest, rows = images.digest(), sorted_by_id(images.table).drop_columns(["error"])
+    dataset = images.dataset
     del images  # a third of the memory
     _check_ids(rows, manifest)
     plan = _plan(rows, options, manifest)
@@ -95,8 +99,12 @@ def split(manifest: Path, output: Path, *, options: SplitOptions | None = None) 
     duplicates.check_labels(rows["id"], rows["class"], content, output)
     by_group = options.rule == "group"
     groups = groups_of(rows, content) if by_group else np.arange(len(rows))
-    roles = assign_roles(rows, plan, groups)
+    if by_group:
+        roles = assign_roles(rows, plan, groups)
+    else:
+        roles = paper_roles(rows, plan, groups, dataset, labelled=options.labelled)
     notes = _check_roles(rows, roles, plan, groups, manifest)
+    notes += notes_on_protocol(rows, roles, plan)
     notes += notes_on_copies(rows, roles, content, by_group=by_group)
     if shortcut := shortcuts.shortcut_note(rows):
         notes.append(shortcut)
@@ -130,14 +138,22 @@ def _plan(rows: pa.Table, options: SplitOptions, manifest: Path) -> Plan:
     own = {"labelled": protocol.labelled, "test": protocol.test}
     unset = {key: value for key, value in own.items() if getattr(options, key) is None}
     classes = classes_of(protocol, names, options.protocol)
-    return _with_ratios(classes, protocol.budget, options.model_copy(update=unset))
+    for pattern in protocol.budget.limits:
+        if not matches(pattern, names):
+            where = f"protocol {options.protocol}: [budget.limits]"
+            raise UserError(f"{where}: no class {pattern!r}{nearest(pattern, names)}")
+    plan = _with_ratios(classes, protocol.budget, options.model_copy(update=unset))
+    sources = resolve_sources(protocol.sources, rows["source"], options.protocol)
+    return plan._replace(sources=sources)
 
 
 def _with_ratios(classes: Classes, budget: Budget, options: SplitOptions) -> Plan:
     labelled = 0.75 if options.labelled is None else options.labelled
     test = 0.2 if options.test is None else options.test
     if not classes.known:
-        raise UserError("split: no class is known; name at least one with --known")
+        raise UserError(
+            "split: no class is known; name at least one with --known or in the protocol"
+        )
     if not 0 < labelled <= 1:
         raise UserError(f"split: labelled is {labelled:g}; it must be above 0 and at most 1")
     if not 0 < test < 1:
@@ -172,11 +188,7 @@ def _check_roles(
     num_known = len(plan.classes.known)
     for class_ in np.flatnonzero((labelled * tested)[:num_known] == 0)[:1]:
         mine = groups[classes == class_]
-        raise UserError(
-            f"{manifest}: known class {plan.names[class_]!r} has too few groups to train and to "
-            f"test on ({len(mine)} images, {len(np.unique(mine))} groups); add images, "
-            "leave it out of the known classes, or draw single images with --rule paper"
-        )
+        raise UserError(f"{manifest}: {_too_small(plan, int(class_), mine, labelled)}")
     if not (roles == UNLABELLED).any():
         raise UserError(
             f"{manifest}: no image is left unlabelled; name fewer classes with --known, lower "
@@ -186,6 +198,22 @@ def _check_roles(
         raise UserError(f"{manifest}: too few groups to hold any back; leave --validation out")
     untested = num_known + np.flatnonzero(tested[num_known:] == 0)
     return [f"novel class {plan.names[i]!r} has too few groups to be tested on" for i in untested]
+
+
+def _too_small(plan: Plan, class_: int, groups: np.ndarray, labelled: np.ndarray) -> str:
+    """Why a known class cannot be learnt and tested, and what helps."""
+    if plan.sources != EVERY:
+        role = "tested on" if labelled[class_] else "labelled"
+        return (
+            f"known class {plan.names[class_]!r} has too few images to be {role} in the sources "
+            "that the protocol names for it; leave it out of the known classes, or name more "
+            "sources under [sources]"
+        )
+    return (
+        f"known class {plan.names[class_]!r} has too few groups to train and to test on "
+        f"({len(groups)} images, {len(np.unique(groups))} groups); add images, leave it out of the "
+        "known classes, or draw single images with --rule paper"
+    )
 
 
 def _check_ids(rows: pa.Table, manifest: Path) -> None:

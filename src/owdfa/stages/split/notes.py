@@ -6,7 +6,7 @@ import pyarrow.compute as pc
 
 from owdfa.checks.duplicates import MAX_BITS, look_alikes, num_copies, trained_on
 from owdfa.records.rows import codes
-from owdfa.stages.split.roles import TEST, UNUSED
+from owdfa.stages.split.roles import TEST, UNUSED, Plan, class_codes
 
 
 def notes_on_copies(
@@ -47,4 +47,18 @@ def notes_on_copies(
             "of a video or versions of a picture, name these groups: data scan --group-level or "
             "--group-regex"
         )
+    return notes
+
+
+def notes_on_protocol(rows: pa.Table, roles: np.ndarray, plan: Plan) -> list[str]:
+    """Say what became of a protocol's sources, long tail and limits."""
+    notes = []
+    chosen = [f"{role} images are of {', '.join(names)}" for role, names in plan.sources if names]
+    if chosen:
+        notes.append("; ".join(chosen))
+    if plan.budget.imbalance is not None or plan.budget.limits:
+        used = class_codes(rows, plan)[roles != UNUSED]
+        sizes = np.bincount(used[used >= 0], minlength=len(plan.names)).tolist()
+        listed = (f"{name} {size}" for name, size in zip(plan.names, sizes, strict=True))
+        notes.append(f"images used of each class: {', '.join(listed)}")
     return notes
