@@ -38,6 +38,7 @@ from owdfa.training.evaluation import evaluate
 from owdfa.training.initial_weights import check_method, initial_method
 from owdfa.training.launch import end_with_launcher, run_processes
 from owdfa.training.meter import Meter, summary
+from owdfa.training.num_classes import ClassCount, check_num_classes
 from owdfa.training.optimize import optimize_for_training
 from owdfa.training.optimizer import build_optimizer, learning_rate, move_rows
 from owdfa.training.selection import LOGGED_AS, Evaluator, make_evaluator
@@ -95,6 +96,8 @@ def _train(
         return _with_model(run, split, data, store)
     settings = run.settings if run else settings or load_settings()
     check_pseudo_labels(settings)
+    if run is None:
+        check_num_classes(settings, data)
     check_method(settings, len(data.known))
     if settings.devices > 1 and not launched():
         return _train_in_processes(split, output, settings, store)
@@ -102,16 +105,18 @@ def _train(
     device = find_device(settings.device)
     start_process_group(device)
     report = on_progress if is_first_process() else no_progress
-    earlier = _train_stages(split, output, settings, resume, store, report)
+    crops = open_store(split, data, store)
+    classes = ClassCount(output, settings, data, crops, run.estimated_classes if run else None)
+    earlier = _train_stages(split, output, classes, resume, store, report)
     with algorithms(deterministic=settings.deterministic):
+        start = classes.resolve(settings, earlier, last=True)
+        start = start.with_weights(earlier) if earlier else start
         torch.manual_seed(settings.seed)
-        method = initial_method(settings, len(data.known), earlier)
-        crops = open_store(split, data, store)
-        start = settings.with_weights(earlier) if earlier else settings
+        method = initial_method(start, len(data.known), earlier)
         training = _Training.prepare(start, method, data, crops, device)
         if run is None:
             images = RunImages.of(output, split, crops)
-            metadata = describe(settings, method, data.known, images, data.digest(), device)
+            metadata = describe(start, method, data.known, images, data.digest(), device)
             run = Run(output, metadata, settings)
             barrier()  # every process has seen that there is no run before the first makes it
             if is_first_process():
@@ -123,15 +128,15 @@ def _train(
 def _train_stages(
     split: Path,
     output: Path,
-    settings: RunSettings,
+    classes: ClassCount,
     resume: bool,
     store: Path | None,
     on_progress: OnProgress,
 ) -> Path | None:
     """Train what comes before, each from the backbone of the one before; give the last's folder."""
     earlier = None
-    for stage in settings.stages:
-        before = settings.stage(stage)
+    for stage in classes.settings.stages:
+        before = classes.resolve(classes.settings.stage(stage), earlier, last=False)
         if earlier is not None:
             before = before.with_weights(earlier)
         earlier = train(

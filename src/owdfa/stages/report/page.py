@@ -128,7 +128,7 @@ def _basis(evidence: Evidence) -> list[tuple[str, Any]]:
         ("Seed of the run", shown.seed),
         ("Method", shown.method),
         ("Backbone", shown.backbone),
-        ("Number of types told", run.classes if run.classes != "auto" else "none (auto)"),
+        ("Number of types told", _told(evidence)),
         ("Epochs trained", f"{run.trained_epochs}{'' if run.complete else ', unfinished'}"),
         ("Checkpoint chosen by", shown.selection),
         ("Weights, SHA-256", shown.weights_digest),
@@ -136,6 +136,13 @@ def _basis(evidence: Evidence) -> list[tuple[str, Any]]:
         ("Predicted in precision", shown.precision),
         ("Commit", shown.commit),
     ]
+
+
+def _told(evidence: Evidence) -> int | str:
+    """The number of types that the run was given, and where that is from."""
+    if evidence.run.classes == "auto":
+        return "none (auto)"
+    return evidence.run.classes if evidence.estimate is None else evidence.estimate.line
 
 
 def _policy(scripts: Sequence[str]) -> str:
