@@ -135,7 +135,7 @@ class Run:
         settings = self.settings
         if self.estimated_classes is not None:
             settings = settings.with_classes(self.estimated_classes)
-        method = empty_method(settings, self.metadata.num_known)
+        method = empty_method(settings, self.metadata.num_labels)
         weights = checkpoint.read_weights(self.checkpoint)
         load_weights_strict(method, weights, str(self.checkpoint))
         return method.eval()
@@ -171,6 +171,7 @@ def describe(
         backbone=settings.backbone.name,
         seed=settings.seed,
         selection=settings.selection,
+        labels=settings.labels,
         split_digest=split_digest,
         weights_digest=None,
         precision=settings.precision,

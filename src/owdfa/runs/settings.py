@@ -18,7 +18,7 @@ from owdfa.errors import UserError
 from owdfa.estimators.base import EstimateSettings, load_estimator
 from owdfa.loading.batches import LoaderSettings
 from owdfa.methods.base import method_type
-from owdfa.records.provenance import Device, Precision, Selection
+from owdfa.records.provenance import Device, Labels, Precision, Selection
 
 DEFAULT_METHOD = "cal"
 
@@ -127,6 +127,8 @@ class RunSettings(Settings):
     """How auto:<estimator> estimates the number of classes."""
     pseudo_label_confidence: Annotated[float, Field(gt=0, le=1)] | None = None
     """Confidence from which predictions of the run before become labels of unlabelled images."""
+    labels: Labels = "visible"
+    """visible; or all, for a bound: hidden labels of unlabelled images too, stamped oracle."""
     selection: Selection = "last"
     """Checkpoint that predicts: last, best by validation, or by test labels (oracle)."""
     precision: Precision = "32-true"
@@ -159,6 +161,8 @@ class RunSettings(Settings):
         settings = _parse(merge(table, own, stage.settings), f"stage {stage.name}")
         if settings.selection != "last":  # nothing but the run itself may look at test labels
             raise UserError(f"stage {stage.name}: its selection is always last; leave it out")
+        if settings.labels != self.labels:
+            raise UserError(f"stage {stage.name}: its labels are the run's; leave them out")
         return settings
 
     @property

@@ -95,10 +95,8 @@ def _train(
     if run is not None and run.metadata.complete:
         return _with_model(run, split, data, store)
     settings = run.settings if run else settings or load_settings()
-    check_pseudo_labels(settings)
-    if run is None:
-        check_num_classes(settings, data)
-    check_method(settings, len(data.known))
+    names = data.label_names(all_labels=settings.labels == "all")
+    _check(settings, data, len(names), resumes=run is not None)
     if settings.devices > 1 and not launched():
         return _train_in_processes(split, output, settings, store)
     end_with_launcher()
@@ -112,17 +110,26 @@ def _train(
         start = classes.resolve(settings, earlier, last=True)
         start = start.with_weights(earlier) if earlier else start
         torch.manual_seed(settings.seed)
-        method = initial_method(start, len(data.known), earlier)
+        method = initial_method(start, len(names), earlier)
         training = _Training.prepare(start, method, data, crops, device)
         if run is None:
             images = RunImages.of(output, split, crops)
             metadata = describe(start, method, data.known, images, data.digest(), device)
-            run = Run(output, metadata, settings)
+            update = {"novel_labels": names[len(data.known) :]}
+            run = Run(output, metadata.model_copy(update=update), settings)
             barrier()  # every process has seen that there is no run before the first makes it
             if is_first_process():
                 run.write()
         run = _fit(run, training, report)
     return _with_model(run, split, data, store)
+
+
+def _check(settings: RunSettings, data: Split, num_known: int, *, resumes: bool) -> None:
+    """Refuse what cannot be trained before anything is."""
+    check_pseudo_labels(settings)
+    if not resumes:  # else the number of classes is known, and what it is from may be gone
+        check_num_classes(settings, data)
+    check_method(settings, num_known)
 
 
 def _train_stages(
@@ -176,7 +183,7 @@ class _Training:
         mean, std = method.backbone.mean, method.backbone.std
         view = PlainView(settings.data.views.size, mean, std)
         views = TrainingViews(method.views, settings.data.views, settings.seed)
-        rows = data.training_rows()
+        rows = data.training_rows(all_labels=settings.labels == "all")
         counts = {}
         if settings.pseudo_label_confidence is not None:
             num_before = rows.num_labelled

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from owdfa.backbones.base import Backbone, build
+from owdfa.errors import UserError
 from owdfa.methods.base import Method
 from owdfa.runs.run import Run, assemble, empty_method
 from owdfa.runs.settings import RunSettings
@@ -15,8 +16,16 @@ def check_method(settings: RunSettings, num_known: int) -> None:
     """Check that a method can be built and takes its images, by showing it two blank ones.
 
     Raises:
-        UserError: It cannot; found now, and not after the trainings that come before.
+        UserError: It cannot, or its first weights know labels that it must not; found now, and not
+            after the trainings that come before.
     """
+    weights = Path(settings.backbone.weights)
+    earlier = Run.open(weights).metadata.provenance if Run.exists(weights) else None
+    if earlier is not None and earlier.labels == "all" and settings.labels != "all":
+        raise UserError(
+            f"{weights}: was trained on hidden labels (labels=all), which this run must not know;"
+            " name other weights with --weights"
+        )
     size = settings.data.views.size
     if settings.estimator is not None:  # whatever the estimate will be
         settings = settings.with_classes(num_known)

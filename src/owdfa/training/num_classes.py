@@ -99,7 +99,8 @@ class ClassCount:
         found = estimate(
             settings.estimator, embedded.rows, rows.labels, settings.estimate, embedded.found
         )
-        found = replace(found, num_classes=max(found.num_classes, len(self.split.known)))
+        least = len(self.split.label_names(all_labels=settings.labels == "all"))
+        found = replace(found, num_classes=max(found.num_classes, least))
         return RunEstimate(
             embedding=name, weights_digest=digest, split_digest=basis[-1], estimate=found
         )
@@ -170,6 +171,11 @@ def _checked_run(folder: Path, split: Split) -> Run:
         raise UserError(
             f"{folder}: was trained on another split, so that its embedding may know labels that"
             " are hidden here; name a run on this split with --classes-from"
+        )
+    if made.is_oracle:
+        raise UserError(
+            f"{folder}: is an oracle ({made.oracle}), which must not give the number of classes;"
+            " name another run with --classes-from"
         )
     if not run.metadata.complete:
         raise UserError(f"{folder}: is not trained to its end; run its command with --resume first")

@@ -74,9 +74,9 @@ class Evidence:
         return self.shown.metadata.num_known
 
     @property
-    def selection(self) -> str:
-        """Rule that chose the checkpoint: "last", "validation" or "oracle"."""
-        return self.shown.metadata.provenance.selection
+    def oracle(self) -> str:
+        """What makes the run an oracle, in words; empty where nothing does."""
+        return self.shown.metadata.provenance.oracle
 
     @property
     def judged(self) -> bool:

@@ -103,7 +103,7 @@ def _score_row(scores: Scores) -> ScoreRow:
         for rule, name in measures
     ]
     made = scores.provenance
-    return ScoreRow(made.method, made.selection == "oracle", scores, groups)
+    return ScoreRow(made.method, made.is_oracle, scores, groups)
 
 
 def _num_left_out(scores: Scores | None) -> int:
@@ -130,6 +130,7 @@ def _basis(evidence: Evidence) -> list[tuple[str, Any]]:
         ("Backbone", shown.backbone),
         ("Number of types told", _told(evidence)),
         ("Epochs trained", f"{run.trained_epochs}{'' if run.complete else ', unfinished'}"),
+        ("Labels trained on", shown.labels),
         ("Checkpoint chosen by", shown.selection),
         ("Weights, SHA-256", shown.weights_digest),
         ("Predicted by", evidence.shown.metadata.engine),
