@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from command_line import cli
+from command_line import cli, done, make_noise
 from owdfa.errors import UserError
 from owdfa.records.split import Split
 from owdfa.runs.run import Run
@@ -196,3 +196,15 @@ def test_the_estimate_is_printed(data, cal, tmp_path):
     assert "classes estimated by gcd (interval " in line
     assert line.endswith(f"from the embedding of {cal.folder}")
     assert line in ended.stdout.splitlines()
+
+
+def test_owdfa_run_prints_it_too(run_options, tmp_path):
+    photos, stage = make_noise(tmp_path / "photos"), "{name='warm', method={name='supervised'}}"
+    more = ["onnx=false", "method.cells=1", "estimate.num_parts=0", f"stages=[{stage}]"]
+    sets = [part for each in more for part in ("--set", each)]
+    options = ["--method", "cpl", "--classes", "auto:gcd", *run_options, *sets]
+    shown = done("run", f"folder:{photos}", "-o", tmp_path / "run", *options)
+    line = Run.open(tmp_path / "run").estimate.line
+    assert line.endswith("classes estimated by gcd from the embedding of stages/warm")
+    assert f"note: {line}" in shown.splitlines()
+    assert line in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
