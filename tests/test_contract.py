@@ -54,7 +54,7 @@ def test_a_method_that_needs_the_number_of_classes_is_refused_without_it(data, t
         train(data.split, tmp_path / "run", settings=settings("classes=auto"))
     assert str(error.value) == (
         "method outside.centres: needs the number of classes, known and novel;"
-        " give it with --classes"
+        " give it with --classes N, or have it estimated with --classes auto:gcd"
     )
     assert not any(path.is_file() for path in (tmp_path / "run").rglob("*"))
     with pytest.raises(UserError, match="1 classes are fewer than the 2 known ones"):

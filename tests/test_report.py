@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from owdfa.errors import UserError
+from owdfa.records.estimate import Curve, Estimate, RunEstimate
 from owdfa.records.predictions import SCHEMA as PREDICTED
 from owdfa.records.predictions import Predictions
 from owdfa.records.scores import Scores
@@ -129,6 +130,17 @@ def test_oracle_is_stamped_on_title_scores_row_and_basis(tmp_path):
     page = report(run, tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.count('class="oracle"') == 5  # above the title, heading, two tables, basis
     assert 'class="stamp"' in page
+
+
+def test_an_estimated_number_of_types_is_shown_with_what_it_is_from(tmp_path):
+    run = make_run(tmp_path / "run", per_class=3)
+    note = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**note, "classes": 5}))
+    curve = Curve("classes", "accuracy", (5,), (1.0,), (5,))
+    made = Estimate("gcd", 5, (4, 6), (4, 6), curve, 40)
+    RunEstimate(embedding="runs/b", weights_digest=None, split_digest="0", estimate=made).write(run)
+    page = report(run, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "5 classes estimated by gcd (interval 4-6) from the embedding of runs/b" in page
 
 
 def test_baseline_has_its_row(run, tmp_path):

@@ -101,7 +101,7 @@ def test_a_recipe_is_that_of_the_method(recipe, method, expected):
 
 def test_the_recipe_of_another_method_is_refused(config):
     explicit = {"method": {"name": "supervised"}}
-    line = r"^method 'supervised' has no recipe 'cal-tiny'; there are: supervised, supervised-gpu"
+    line = r"^method 'supervised' has no recipe 'cal-tiny'; there are: supervised, supervised-all"
     with pytest.raises(UserError, match=line):
         load_settings("cal-tiny", None, (), explicit)
     with pytest.raises(UserError, match=line):

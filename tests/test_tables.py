@@ -3,9 +3,25 @@
 from types import SimpleNamespace
 
 from owdfa.cli.tables import print_scores
+from owdfa.records.provenance import Provenance
 
 
-def scores(num_novel, selection="last"):
+def provenance(selection, labels):
+    return Provenance(
+        method="cal",
+        backbone="tiny/trace8w16",
+        seed=0,
+        selection=selection,
+        labels=labels,
+        split_digest=None,
+        weights_digest=None,
+        precision="32-true",
+        commit="b" * 40,
+        environment={},
+    )
+
+
+def scores(num_novel, selection="last", labels="visible"):
     one = {"acc": 0.5, "nmi": 0.25, "ari": 0.125}
     sets = {"all": one, "known": one, "novel": dict.fromkeys(one, 0.0)}
     return SimpleNamespace(
@@ -24,7 +40,7 @@ def scores(num_novel, selection="last"):
         intervals={"level": 0.95, "num_groups": 3, "of": {"gcd-v2 all": [0.4, 0.62]}},
         calibration={"mean_confidence": 0.75, "ece": 0.25},
         split={"digest": "a" * 64, "rule": "group"},
-        provenance=SimpleNamespace(selection=selection, commit="b" * 40, precision="32-true"),
+        provenance=provenance(selection, labels),
     )
 
 
@@ -50,5 +66,7 @@ def test_the_table_says_which_types_it_counts(capsys):
 def test_the_oracle_is_named_under_the_table(capsys):
     print_scores({"cal": scores(2, "oracle")})
     assert "ORACLE" in capsys.readouterr().out
+    print_scores({"cal": scores(2, labels="all")})
+    assert "ORACLE: hidden labels were trained on" in " ".join(capsys.readouterr().out.split())
     print_scores({"cal": scores(2)})
     assert "ORACLE" not in capsys.readouterr().out

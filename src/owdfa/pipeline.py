@@ -103,6 +103,8 @@ def _run(
     for note in dict.fromkeys((*notes_on(Manifest.read(manifest)), *made.notes)):
         tell(note)
     scores = {settings.method.name: _attribute(output, output, settings, show)}
+    if (estimate := Run.open(output).estimate) is not None:
+        tell(estimate.line)
     baseline = None
     if options.baseline is not None:
         baseline = output / "baseline"

@@ -2,6 +2,7 @@
 
 import csv
 import unicodedata
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,7 +33,11 @@ Set = Annotated[
 ]
 MethodName = Annotated[str | None, typer.Option(help="The method: see owdfa methods.")]
 Classes = Annotated[
-    str | None, typer.Option(help="Number of classes, known and novel; auto finds it.")
+    str | None,
+    typer.Option(help="Number of classes, known and novel; auto finds it, auto:gcd estimates it."),
+]
+ClassesFrom = Annotated[
+    str | None, typer.Option(help="Run whose embedding gives the number to auto:<estimator>.")
 ]
 Weights = Annotated[str | None, typer.Option(help="Weights of the backbone: a file, hub, or none.")]
 GroupLevel = Annotated[
@@ -76,6 +81,7 @@ def run(
     output: Output,
     method: MethodName = None,
     classes: Classes = None,
+    classes_from: ClassesFrom = None,
     protocol: Protocol = None,
     known: Known = None,
     group_level: GroupLevel = None,
@@ -105,7 +111,8 @@ def run(
     from owdfa.pipeline import PathOptions
     from owdfa.pipeline import run as whole
 
-    chosen = _settings(recipe, config, settings, method, classes, seed, weights)
+    given = {"method": method, "classes": classes, "classes_from": classes_from}
+    chosen = _settings(recipe, config, settings, {**given, "seed": seed, "weights": weights})
     other = baseline and _baseline(chosen, baseline, recipe, config, settings)
     division = {
         "protocol": protocol,
@@ -117,14 +124,14 @@ def run(
         "seed": split_seed,
     }
     listing = {"group_level": group_level, "group_regex": group_regex, "max_bad": max_bad}
-    given = {
+    others = {
         "scan": listing,
         "split": {name: value for name, value in division.items() if value is not None},
         "faces": faces,
         "baseline": other,
         "resume": resume,
     }
-    options = parse_settings(PathOptions, given, "run")
+    options = parse_settings(PathOptions, others, "run")
     outcome = whole(
         source, output, settings=chosen, options=options, show=progress_bar, tell=_print_note
     )
@@ -172,6 +179,7 @@ def train(
     output: Output,
     method: MethodName = None,
     classes: Classes = None,
+    classes_from: ClassesFrom = None,
     seed: Seed = None,
     recipe: Recipe = None,
     config: Config = None,
@@ -189,7 +197,9 @@ def train(
     from owdfa.runs.run import Run
     from owdfa.stages.train import train as stage
 
-    chosen = _settings(recipe, config, settings, method, classes, seed, weights, devices)
+    given: dict[str, Any] = {"method": method, "classes": classes, "classes_from": classes_from}
+    given |= {"seed": seed, "weights": weights, "devices": devices}
+    chosen = _settings(recipe, config, settings, given)
     is_first = is_first_process()  # torchrun starts this command several times
     done = resume and Run.exists(output) and Run.open(output).metadata.complete
     with progress_bar("train") if is_first else nullcontext(no_progress) as report:
@@ -198,6 +208,8 @@ def train(
     if is_first and (chosen.devices == 1 or launched()):
         classes_ = f"{run.num_active} classes, {len(run.known)} of them known"
         typer.echo(f"{output}: {'complete already; ' if done else ''}{classes_}")
+        if run.estimate is not None:
+            typer.echo(run.estimate.line)
 
 
 def predict(
@@ -296,25 +308,15 @@ def _settings(
     recipe: str | None,
     config: Path | None,
     overrides: list[str] | None,
-    method: str | None,
-    classes: str | None,
-    seed: int | None,
-    weights: str | None,
-    devices: int | None = None,
+    options: Mapping[str, Any],
 ) -> "RunSettings":
+    """The settings of a run; ``options`` are those that the user gave, or None."""
     from owdfa.runs.settings import load_settings
 
-    chosen: dict[str, Any] = {}
-    if method is not None:
-        chosen["method"] = {"name": method}
-    if weights is not None:
-        chosen["backbone"] = {"weights": weights}
-    if classes is not None:
-        chosen["classes"] = int(classes) if classes.isdigit() else classes
-    if seed is not None:
-        chosen["seed"] = seed
-    if devices is not None:
-        chosen["devices"] = devices
+    chosen = {name: value for name, value in options.items() if value is not None}
+    for option, section, name in (("method", "method", "name"), ("weights", "backbone", "weights")):
+        if option in chosen:
+            chosen[section] = {name: chosen.pop(option)}
     return load_settings(recipe, config, overrides or [], chosen)
 
 

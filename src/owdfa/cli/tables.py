@@ -172,7 +172,7 @@ def _coverage(score: "Scores") -> list[str]:
 
 def _provenance_line(score: "Scores") -> str:
     made = score.provenance
-    stamp = "  ORACLE: test labels chose the checkpoint" if made.selection == "oracle" else ""
+    stamp = f"  ORACLE: {made.oracle}" if made.is_oracle else ""
     lower = "" if made.precision == "32-true" else f", {made.precision}"
     return (
         f"checkpoint {made.selection}, split {score.split['digest'][:12]}, "

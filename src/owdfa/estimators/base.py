@@ -2,18 +2,24 @@
 
 An estimator's file defines one function, which tries candidates and scores each::
 
-    def curve(rows, labels, max_classes, seed) -> Curve: ...
+    def curve(images: Images, max_classes: int, seed: int) -> Curve: ...
 
-    rows         (N, D) float, embeddings scaled to length 1
-    labels       (N,) int64 from 0 without gaps, or UNLABELLED
+    images       embeddings, visible labels, and what the run found whose embeddings they are
     max_classes  the most classes to consider
     seed         decides all that is random
+
+and, where it needs more than embeddings, one that is called before anything is trained::
+
+    def check_method(method: Settings | None) -> object: ...  # UserError: it does not serve
+
+    method       settings of the method that is to find classes; None where none does
 
 ``estimate`` does what they have in common: it checks the input, keeps at most ``max_images``, takes
 the best candidate, and repeats that on parts of the images for an interval.
 """
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -23,12 +29,12 @@ from owdfa import catalog
 from owdfa.config import Settings
 from owdfa.errors import UserError
 from owdfa.metrics.clustering import best_match, contingency, matched_images
+from owdfa.records.estimate import Curve, Estimate
 from owdfa.records.training import UNLABELLED
 
 NOISE = -1  # the cluster of an image that is in none
 _MAX_PER_KNOWN = 10  # classes for each known one, as CAL's prototypes at the start
 _TAIL = 5  # per cent of the parts' estimates outside the interval, on each side
-_ROUNDING = 1e-9  # scores that differ by less are equal
 
 
 class EstimateSettings(Settings):
@@ -47,57 +53,59 @@ class EstimateSettings(Settings):
     """Decides which images are kept, the parts, and all that is random in an estimator."""
 
 
-class Curve(NamedTuple):
-    """What an estimator tried.
+class FoundClasses(NamedTuple):
+    """What a run that was to find the number of classes says of the images.
 
     Attributes:
-        parameter: What was varied, e.g. ``"classes"``.
-        score: What was measured, e.g. ``"accuracy of labelled images"``.
-        candidates: Values of the parameter, increasing.
-        scores: Score of each; greater is better.
-        num_classes: Number of classes of each.
+        predicted: (N,) int64, the class of each image by index; the known ones come first.
+        num_known: Number of known classes.
+        num_active: Number of classes that the run tells apart.
+        method: The settings of its method.
     """
 
-    parameter: str
-    score: str
-    candidates: tuple[float, ...]
-    scores: tuple[float, ...]
-    num_classes: tuple[int, ...]
-
-    @property
-    def best(self) -> int:
-        """Number of classes of the best candidate; of equals, of the last.
-
-        Scores that rest on labelled images alone have plateaus: merging novel classes costs
-        nothing. There the last candidate is the finest k-means that cuts no known class.
-        """
-        top = max(self.scores) - _ROUNDING
-        pairs = zip(self.num_classes, self.scores, strict=True)
-        return [number for number, score in pairs if score >= top][-1]
+    predicted: np.ndarray
+    num_known: int
+    num_active: int
+    method: Settings
 
 
-class Estimate(NamedTuple):
-    """The number of classes.
+class Images(NamedTuple):
+    """What an estimator is given.
 
     Attributes:
-        estimator: Name of the estimator.
-        num_classes: The estimate, from all images that were kept; never less than are known.
-        interval: Between these lie nine tenths of the estimates from parts; None without parts.
-        parts: The estimate from each part.
-        curve: What the estimate was chosen from.
-        num_images: How many images were kept.
+        rows: (N, D) float, embeddings scaled to length 1.
+        labels: (N,) int64 from 0 without gaps, or ``UNLABELLED``.
+        found: What the run says whose embeddings they are; None where it was not to find classes.
     """
 
-    estimator: str
-    num_classes: int
-    interval: tuple[int, int] | None
-    parts: tuple[int, ...]
-    curve: Curve
-    num_images: int
+    rows: np.ndarray
+    labels: np.ndarray
+    found: FoundClasses | None = None
+
+    def take(self, chosen: np.ndarray) -> "Images":
+        """Some of the images, by index."""
+        found = self.found and self.found._replace(predicted=self.found.predicted[chosen])
+        return Images(self.rows[chosen], self.labels[chosen], found)
+
+
+def load_estimator(name: str) -> ModuleType:
+    """The module of an estimator.
+
+    Raises:
+        UserError: There is none of that name, or it defines no ``curve``.
+    """
+    module = catalog.load("estimators", name)
+    if not hasattr(module, "curve"):
+        raise UserError(f"estimator {name}: its file must define a function curve")
+    return module
 
 
 def estimate(
-    name: str, embeddings: np.ndarray, labels: np.ndarray, settings: EstimateSettings | None = None
+    name: str,
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    settings: EstimateSettings | None = None,
+    found: FoundClasses | None = None,
 ) -> Estimate:
     """Estimate the number of classes, known and novel.
 
@@ -106,33 +114,33 @@ def estimate(
         embeddings: (N, D) float, of labelled and unlabelled training images.
         labels: (N,) int64: class index, or ``UNLABELLED``.
         settings: How; the defaults otherwise.
+        found: What the run says of them that embedded them, if it was to find classes.
 
     Raises:
         UserError: There is no such estimator, or these images do not allow an estimate.
     """
     settings = settings or EstimateSettings()
-    make: Callable[[np.ndarray, np.ndarray, int, int], Curve]
-    make = catalog.load("estimators", name).curve
+    make: Callable[[Images, int, int], Curve] = load_estimator(name).curve
     known, max_classes = _check(name, embeddings, labels, settings)
     stream = np.random.default_rng(settings.seed)
     numbered = np.where(labels == UNLABELLED, UNLABELLED, np.searchsorted(known, labels))
     chosen = _share_of_each(numbered, settings.max_images / len(labels), stream)
-    rows, numbered = _unit(embeddings[chosen]), numbered[chosen]
+    images = Images(embeddings, numbered, found).take(chosen)
+    images = images._replace(rows=_unit(images.rows))
 
     def estimated(curve: Curve) -> int:
         return max(len(known), min(curve.best, max_classes))
 
-    curve = make(rows, numbered, max_classes, settings.seed)
+    curve = make(images, max_classes, settings.seed)
     parts = []
     for number in range(settings.num_parts):
-        part = _share_of_each(numbered, settings.part, stream)
-        of_part = make(rows[part], numbered[part], max_classes, settings.seed + number + 1)
-        parts.append(estimated(of_part))
+        part = images.take(_share_of_each(images.labels, settings.part, stream))
+        parts.append(estimated(make(part, max_classes, settings.seed + number + 1)))
     interval = None
     if parts:
         low, high = np.percentile(parts, [_TAIL, 100 - _TAIL])
         interval = (int(np.floor(low)), int(np.ceil(high)))
-    return Estimate(name, estimated(curve), interval, tuple(parts), curve, len(rows))
+    return Estimate(name, estimated(curve), interval, tuple(parts), curve, len(images.rows))
 
 
 def labelled_accuracy(labels: np.ndarray, clusters: np.ndarray) -> float:

@@ -8,16 +8,18 @@ region count as wrong.
 import numpy as np
 
 from owdfa.clustering import squared_distances
-from owdfa.estimators.base import Curve, labelled_accuracy
+from owdfa.estimators.base import Images, labelled_accuracy
+from owdfa.records.estimate import Curve
 
 _SHARES = (0.005, 0.01, 0.015, 0.02, 0.03, 0.05)  # of all images: the least size of a cluster
 _LEAST = 3  # images
 
 
-def curve(rows: np.ndarray, labels: np.ndarray, max_classes: int, seed: int) -> Curve:  # noqa: ARG001
+def curve(images: Images, max_classes: int, seed: int) -> Curve:  # noqa: ARG001
     """Try least sizes of a cluster."""
     from sklearn.cluster import HDBSCAN
 
+    rows, labels = images.rows, images.labels
     distances = np.sqrt(squared_distances(rows, rows)).astype(np.float64)
     np.fill_diagonal(distances, 0)
     sizes = sorted({max(_LEAST, round(share * len(rows))) for share in _SHARES})

@@ -9,14 +9,16 @@ numbers at equal ratios are tried, then those near the best.
 import numpy as np
 
 from owdfa.clustering import semi_supervised_kmeans
-from owdfa.estimators.base import Curve, labelled_accuracy, search
+from owdfa.estimators.base import Images, labelled_accuracy, search
+from owdfa.records.estimate import Curve
 from owdfa.records.training import UNLABELLED
 
 _STARTS = 8
 
 
-def curve(rows: np.ndarray, labels: np.ndarray, max_classes: int, seed: int) -> Curve:
+def curve(images: Images, max_classes: int, seed: int) -> Curve:
     """Try numbers of clusters from that of the known classes on."""
+    rows, labels = images.rows, images.labels
     nothing = np.full(len(rows), UNLABELLED)
 
     def score(number: int) -> float:

@@ -10,14 +10,16 @@ Modules of a few images are outliers, as in MGCE.
 import numpy as np
 
 from owdfa.errors import UserError
-from owdfa.estimators.base import NOISE, Curve, labelled_accuracy
+from owdfa.estimators.base import NOISE, Images, labelled_accuracy
+from owdfa.records.estimate import Curve
 
 _NEIGHBOURS = (5, 8, 12, 18, 27, 40)
 _OUTLIERS = 4  # images: a module of no more is none
 
 
-def curve(rows: np.ndarray, labels: np.ndarray, max_classes: int, seed: int) -> Curve:  # noqa: ARG001
+def curve(images: Images, max_classes: int, seed: int) -> Curve:  # noqa: ARG001
     """Try numbers of nearest neighbours."""
+    rows, labels = images.rows, images.labels
     centred = rows - rows.mean(axis=0)
     centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), np.finfo(rows.dtype).tiny)
     cosines = centred @ centred.T

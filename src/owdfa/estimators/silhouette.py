@@ -7,15 +7,17 @@ that to the nearest other one. Labelled images are held in their class, as in GC
 import numpy as np
 
 from owdfa.clustering import semi_supervised_kmeans, squared_distances
-from owdfa.estimators.base import Curve, search
+from owdfa.estimators.base import Images, search
+from owdfa.records.estimate import Curve
 
 _STARTS = 8
 
 
-def curve(rows: np.ndarray, labels: np.ndarray, max_classes: int, seed: int) -> Curve:
+def curve(images: Images, max_classes: int, seed: int) -> Curve:
     """Try numbers of classes from that of the known ones on."""
     from sklearn.metrics import silhouette_score
 
+    rows, labels = images.rows, images.labels
     distances = np.sqrt(squared_distances(rows, rows))
     np.fill_diagonal(distances, 0)
 

@@ -170,7 +170,8 @@ def build_method(
     own = method_type(name)
     if num_classes is None and own.needs_num_classes:
         raise UserError(
-            f"method {name}: needs the number of classes, known and novel; give it with --classes"
+            f"method {name}: needs the number of classes, known and novel; give it with"
+            " --classes N, or have it estimated with --classes auto:gcd"
         )
     if num_classes is not None and num_classes < num_known:
         raise UserError(

@@ -10,6 +10,7 @@ from typing import Literal
 from owdfa.config import Settings
 
 Selection = Literal["last", "validation", "oracle"]
+Labels = Literal["visible", "all"]
 Precision = Literal["32-true", "bf16-mixed"]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -27,6 +28,8 @@ class Provenance(Settings):
     """Seed of the training run."""
     selection: Selection
     """Rule that chose the checkpoint; oracle: test labels did."""
+    labels: Labels = "visible"
+    """Labels that it was trained on; all: the hidden ones of unlabelled images too."""
     split_digest: str | None
     """Digest of the split that it was trained on; None for a network trained elsewhere."""
     weights_digest: str | None
@@ -37,6 +40,21 @@ class Provenance(Settings):
     """Git commit of the code that trained it, or its version."""
     environment: dict[str, str]
     """Versions, device and time of the training."""
+
+    @property
+    def is_oracle(self) -> bool:
+        """Whether labels that a user does not have trained it or chose its checkpoint."""
+        return bool(self.oracle)
+
+    @property
+    def oracle(self) -> str:
+        """What makes it an oracle, in words; empty where nothing does."""
+        reasons = []
+        if self.labels == "all":
+            reasons.append("hidden labels were trained on")
+        if self.selection == "oracle":
+            reasons.append("test labels chose the checkpoint")
+        return ", and ".join(reasons)
 
 
 def commit() -> str:

@@ -32,7 +32,7 @@ class TrainingRows(NamedTuple):
     """What training may know: labels of labelled images, and nothing else about the truth."""
 
     ids: Sequence[str] | pa.ChunkedArray  # of a split, a column: a million names cost 70 MB
-    labels: np.ndarray  # int64, index into the known classes, or UNLABELLED
+    labels: np.ndarray  # int64, index into ``Split.label_names``, or UNLABELLED
 
     @property
     def num_labelled(self) -> int:
@@ -101,20 +101,30 @@ class Split:
         found = {each["values"]: each["counts"] for each in counts}
         return {role: found.get(role, 0) for role in ROLES}
 
-    def training_rows(self) -> TrainingRows:
-        """Images to train on, in order of id; every hidden label is ``UNLABELLED``."""
+    def label_names(self, *, all_labels: bool = False) -> tuple[str, ...]:
+        """Names of the classes that labels of ``training_rows`` are indices of."""
+        return self.known + self.novel if all_labels else self.known
+
+    def training_rows(self, *, all_labels: bool = False) -> TrainingRows:
+        """Images to train on, in order of id; every hidden label is ``UNLABELLED``.
+
+        Args:
+            all_labels: Give hidden labels too, for a bound; then an index may be of a novel class,
+                and an image without a class stays ``UNLABELLED``.
+        """
         rows = self.with_role("labelled", "unlabelled")
-        labels = self._indices(rows)
-        labels[np.asarray(pc.not_equal(rows["role"], "labelled"))] = UNLABELLED
+        labels = self._indices(rows, self.label_names(all_labels=all_labels))
+        if not all_labels:
+            labels[np.asarray(pc.not_equal(rows["role"], "labelled"))] = UNLABELLED
         return TrainingRows(rows["id"], labels)
 
     def validation_rows(self) -> TrainingRows:
         """Held-back labelled images of known classes."""
         rows = self.with_role("validation")
-        return TrainingRows(rows["id"], self._indices(rows))
+        return TrainingRows(rows["id"], self._indices(rows, self.known))
 
-    def _indices(self, rows: pa.Table) -> np.ndarray:
-        found = pc.index_in(rows["class"], pa.array(self.known, pa.string()))
+    def _indices(self, rows: pa.Table, names: tuple[str, ...]) -> np.ndarray:
+        found = pc.index_in(rows["class"], pa.array(names, pa.string()))
         return np.asarray(pc.fill_null(found, UNLABELLED)).astype(np.int64)
 
     def write(self, folder: Path) -> None:

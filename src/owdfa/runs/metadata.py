@@ -56,6 +56,8 @@ class RunMetadata(RunImages):
     provenance: Provenance
     known: tuple[str, ...]
     """Names of the known classes, by index."""
+    novel_labels: tuple[str, ...] = ()
+    """Names of the novel classes whose hidden labels it was trained on: its first novel types."""
     classes: int | Literal["auto"]
     """Number of classes that the run was given."""
     num_classes: int
@@ -79,6 +81,11 @@ class RunMetadata(RunImages):
     def num_known(self) -> int:
         """Number of known classes."""
         return len(self.known)
+
+    @property
+    def num_labels(self) -> int:
+        """Number of classes that it was given labels of: the known ones, but in an oracle."""
+        return len(self.known) + len(self.novel_labels)
 
     @classmethod
     def read(cls, folder: Path) -> "RunMetadata":

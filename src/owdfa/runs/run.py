@@ -2,6 +2,7 @@
 
 run.json          what it is, and how far it is: ``RunMetadata``
 settings.toml     all settings, resolved
+classes.json      the number of classes, where it was estimated: ``RunEstimate``
 log.jsonl         a line every few steps, and one an epoch
 tensorboard/      the epochs' lines again
 checkpoints/      ``last``, and ``validation`` or ``oracle`` when that rule selects
@@ -22,6 +23,7 @@ from owdfa.distributed import get_shard
 from owdfa.errors import UserError
 from owdfa.files import write_text
 from owdfa.methods.base import Method, build_method
+from owdfa.records.estimate import RunEstimate
 from owdfa.records.provenance import Provenance, commit, environment
 from owdfa.runs import checkpoint
 from owdfa.runs.metadata import MODEL, RunImages, RunMetadata, is_run
@@ -72,6 +74,17 @@ class Run:
         return self.metadata.num_active
 
     @property
+    def estimate(self) -> RunEstimate | None:
+        """The estimate of the number of classes; None where none was made."""
+        return None if self.settings.estimator is None else RunEstimate.find(self.folder)
+
+    @property
+    def estimated_classes(self) -> int | None:
+        """The number of classes that was estimated; None where none was."""
+        number = self.metadata.classes
+        return None if self.settings.estimator is None or number == "auto" else number
+
+    @property
     def checkpoint(self) -> Path:
         """Folder of the checkpoint that predicts."""
         return checkpoint.selected(self.folder, self.metadata)
@@ -119,7 +132,10 @@ class Run:
         Raises:
             UserError: The checkpoint is missing, damaged or of another network.
         """
-        method = empty_method(self.settings, self.metadata.num_known)
+        settings = self.settings
+        if self.estimated_classes is not None:
+            settings = settings.with_classes(self.estimated_classes)
+        method = empty_method(settings, self.metadata.num_labels)
         weights = checkpoint.read_weights(self.checkpoint)
         load_weights_strict(method, weights, str(self.checkpoint))
         return method.eval()
@@ -136,7 +152,7 @@ def assemble(settings: RunSettings, num_known: int, backbone: Backbone) -> Metho
     Raises:
         UserError: There is no such method, or the number of classes does not fit.
     """
-    num_classes = None if settings.classes == "auto" else settings.classes
+    num_classes = settings.classes if isinstance(settings.classes, int) else None
     return build_method(settings.method.name, backbone, num_known, num_classes, settings.method)
 
 
@@ -155,6 +171,7 @@ def describe(
         backbone=settings.backbone.name,
         seed=settings.seed,
         selection=settings.selection,
+        labels=settings.labels,
         split_digest=split_digest,
         weights_digest=None,
         precision=settings.precision,
@@ -169,7 +186,7 @@ def describe(
         **images.model_dump(),
         provenance=provenance,
         known=known,
-        classes=settings.classes,
+        classes=settings.classes if isinstance(settings.classes, int) else "auto",
         num_classes=method.num_active,
         num_active=method.num_active,
         image_size=settings.data.views.size,

@@ -15,9 +15,10 @@ from pydantic import AfterValidator, Field, create_model
 from owdfa import catalog
 from owdfa.config import Settings, merge, parse_overrides, parse_settings, read_toml
 from owdfa.errors import UserError
+from owdfa.estimators.base import EstimateSettings, load_estimator
 from owdfa.loading.batches import LoaderSettings
 from owdfa.methods.base import method_type
-from owdfa.records.provenance import Device, Precision, Selection
+from owdfa.records.provenance import Device, Labels, Precision, Selection
 
 DEFAULT_METHOD = "cal"
 
@@ -75,6 +76,21 @@ def _check_folder_name(name: str) -> str:
     return name
 
 
+_ESTIMATED = "auto:"
+
+
+def _check_classes(classes: int | str) -> int | str:
+    if isinstance(classes, int) or classes.isdecimal():
+        classes = int(classes)
+        if classes < 1:
+            raise ValueError("a number of classes is 1 or more")
+    elif classes.startswith(_ESTIMATED):
+        load_estimator(classes.removeprefix(_ESTIMATED))
+    elif classes != "auto":
+        raise ValueError("a number, auto, or auto:<estimator> (owdfa estimators lists them)")
+    return classes
+
+
 class StageSettings(Settings):
     """A training that comes before: a run of its own, whose backbone the next one begins with."""
 
@@ -103,10 +119,16 @@ class RunSettings(Settings):
     """Number of epochs."""
     seed: int = Field(default=0, ge=0)
     """Decides first weights, order and augmentation."""
-    classes: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Number of classes, known and novel; auto when it is not known."""
+    classes: Annotated[int | str, AfterValidator(_check_classes)] = "auto"
+    """Number of classes, known and novel; auto when it is not known, auto:gcd to estimate it."""
+    classes_from: str | None = None
+    """Run folder whose embedding auto:<estimator> takes; else the last stage's, or the weights'."""
+    estimate: EstimateSettings = EstimateSettings()
+    """How auto:<estimator> estimates the number of classes."""
     pseudo_label_confidence: Annotated[float, Field(gt=0, le=1)] | None = None
     """Confidence from which predictions of the run before become labels of unlabelled images."""
+    labels: Labels = "visible"
+    """visible; or all, for a bound: hidden labels of unlabelled images too, stamped oracle."""
     selection: Selection = "last"
     """Checkpoint that predicts: last, best by validation, or by test labels (oracle)."""
     precision: Precision = "32-true"
@@ -139,7 +161,19 @@ class RunSettings(Settings):
         settings = _parse(merge(table, own, stage.settings), f"stage {stage.name}")
         if settings.selection != "last":  # nothing but the run itself may look at test labels
             raise UserError(f"stage {stage.name}: its selection is always last; leave it out")
+        if settings.labels != self.labels:
+            raise UserError(f"stage {stage.name}: its labels are the run's; leave them out")
         return settings
+
+    @property
+    def estimator(self) -> str | None:
+        """The estimator of the number of classes; None where that is given, or the method's."""
+        name = str(self.classes)
+        return name.removeprefix(_ESTIMATED) if name.startswith(_ESTIMATED) else None
+
+    def with_classes(self, classes: int | str) -> "RunSettings":
+        """The same run with the number of classes, or ``auto``, in place of an estimator."""
+        return self.model_copy(update={"classes": classes, "classes_from": None})
 
     def with_weights(self, weights: Path) -> "RunSettings":
         """The same run with a backbone from elsewhere: a file, or the folder of a run."""

@@ -81,7 +81,10 @@ def predict(  # noqa: PLR0913  the options of the command
     if table != output:
         check_replaceable(output, _is_ours)
     _write(predictor, inputs, table, output, max_bad, on_progress)
-    made = replace(Predictions.read(table, _KEPT), notes=predictor.notes)
+    notes = predictor.notes
+    if predictor.provenance.is_oracle:
+        notes = (*notes, f"ORACLE: {predictor.provenance.oracle}")
+    made = replace(Predictions.read(table, _KEPT), notes=notes)
     if table != output:
         with atomic(output, _is_ours) as temporary, temporary.open("wb") as stream:
             csv.write_csv(made.table.select(_PLAIN), stream)

@@ -38,6 +38,7 @@ from owdfa.training.evaluation import evaluate
 from owdfa.training.initial_weights import check_method, initial_method
 from owdfa.training.launch import end_with_launcher, run_processes
 from owdfa.training.meter import Meter, summary
+from owdfa.training.num_classes import ClassCount, check_num_classes
 from owdfa.training.optimize import optimize_for_training
 from owdfa.training.optimizer import build_optimizer, learning_rate, move_rows
 from owdfa.training.selection import LOGGED_AS, Evaluator, make_evaluator
@@ -94,25 +95,28 @@ def _train(
     if run is not None and run.metadata.complete:
         return _with_model(run, split, data, store)
     settings = run.settings if run else settings or load_settings()
-    check_pseudo_labels(settings)
-    check_method(settings, len(data.known))
+    names = data.label_names(all_labels=settings.labels == "all")
+    _check(settings, data, len(names), resumes=run is not None)
     if settings.devices > 1 and not launched():
         return _train_in_processes(split, output, settings, store)
     end_with_launcher()
     device = find_device(settings.device)
     start_process_group(device)
     report = on_progress if is_first_process() else no_progress
-    earlier = _train_stages(split, output, settings, resume, store, report)
+    crops = open_store(split, data, store)
+    classes = ClassCount(output, settings, data, crops, run.estimated_classes if run else None)
+    earlier = _train_stages(split, output, classes, resume, store, report)
     with algorithms(deterministic=settings.deterministic):
+        start = classes.resolve(settings, earlier, last=True)
+        start = start.with_weights(earlier) if earlier else start
         torch.manual_seed(settings.seed)
-        method = initial_method(settings, len(data.known), earlier)
-        crops = open_store(split, data, store)
-        start = settings.with_weights(earlier) if earlier else settings
+        method = initial_method(start, len(names), earlier)
         training = _Training.prepare(start, method, data, crops, device)
         if run is None:
             images = RunImages.of(output, split, crops)
-            metadata = describe(settings, method, data.known, images, data.digest(), device)
-            run = Run(output, metadata, settings)
+            metadata = describe(start, method, data.known, images, data.digest(), device)
+            update = {"novel_labels": names[len(data.known) :]}
+            run = Run(output, metadata.model_copy(update=update), settings)
             barrier()  # every process has seen that there is no run before the first makes it
             if is_first_process():
                 run.write()
@@ -120,18 +124,26 @@ def _train(
     return _with_model(run, split, data, store)
 
 
+def _check(settings: RunSettings, data: Split, num_known: int, *, resumes: bool) -> None:
+    """Refuse what cannot be trained before anything is."""
+    check_pseudo_labels(settings)
+    if not resumes:  # else the number of classes is known, and what it is from may be gone
+        check_num_classes(settings, data)
+    check_method(settings, num_known)
+
+
 def _train_stages(
     split: Path,
     output: Path,
-    settings: RunSettings,
+    classes: ClassCount,
     resume: bool,
     store: Path | None,
     on_progress: OnProgress,
 ) -> Path | None:
     """Train what comes before, each from the backbone of the one before; give the last's folder."""
     earlier = None
-    for stage in settings.stages:
-        before = settings.stage(stage)
+    for stage in classes.settings.stages:
+        before = classes.resolve(classes.settings.stage(stage), earlier, last=False)
         if earlier is not None:
             before = before.with_weights(earlier)
         earlier = train(
@@ -171,7 +183,7 @@ class _Training:
         mean, std = method.backbone.mean, method.backbone.std
         view = PlainView(settings.data.views.size, mean, std)
         views = TrainingViews(method.views, settings.data.views, settings.seed)
-        rows = data.training_rows()
+        rows = data.training_rows(all_labels=settings.labels == "all")
         counts = {}
         if settings.pseudo_label_confidence is not None:
             num_before = rows.num_labelled

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import torch
 
-from owdfa.backbones.base import build
+from owdfa.backbones.base import Backbone, build
+from owdfa.errors import UserError
 from owdfa.methods.base import Method
 from owdfa.runs.run import Run, assemble, empty_method
 from owdfa.runs.settings import RunSettings
@@ -15,9 +16,19 @@ def check_method(settings: RunSettings, num_known: int) -> None:
     """Check that a method can be built and takes its images, by showing it two blank ones.
 
     Raises:
-        UserError: It cannot; found now, and not after the trainings that come before.
+        UserError: It cannot, or its first weights know labels that it must not; found now, and not
+            after the trainings that come before.
     """
+    weights = Path(settings.backbone.weights)
+    earlier = Run.open(weights).metadata.provenance if Run.exists(weights) else None
+    if earlier is not None and earlier.labels == "all" and settings.labels != "all":
+        raise UserError(
+            f"{weights}: was trained on hidden labels (labels=all), which this run must not know;"
+            " name other weights with --weights"
+        )
     size = settings.data.views.size
+    if settings.estimator is not None:  # whatever the estimate will be
+        settings = settings.with_classes(num_known)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         empty_method(settings, num_known).features(torch.zeros(2, 3, size, size))
 
@@ -33,12 +44,24 @@ def initial_method(settings: RunSettings, num_known: int, earlier: Path | None =
     Raises:
         UserError: The method, the backbone or its weights are not available.
     """
+    return assemble(settings, num_known, initial_backbone(settings, earlier))
+
+
+def initial_backbone(settings: RunSettings, earlier: Path | None = None) -> Backbone:
+    """Build the backbone with its weights at the start.
+
+    Args:
+        settings: Of the run.
+        earlier: A run to take it from, in place of what the settings say.
+
+    Raises:
+        UserError: The backbone or its weights are not available.
+    """
     name, weights = settings.backbone.name, str(earlier or settings.backbone.weights)
-    if Run.exists(Path(weights)):
-        backbone = build(name, None)
-        with torch.random.fork_rng(devices=[]):  # what is drawn for it is overwritten at once
-            trained = Run.open(Path(weights)).method().backbone
-        load_weights_strict(backbone, trained.state_dict(), weights)
-    else:
-        backbone = build(name, None if weights == "none" else weights)
-    return assemble(settings, num_known, backbone)
+    if not Run.exists(Path(weights)):
+        return build(name, None if weights == "none" else weights)
+    backbone = build(name, None)
+    with torch.random.fork_rng(devices=[]):  # what is drawn for it is overwritten at once
+        trained = Run.open(Path(weights)).method().backbone
+    load_weights_strict(backbone, trained.state_dict(), weights)
+    return backbone

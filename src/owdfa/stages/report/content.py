@@ -10,6 +10,7 @@ import numpy as np
 
 from owdfa.errors import UserError
 from owdfa.images.store import Store
+from owdfa.records.estimate import RunEstimate
 from owdfa.records.predictions import Predictions
 from owdfa.records.scores import Scores
 from owdfa.records.split import Split
@@ -41,6 +42,7 @@ class Evidence:
     Attributes:
         name: Name of the run's folder.
         run: ``run.json``.
+        estimate: The estimate of the number of classes; None where none was made.
         store: Crops of the images.
         settings: ``settings.toml`` as it is; empty when the run was imported without one.
         log: What the run logged.
@@ -52,6 +54,7 @@ class Evidence:
 
     name: str
     run: RunMetadata
+    estimate: RunEstimate | None
     store: Store
     settings: str
     log: RunLog
@@ -71,9 +74,9 @@ class Evidence:
         return self.shown.metadata.num_known
 
     @property
-    def selection(self) -> str:
-        """Rule that chose the checkpoint: "last", "validation" or "oracle"."""
-        return self.shown.metadata.provenance.selection
+    def oracle(self) -> str:
+        """What makes the run an oracle, in words; empty where nothing does."""
+        return self.shown.metadata.provenance.oracle
 
     @property
     def judged(self) -> bool:
@@ -147,6 +150,7 @@ def gather(run: Path, split: Path | None = None, store: Path | None = None) -> E
     return Evidence(
         name=run.resolve().name,
         run=metadata,
+        estimate=RunEstimate.find(run),
         store=crops,
         settings=settings.read_text(encoding="utf-8") if settings.exists() else "",
         log=read_log(run / "log.jsonl"),

@@ -102,7 +102,7 @@ def _score_row(scores: Scores) -> ScoreRow:
         for rule, name in measures
     ]
     made = scores.provenance
-    return ScoreRow(made.method, made.selection == "oracle", scores, groups)
+    return ScoreRow(made.method, made.is_oracle, scores, groups)
 
 
 def _num_left_out(scores: Scores | None) -> int:
@@ -127,11 +127,19 @@ def _basis(evidence: Evidence) -> list[tuple[str, Any]]:
         ("Seed of the run", shown.seed),
         ("Method", shown.method),
         ("Backbone", shown.backbone),
-        ("Number of types told", run.classes if run.classes != "auto" else "none (auto)"),
+        ("Number of types told", _told(evidence)),
         ("Epochs trained", f"{run.trained_epochs}{'' if run.complete else ', unfinished'}"),
+        ("Labels trained on", shown.labels),
         ("Checkpoint chosen by", shown.selection),
         ("Weights, SHA-256", shown.weights_digest),
         ("Predicted by", evidence.shown.metadata.engine),
         ("Predicted in precision", shown.precision),
         ("Commit", shown.commit),
     ]
+
+
+def _told(evidence: Evidence) -> int | str:
+    """The number of types that the run was given, and where that is from."""
+    if evidence.run.classes == "auto":
+        return "none (auto)"
+    return evidence.run.classes if evidence.estimate is None else evidence.estimate.line
