@@ -43,16 +43,16 @@ def load(kind: str, name: str) -> ModuleType:
         try:
             return import_module(name)
         except ModuleNotFoundError as error:
-            raise UserError(f"no {_SINGULAR[kind]} module {name!r} ({error})") from None
+            raise UserError(
+                f"no {_SINGULAR[kind]} module {name!r} ({error}); if its package is in this folder,"
+                " put PYTHONPATH=. before the command"
+            ) from None
     check(kind, name)
     return import_module(f"owdfa.{kind}.{name}")
 
 
 def recipe_path(method: str, recipe: str | None = None) -> Path:
     """Find a recipe of a method.
-
-    Those of ``cal`` are ``recipes/cal.toml``, its paper's, and ``recipes/cal-<name>.toml``. Those
-    of a method outside this package lie beside its module, named after it alike.
 
     Args:
         method: The method's name.
@@ -61,21 +61,33 @@ def recipe_path(method: str, recipe: str | None = None) -> Path:
     Raises:
         UserError: There is none; the message lists what there is.
     """
-    name = method.rpartition(".")[2]
-    folder = Path(str(files("owdfa"))) / "recipes"
-    if "." in method:
-        folder = Path(str(load("methods", method).__file__)).parent
-    found = sorted(folder.glob(f"{name}.toml")) + sorted(folder.glob(f"{name}-*.toml"))
+    name, found = method.rpartition(".")[2], recipe_paths(method)
     for path in found:
         if path.stem in (f"{name}-{recipe}", recipe or name):
             return path
     if not found:
         raise UserError(
-            f"method {method!r} has no recipe; write {folder / name}.toml, or give all settings"
-            " with --recipe none --config FILE"
+            f"method {method!r} has no recipe; write {_recipe_folder(method) / name}.toml, or give"
+            " all settings with --recipe none --config FILE"
         )
     there = ", ".join(path.stem for path in found)
     raise UserError(f"method {method!r} has no recipe {recipe or name!r}; there are: {there}")
+
+
+def recipe_paths(method: str) -> list[Path]:
+    """All recipes of a method, its paper's first.
+
+    Those of ``cal`` are ``recipes/cal.toml``, its paper's, and ``recipes/cal-<name>.toml``. Those
+    of a method outside this package lie beside its module, named after it alike.
+    """
+    name, folder = method.rpartition(".")[2], _recipe_folder(method)
+    return sorted(folder.glob(f"{name}.toml")) + sorted(folder.glob(f"{name}-*.toml"))
+
+
+def _recipe_folder(method: str) -> Path:
+    if "." in method:
+        return Path(str(load("methods", method).__file__)).parent
+    return Path(str(files("owdfa"))) / "recipes"
 
 
 def method_of_recipe(recipe: str | None) -> str | None:

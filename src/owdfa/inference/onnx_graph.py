@@ -86,7 +86,7 @@ def write_model(run: Run, output: Path, checked: CheckedCrops) -> ModelNote:
     graph = Graph(method, view, metadata.store_size).eval()
     crops = np.resize(checked.pixels, (2, *checked.pixels.shape[1:]))
     content: bytes = to_onnx(graph, crops).SerializeToString()
-    parity = _parity(content, TorchSession(method, view, "32-true"), checked)
+    parity = check_parity(content, TorchSession(method, view, "32-true"), checked)
     note = _note(run, method.num_active, len(content), parity)
     # Messages of protobuf one after the other are one message.
     end = onnx.ModelProto()
@@ -255,7 +255,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _parity(content: bytes, network: TorchSession, checked: CheckedCrops) -> Parity:
+def check_parity(content: bytes, network: TorchSession, checked: CheckedCrops) -> Parity:
     """Compare the graph with the network.
 
     Raises:
