@@ -11,6 +11,7 @@ from rich.table import Table
 
 from owdfa.images.bad import PASSED_OVER, is_note, listing_of, read_bad
 from owdfa.images.quiet import LEFT_ASIDE
+from owdfa.records.provenance import mark
 
 if TYPE_CHECKING:
     from owdfa.records.predictions import Predictions
@@ -95,7 +96,7 @@ def _accuracies(scores: Mapping[str, "Scores"]) -> Table:
             for part in _SETS
         ]
         whole = score.conventions["paper"]["all"]
-        table.add_row(name, *cells, f"{whole['nmi']:.3f}", f"{whole['ari']:.3f}")
+        table.add_row(_label(name, score), *cells, f"{whole['nmi']:.3f}", f"{whole['ari']:.3f}")
     return table
 
 
@@ -114,7 +115,7 @@ def _diagnostics_table(scores: Mapping[str, "Scores"]) -> Table:
         table.add_column(head, justify="right")
     for name, score in scores.items():
         table.add_row(
-            name,
+            _label(name, score),
             f"{score.num_classes['in_use']} / {score.num_classes['true']}",
             str(score.num_classes["active"]),
             f"{score.num_novel['discovered']} of {score.num_novel['true']}",
@@ -123,6 +124,10 @@ def _diagnostics_table(scores: Mapping[str, "Scores"]) -> Table:
             f"{score.calibration['ece']:.3f}",
         )
     return table
+
+
+def _label(name: str, score: "Scores") -> str:
+    return mark(name, score.provenance.reconstruction)
 
 
 def _coverage(score: "Scores") -> list[str]:

@@ -13,6 +13,11 @@ A file of ``owdfa/protocols/`` or one of your own holds one or more of them as T
     novel = 1500
     real = 20000                  # the class of real images
     real_per_source = 10000       # and of it, from each source
+
+Where the question is whether a class is known again from another source, a protocol also has::
+
+    labelled_sources = ["seed-1"]     # names or patterns; images from others carry no label
+    test_sources = ["seed-[2-9]"]     # images to test on from others are not used
 """
 
 import re
@@ -48,6 +53,8 @@ class Protocol(Settings):
     labelled: float | None = None
     test: float | None = None
     budget: Budget = Budget()
+    labelled_sources: tuple[str, ...] = ()
+    test_sources: tuple[str, ...] = ()
 
 
 class Classes(NamedTuple):

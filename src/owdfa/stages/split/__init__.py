@@ -25,6 +25,7 @@ from owdfa.stages.split.roles import (
     Plan,
     assign_roles,
     class_codes,
+    from_sources,
     groups_of,
     names_of,
 )
@@ -130,7 +131,15 @@ def _plan(rows: pa.Table, options: SplitOptions, manifest: Path) -> Plan:
     own = {"labelled": protocol.labelled, "test": protocol.test}
     unset = {key: value for key, value in own.items() if getattr(options, key) is None}
     classes = classes_of(protocol, names, options.protocol)
-    return _with_ratios(classes, protocol.budget, options.model_copy(update=unset))
+    plan = _with_ratios(classes, protocol.budget, options.model_copy(update=unset))
+    shown, tested = protocol.labelled_sources, protocol.test_sources
+    for pattern in (*shown, *tested):
+        if not from_sources(rows, (pattern,)).any():
+            raise UserError(
+                f"protocol {options.protocol}: {manifest} has no image from source {pattern!r}; "
+                "scan images that have, e.g. those of owdfa data draw DIR --set parameter_seeds=3"
+            )
+    return plan._replace(labelled_sources=shown, test_sources=tested)
 
 
 def _with_ratios(classes: Classes, budget: Budget, options: SplitOptions) -> Plan:

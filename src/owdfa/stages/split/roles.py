@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from owdfa.checks.duplicates import join_copies
-from owdfa.protocols import Budget, Classes
+from owdfa.protocols import Budget, Classes, matches
 from owdfa.records.rows import codes
 from owdfa.records.split import ROLES
 from owdfa.stages.split.group_sampling import Cells, sample_groups, sample_share, shuffled
@@ -25,6 +25,8 @@ class Plan(NamedTuple):
     test: float
     validation: float
     seed: int
+    labelled_sources: tuple[str, ...] = ()  # that labels come from; none named: all
+    test_sources: tuple[str, ...] = ()  # that images to test on come from; none named: all
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -59,7 +61,19 @@ def assign_roles(rows: pa.Table, plan: Plan, groups: np.ndarray) -> np.ndarray:
     roles = np.full(len(rows), UNUSED, dtype=np.int8)
     roles[taken] = _cell_roles(cells, tested[cells.groups], plan)[cell]
     roles[(classes == _NO_CLASS) & ~tested[groups]] = UNLABELLED
+    if plan.labelled_sources:
+        shown = (roles == LABELLED) | (roles == VALIDATION)
+        roles[shown & ~from_sources(rows, plan.labelled_sources)] = UNLABELLED
+    if plan.test_sources:
+        roles[(roles == TEST) & ~from_sources(rows, plan.test_sources)] = UNUSED
     return roles
+
+
+def from_sources(rows: pa.Table, patterns: tuple[str, ...]) -> np.ndarray:
+    """Which images are from a source that matches one of the names or patterns: (rows,) bool."""
+    there = pc.unique(rows["source"]).drop_null().to_pylist()
+    named = [name for pattern in patterns for name in matches(pattern, there)]
+    return np.asarray(pc.is_in(rows["source"], pa.array(named, pa.string())))
 
 
 def _cell_roles(cells: Cells, tested: np.ndarray, plan: Plan) -> np.ndarray:
