@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from owdfa.cli.tables import print_scores
 
 
-def scores(num_novel, selection="last"):
+def scores(num_novel, selection="last", *, reconstruction=False):
     one = {"acc": 0.5, "nmi": 0.25, "ari": 0.125}
     sets = {"all": one, "known": one, "novel": dict.fromkeys(one, 0.0)}
     return SimpleNamespace(
@@ -22,7 +22,12 @@ def scores(num_novel, selection="last"):
         novel_given_to_known=0.0,
         calibration={"mean_confidence": 0.75, "ece": 0.25},
         split={"digest": "a" * 64, "rule": "group"},
-        provenance=SimpleNamespace(selection=selection, commit="b" * 40, precision="32-true"),
+        provenance=SimpleNamespace(
+            selection=selection,
+            commit="b" * 40,
+            precision="32-true",
+            reconstruction=reconstruction,
+        ),
     )
 
 
@@ -48,3 +53,10 @@ def test_the_oracle_is_named_under_the_table(capsys):
     assert "ORACLE" in capsys.readouterr().out
     print_scores({"cal": scores(2)})
     assert "ORACLE" not in capsys.readouterr().out
+
+
+def test_a_reconstruction_is_called_one_in_each_table(capsys):
+    print_scores({"data": scores(2, reconstruction=True), "cal": scores(2)})
+    out = capsys.readouterr().out
+    assert out.count("data (reconstruction)") == 2
+    assert out.count("reconstruction") == 2
