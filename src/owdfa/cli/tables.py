@@ -33,7 +33,7 @@ def print_scores(scores: Mapping[str, "Scores"]) -> None:
     console.print(_accuracies(scores))
     console.print(_diagnostics_table(scores))
     for name, score in scores.items():
-        for line in _coverage(score):
+        for line in _remarks(score):
             console.print(f"{name}: {line}".removeprefix(": "), highlight=False)
     for line in {_provenance_line(score) for score in scores.values()}:
         console.print(line, style="dim", highlight=False)
@@ -96,7 +96,12 @@ def _accuracies(scores: Mapping[str, "Scores"]) -> Table:
             for part in _SETS
         ]
         whole = score.conventions["paper"]["all"]
-        table.add_row(_label(name, score), *cells, f"{whole['nmi']:.3f}", f"{whole['ari']:.3f}")
+        table.add_row(
+            mark(name, score.provenance.reconstruction),
+            *cells,
+            f"{whole['nmi']:.3f}",
+            f"{whole['ari']:.3f}",
+        )
     return table
 
 
@@ -115,7 +120,7 @@ def _diagnostics_table(scores: Mapping[str, "Scores"]) -> Table:
         table.add_column(head, justify="right")
     for name, score in scores.items():
         table.add_row(
-            _label(name, score),
+            name,
             f"{score.num_classes['in_use']} / {score.num_classes['true']}",
             str(score.num_classes["active"]),
             f"{score.num_novel['discovered']} of {score.num_novel['true']}",
@@ -126,13 +131,11 @@ def _diagnostics_table(scores: Mapping[str, "Scores"]) -> Table:
     return table
 
 
-def _label(name: str, score: "Scores") -> str:
-    return mark(name, score.provenance.reconstruction)
-
-
-def _coverage(score: "Scores") -> list[str]:
-    """What of the images is not in the scores, where that is not everything."""
+def _remarks(score: "Scores") -> list[str]:
+    """What the user must know of the row: images that are not in it, a reconstruction."""
     counts, lines = score.num_images, []
+    if score.provenance.reconstruction:
+        lines.append("a reconstruction; owdfa methods lists what had to be chosen")
     if left := counts["not_predicted"]:
         lines.append(f"{left} of {counts['all'] + left} test images have no prediction")
     if left := counts["without_truth"]:

@@ -62,9 +62,8 @@ class Method(nn.Module, ABC):
     uses_unlabelled: bool = True
     """Whether it is trained on unlabelled images as well; otherwise it is given none."""
     reconstruction: tuple[str, ...] = ()
-    """``CHOSEN`` of the file: what had to be chosen where a paper's code and numbers are no public
-    ones. With anything in it every table calls the method a reconstruction; no published number stands
-    beside it."""
+    """What had to be chosen where a paper's code and numbers are not public: its file's ``CHOSEN``.
+    With anything in it every table calls the method a reconstruction."""
     backbone: Backbone
 
     @abstractmethod
