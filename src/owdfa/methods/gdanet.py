@@ -16,7 +16,7 @@ type, and gives every image of one to a known class.
 Reconstruction: there is no public code, and the paper's numbers are not to be had. The paper gives
 the two networks and the lengths of embedding and projection, that contrast comes before the
 classifier, and that DAE sees real images alone. What had to be chosen:
-* auto-encoder: two halvings and two doublings, 3 x 3 convolutions, noise of 0.2, squared error;
+* auto-encoder: two halvings and two doublings, four 3 x 3 convolutions, noise of 0.2;
 * order: DAE, extractor and classifier are trained in the same steps, each by its own term alone, in
   place of one after the other; only the classifier is fitted once more at the end;
 * temperature: 0.07, as in supervised contrast (Khosla et al., NeurIPS 2020);
@@ -32,7 +32,7 @@ import torch
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, interpolate
+from torch.nn.functional import cross_entropy, interpolate, pixel_shuffle
 
 from owdfa.backbones.base import Backbone
 from owdfa.config import Settings
@@ -74,7 +74,7 @@ class GDANetSettings(Settings):
     """Place of the real class among the known ones, which split.json lists; for residual=true."""
     noise: float = Field(default=0.2, ge=0)
     """Deviation of the noise that the auto-encoder takes away, in units of a normalised image."""
-    denoiser_width: int = Field(default=32, ge=1)
+    denoiser_width: int = Field(default=16, ge=1)
     """Channels of the auto-encoder's first layer."""
 
 
@@ -195,16 +195,15 @@ class Denoiser(nn.Module):
             nn.ReLU(),
         )
         self.middle = nn.Sequential(nn.Conv2d(2 * width, width, 3, padding=1), nn.ReLU())
-        self.last = nn.Conv2d(width, 3, 3, padding=1)
+        self.last = nn.Conv2d(width, 12, 3, padding=1)  # four pixels of three colours
 
     def forward(self, images: Float[Tensor, "batch 3 h w"]) -> Float[Tensor, "batch 3 h w"]:
         """Reconstruct images of any size."""
         height, width = images.shape[-2:]
         half = ((height + 1) // 2, (width + 1) // 2)
         maps = interpolate(self.encoder(images), size=half, mode="nearest")
-        maps = interpolate(self.middle(maps), size=(height, width), mode="nearest")
-        made: Tensor = self.last(maps)
-        return made
+        made = pixel_shuffle(self.last(self.middle(maps)), 2)
+        return made[..., :height, :width]
 
 
 def fit_linear(
