@@ -6,13 +6,14 @@ from owdfa.cli.tables import print_scores
 from owdfa.records.provenance import Provenance
 
 
-def provenance(selection, labels):
+def provenance(selection, labels, reconstruction):
     return Provenance(
         method="cal",
         backbone="tiny/trace8w16",
         seed=0,
         selection=selection,
         labels=labels,
+        reconstruction=reconstruction,
         split_digest=None,
         weights_digest=None,
         precision="32-true",
@@ -21,7 +22,7 @@ def provenance(selection, labels):
     )
 
 
-def scores(num_novel, selection="last", labels="visible"):
+def scores(num_novel, selection="last", labels="visible", *, reconstruction=False):
     one = {"acc": 0.5, "nmi": 0.25, "ari": 0.125}
     sets = {"all": one, "known": one, "novel": dict.fromkeys(one, 0.0)}
     return SimpleNamespace(
@@ -40,7 +41,7 @@ def scores(num_novel, selection="last", labels="visible"):
         intervals={"level": 0.95, "num_groups": 3, "of": {"gcd-v2 all": [0.4, 0.62]}},
         calibration={"mean_confidence": 0.75, "ece": 0.25},
         split={"digest": "a" * 64, "rule": "group"},
-        provenance=provenance(selection, labels),
+        provenance=provenance(selection, labels, reconstruction),
     )
 
 
@@ -55,8 +56,8 @@ def test_what_was_not_there_is_not_scored_as_zero(capsys):
 def test_the_table_says_which_types_it_counts(capsys):
     print_scores({"cal": scores(num_novel=2)})
     out = capsys.readouterr().out
-    assert "types in use" in out
-    assert "prototypes" in out
+    assert "types used" in out
+    assert "active" in out
     assert "40-62" in out
     assert "the 3 groups of test images drawn anew" in " ".join(out.split())
     row = next(line for line in out.splitlines() if " / " in line and line.startswith("cal"))
@@ -70,3 +71,11 @@ def test_the_oracle_is_named_under_the_table(capsys):
     assert "ORACLE: hidden labels were trained on" in " ".join(capsys.readouterr().out.split())
     print_scores({"cal": scores(2)})
     assert "ORACLE" not in capsys.readouterr().out
+
+
+def test_a_reconstruction_is_called_one(capsys):
+    print_scores({"data": scores(2, reconstruction=True), "cal": scores(2)})
+    out = capsys.readouterr().out
+    assert "\ndata (reconstruction) " in out
+    assert "\ndata: a reconstruction; owdfa methods lists what had to be chosen\n" in out
+    assert out.count("reconstruction") == 2

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from owdfa import catalog
+from owdfa.records.provenance import mark
 
 
 def add_lists(app: typer.Typer) -> None:
@@ -27,7 +28,13 @@ def add_lists(app: typer.Typer) -> None:
 
 def methods() -> None:
     """List the methods that owdfa train --method takes."""
-    _print([(name, _first_line("methods", name)) for name in catalog.names("methods")])
+    rows = []
+    for name in catalog.names("methods"):
+        # A reconstruction names what had to be chosen.
+        chosen = getattr(catalog.load("methods", name), "CHOSEN", ())
+        said = f" Chosen here: {', '.join(chosen)}." if chosen else ""
+        rows.append((mark(name, bool(chosen)), _first_line("methods", name) + said))
+    _print(rows)
 
 
 def estimators() -> None:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from owdfa.images.bad import PASSED_OVER, is_note, listing_of, read_bad
 from owdfa.images.quiet import LEFT_ASIDE
+from owdfa.records.provenance import mark
 
 if TYPE_CHECKING:
     from owdfa.compare.tables import Table as Comparison
@@ -33,10 +34,11 @@ def print_scores(scores: Mapping[str, "Scores"]) -> None:
     console.print(_accuracies(scores))
     console.print(_diagnostics_table(scores))
     for name, score in scores.items():
-        for line in _coverage(score):
+        for line in _remarks(score):
             console.print(f"{name}: {line}".removeprefix(": "), highlight=False)
-    for line in {_provenance_line(score) for score in scores.values()}:
-        console.print(line, style="dim", highlight=False)
+    for made in (_intervals_line, _provenance_line):
+        for line in {made(score) for score in scores.values()}:
+            console.print(line, style="dim", highlight=False)
 
 
 def print_comparison(table: "Comparison") -> None:
@@ -120,7 +122,8 @@ def _accuracies(scores: Mapping[str, "Scores"]) -> Table:
             for part in _SETS
         ]
         whole = score.conventions["paper"]["all"]
-        table.add_row(name, *cells, f"{whole['nmi']:.3f}", f"{whole['ari']:.3f}")
+        row = mark(name, score.provenance.reconstruction)
+        table.add_row(row, *cells, f"{whole['nmi']:.3f}", f"{whole['ari']:.3f}")
         ends = (score.intervals["of"].get(f"{c} {part}") for c in _CONVENTIONS for part in _SETS)
         table.add_row(
             "", *(f"{100 * e[0]:.0f}-{100 * e[1]:.0f}" if e else "" for e in ends), style="dim"
@@ -132,12 +135,12 @@ def _diagnostics_table(scores: Mapping[str, "Scores"]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     heads = (
-        "types in use\n/ true",
-        "active\nprototypes",
+        "types used\n/ true",
+        "active\ntypes",
         "novel types\ndiscovered",
         "novel given\nto known",
         "AUROC",
-        "mean\nconfidence",
+        "mean\nconf.",
         "ECE",
     )
     for head in heads:
@@ -156,18 +159,24 @@ def _diagnostics_table(scores: Mapping[str, "Scores"]) -> Table:
     return table
 
 
-def _coverage(score: "Scores") -> list[str]:
-    """What the intervals rest on, and what of the images is not in the scores."""
-    counts, ends = score.num_images, score.intervals
-    lines = [
-        f"below each accuracy its {ends['level']:.0%} interval: the {ends['num_groups']} groups of"
-        " test images drawn anew"
-    ]
+def _remarks(score: "Scores") -> list[str]:
+    """What is not in the scores, and whether it is a reconstruction."""
+    counts, lines = score.num_images, []
+    if score.provenance.reconstruction:
+        lines.append("a reconstruction; owdfa methods lists what had to be chosen")
     if left := counts["not_predicted"]:
         lines.append(f"{left} of {counts['all'] + left} test images have no prediction")
     if left := counts["without_truth"]:
         lines.append(f"{left} predicted images are no test images with a class, and do not count")
     return lines
+
+
+def _intervals_line(score: "Scores") -> str:
+    ends = score.intervals
+    return (
+        f"below: {ends['level']:.0%} interval, the {ends['num_groups']} groups of test images"
+        " drawn anew"
+    )
 
 
 def _provenance_line(score: "Scores") -> str:

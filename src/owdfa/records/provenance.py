@@ -22,6 +22,8 @@ class Provenance(Settings):
 
     method: str
     """Name of the method."""
+    reconstruction: bool = False
+    """Whether no public code or number of the method could be followed: no row of its paper."""
     backbone: str
     """The network under it, as <library>/<model>."""
     seed: int
@@ -55,6 +57,21 @@ class Provenance(Settings):
         if self.selection == "oracle":
             reasons.append("test labels chose the checkpoint")
         return ", and ".join(reasons)
+
+    @property
+    def label(self) -> str:
+        """The method's name as tables show it."""
+        return mark(self.method, self.reconstruction)
+
+
+def mark(name: str, reconstruction: bool) -> str:
+    """The name in a table's row: a reconstruction says that it is one.
+
+    Example:
+        >>> mark("gdanet", True)
+        'gdanet (reconstruction)'
+    """
+    return f"{name} (reconstruction)".strip() if reconstruction else name
 
 
 def commit() -> str:

@@ -168,6 +168,7 @@ def describe(
     name = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor()
     provenance = Provenance(
         method=settings.method.name,
+        reconstruction=bool(method.reconstruction),
         backbone=settings.backbone.name,
         seed=settings.seed,
         selection=settings.selection,

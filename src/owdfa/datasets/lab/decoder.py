@@ -8,7 +8,7 @@ that real generators leave. Details lost on the way down are put back unchanged,
 synthesise theirs, so that a decoded image looks like the one that went in.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,6 +31,8 @@ class Decoder:
     """Parameters of one method's decoder, at trace strength 1."""
 
     scale: float  # its own resolution over that of the image
+    kinds: tuple[str, ...]  # of each stage, coarsest first
+    depths: tuple[float, ...]  # of each stage's pattern
     flaws: tuple[np.ndarray, ...]  # coarsest stage first: (2, 2, 3, 3), added to the ideal filters
     cubic: Cubic  # kernel that brings the result to the image's resolution
     colour: np.ndarray  # (3, 3), added to the identity; rows sum to 0: grey stays grey
@@ -42,13 +44,37 @@ class Decoder:
 def draw_decoder(rng: np.random.Generator) -> Decoder:
     """Draw the decoder of a method."""
     shares = rng.uniform(0.6, 1.0, 2)
-    mixture = rng.normal(0.0, 0.03, (3, 3))
+    colour = _draw_colour(rng)
     depths = rng.uniform(2.4, 3.6) / 128.0 * shares / np.sqrt((shares**2).sum())
+    scale = rng.uniform(0.6, 1.0)
+    kinds, flaws = [], []
+    for depth in depths:
+        kinds.append(_KINDS[int(rng.integers(len(_KINDS)))])
+        flaws.append(_draw_flaws(rng, kinds[-1], float(depth)))
     return Decoder(
-        scale=rng.uniform(0.6, 1.0),
-        flaws=tuple(_draw_flaws(rng, float(depth)) for depth in depths),
+        scale=scale,
+        kinds=tuple(kinds),
+        depths=tuple(depths.tolist()),
+        flaws=tuple(flaws),
         cubic=(rng.uniform(0.0, 0.7), rng.uniform(0.0, 0.6)),
-        colour=mixture - mixture.mean(axis=1, keepdims=True),
+        colour=colour,
+        noise=rng.uniform(0.4, 2.0),
+        noise_blur=rng.uniform(0.0, 1.1),
+        smoothing=rng.uniform(0.1, 0.6),
+    )
+
+
+def draw_weights(decoder: Decoder, rng: np.random.Generator) -> Decoder:
+    """The same architecture as if trained from another seed.
+
+    What training decides is drawn anew: each stage's filters, of their kind and to their depth, the
+    mixture of colours, noise and smoothing. The resolution, the kinds and the last resize stay.
+    """
+    stages = zip(decoder.kinds, decoder.depths, strict=True)
+    return replace(
+        decoder,
+        flaws=tuple(_draw_flaws(rng, kind, depth) for kind, depth in stages),
+        colour=_draw_colour(rng),
         noise=rng.uniform(0.4, 2.0),
         noise_blur=rng.uniform(0.0, 1.1),
         smoothing=rng.uniform(0.1, 0.6),
@@ -128,13 +154,18 @@ def _halve(pixels: Pixels) -> Pixels:
     )
 
 
-def _draw_flaws(rng: np.random.Generator, depth: float) -> np.ndarray:
-    """How one stage's filters depart from the ideal: (2, 2, 3, 3).
+def _draw_colour(rng: np.random.Generator) -> np.ndarray:
+    """A mixture of colours: (3, 3), rows that sum to 0."""
+    mixture = rng.normal(0.0, 0.03, (3, 3))
+    return np.asarray(mixture - mixture.mean(axis=1, keepdims=True))
+
+
+def _draw_flaws(rng: np.random.Generator, kind: str, depth: float) -> np.ndarray:
+    """How the filters of a stage of one of ``_KINDS`` depart from the ideal: (2, 2, 3, 3).
 
     ``depth`` is the standard deviation over the four pixels of the gain in brightness, whose mean
     is 0: on an even area it is the strength of the pattern.
     """
-    kind = _KINDS[int(rng.integers(len(_KINDS)))]
     flaw = np.zeros((2, 2, 3, 3))
     if kind == "zero-insertion":  # pixels in between get less than their share
         gain = np.array([[1.0, -0.2], [-0.2, -0.6]]) + rng.normal(0.0, 0.15, (2, 2))

@@ -9,7 +9,13 @@ from typing import NamedTuple
 
 from owdfa.config import parse_settings
 from owdfa.datasets.base import ImageEntry, root_path
-from owdfa.datasets.lab.settings import LabSettings, class_sizes, identity, parse_class
+from owdfa.datasets.lab.settings import (
+    LabSettings,
+    class_sizes,
+    identity,
+    parameter_seed,
+    parse_class,
+)
 from owdfa.errors import UserError
 from owdfa.files import read_json, write_json, writing_error
 from owdfa.progress import OnProgress, no_progress
@@ -75,13 +81,21 @@ def read(root: str) -> Iterator[ImageEntry]:
     for image, path in zip(images, paths, strict=True):
         family, _ = parse_class(image.class_)
         person = f"{identity(settings, image.number):05d}"
-        yield ImageEntry(f"{image.class_}/{path.name}", path, image.class_, family, "lab", person)
+        source = _source(settings, image)
+        yield ImageEntry(f"{image.class_}/{path.name}", path, image.class_, family, source, person)
 
 
 def _images(settings: LabSettings) -> Iterator[_Image]:
     """All images, class by class."""
     for class_, size in class_sizes(settings).items():
         yield from (_Image(class_, index) for index in range(size))
+
+
+def _source(settings: LabSettings, image: _Image) -> str:
+    """The parameter seed, where there are several; real images have it too, so that all divide."""
+    if settings.parameter_seeds == 1:
+        return "lab"
+    return f"seed-{parameter_seed(settings, image.number)}"
 
 
 def _path(folder: Path, settings: LabSettings, image: _Image) -> Path:

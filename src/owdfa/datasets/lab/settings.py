@@ -31,6 +31,9 @@ class LabSettings(Settings):
     """Smallest forged class over the largest; sizes between them fall geometrically."""
     frames_per_identity: int = Field(default=10, ge=1)
     """Images that show one person in one class."""
+    parameter_seeds: int = Field(default=1, ge=1, le=9)
+    """Copies of each method: one architecture, trained from as many seeds; the source says which
+    one made an image."""
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
@@ -69,3 +72,8 @@ def parse_class(name: str) -> tuple[str, int]:
 def identity(settings: LabSettings, index: int) -> int:
     """The person whom image ``index`` of any class shows; classes share their people."""
     return index // settings.frames_per_identity
+
+
+def parameter_seed(settings: LabSettings, index: int) -> int:
+    """Which copy of its method makes image ``index`` of any class, from 1; one copy a person."""
+    return identity(settings, index) % settings.parameter_seeds + 1

@@ -102,7 +102,7 @@ def _score_row(scores: Scores) -> ScoreRow:
         for rule, name in measures
     ]
     made = scores.provenance
-    return ScoreRow(made.method, made.is_oracle, scores, groups)
+    return ScoreRow(made.label, made.is_oracle, scores, groups)
 
 
 def _num_left_out(scores: Scores | None) -> int:
@@ -125,7 +125,7 @@ def _basis(evidence: Evidence) -> list[tuple[str, Any]]:
         ("Manifest", made.manifest_digest),
         ("Seed of the split", made.seed),
         ("Seed of the run", shown.seed),
-        ("Method", shown.method),
+        ("Method", shown.label),
         ("Backbone", shown.backbone),
         ("Number of types told", _told(evidence)),
         ("Epochs trained", f"{run.trained_epochs}{'' if run.complete else ', unfinished'}"),
