@@ -84,6 +84,7 @@ class GDANet(Method):
 
     settings_type = GDANetSettings
     views = ("strong", "strong")
+    discovers = False
     uses_unlabelled = False
     reconstruction = CHOSEN
 
