@@ -1,0 +1,76 @@
+"""A Ray cluster, for as long as a block lasts; nothing of the process around it stays changed."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from owdfa.errors import UserError
+
+_USAGE = "RAY_USAGE_STATS_ENABLED"
+
+
+@contextmanager
+def connect(address: str) -> Iterator[Any]:
+    """Join a Ray cluster, or start one on this machine, and leave it at the end; yields ``ray``.
+
+    Ray's usage statistics are off. A process that has joined a cluster already uses that one, and
+    stays in it.
+
+    Args:
+        address: Of the cluster; ``"auto"`` for one of this machine's cores, which ends with the
+            block, or for the one that ``RAY_ADDRESS`` names.
+
+    Raises:
+        UserError: Ray is not installed, or there is no cluster at ``address``.
+    """
+    ray = import_ray()
+    if ray.is_initialized():
+        yield ray
+        return
+    where = None if address == "auto" else address
+    with _usage_statistics_off():
+        try:
+            ray.init(
+                where,
+                log_to_driver=False,
+                include_dashboard=None if where else False,
+                logging_level=logging.ERROR,
+            )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"--ray {address}: no cluster answers there ({reason})") from None
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def import_ray() -> Any:
+    """Ray.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise UserError(
+            "--ray: needs ray, which is not installed; pip install 'owdfa[ray]'"
+        ) from None
+    return ray
+
+
+@contextmanager
+def _usage_statistics_off() -> Iterator[None]:
+    """Ray's processes inherit the environment that it is started in."""
+    before = os.environ.get(_USAGE)
+    os.environ[_USAGE] = "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_USAGE]
+        else:
+            os.environ[_USAGE] = before
