@@ -8,6 +8,7 @@ from typing import Any
 
 from owdfa.errors import UserError
 
+_RAY = "RAY_"
 _USAGE = "RAY_USAGE_STATS_ENABLED"
 
 
@@ -30,7 +31,7 @@ def connect(address: str) -> Iterator[Any]:
         yield ray
         return
     where = None if address == "auto" else address
-    with _usage_statistics_off():
+    with _own_environment():
         try:
             ray.init(
                 where,
@@ -40,7 +41,10 @@ def connect(address: str) -> Iterator[Any]:
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            raise UserError(f"--ray {address}: no cluster answers there ({reason})") from None
+            raise UserError(
+                f"--ray {address}: no cluster answers there ({reason}); start one with ray start"
+                " --head, and where it asks for a token set RAY_AUTH_MODE=token"
+            ) from None
     try:
         yield ray
     finally:
@@ -63,14 +67,13 @@ def import_ray() -> Any:
 
 
 @contextmanager
-def _usage_statistics_off() -> Iterator[None]:
-    """Ray's processes inherit the environment that it is started in."""
-    before = os.environ.get(_USAGE)
+def _own_environment() -> Iterator[None]:
+    """For Ray's processes, which inherit it; the variables that Ray sets here are taken back."""
+    before = {name: value for name, value in os.environ.items() if name.startswith(_RAY)}
     os.environ[_USAGE] = "0"
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[_USAGE]
-        else:
-            os.environ[_USAGE] = before
+        for name in [name for name in os.environ if name.startswith(_RAY)]:
+            del os.environ[name]
+        os.environ.update(before)

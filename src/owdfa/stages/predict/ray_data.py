@@ -11,6 +11,7 @@ worker was lost, is written once all the same.
 """
 
 import logging
+import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ import pyarrow as pa
 from owdfa.errors import UserError
 from owdfa.inference.session import ComputeOptions
 from owdfa.runs.metadata import RunMetadata
-from owdfa.stages.predict.workers import Network, Task, Worker, crop_shards, describe
+from owdfa.stages.predict.workers import CROPS, Network, Task, Worker, crop_shards, describe
 
 _NUM_ATTEMPTS = 4  # at a shard whose worker is killed
 
@@ -95,54 +96,57 @@ def predict_shards(
                 fn_kwargs={"task": task},
                 num_cpus=1,
             )
-        made = source.map_batches(
-            Worker,
-            fn_constructor_args=(task,),
-            batch_size=None,
-            batch_format="pyarrow",
-            compute=data.ActorPoolStrategy(
-                size=min(resources.num, len(shards)),
-                # Whole shards do not wait in the queue of one worker while another has none.
-                max_tasks_in_flight_per_actor=2 if resources.gpus else 1,
-            ),
-            num_cpus=0 if resources.gpus else resources.cpus,
-            num_gpus=resources.gpus,
-            max_task_retries=_NUM_ATTEMPTS - 1,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # these arguments get other names; see pyproject.toml
+            made = source.map_batches(
+                Worker,
+                fn_constructor_args=(task,),
+                batch_size=CROPS if resources.gpus else 1,
+                batch_format="pyarrow",
+                compute=data.ActorPoolStrategy(
+                    size=min(resources.num, len(shards)),
+                    # Whole shards do not wait in the queue of one worker while another has none.
+                    max_tasks_in_flight_per_actor=2 if resources.gpus else 1,
+                ),
+                num_cpus=0 if resources.gpus else resources.cpus,
+                num_gpus=resources.gpus,
+                # A lost worker is replaced, but a shard that kills each of them is given up.
+                max_task_retries=_NUM_ATTEMPTS - 1,
+            )
         yield from made.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
 
 
 @contextmanager
 def _quiet(data: Any) -> Iterator[None]:
-    """Ray Data's progress and log stay in its own files, for the block."""
+    """For the block, what Ray Data logs stays in its own files, and nothing draws a bar."""
     context = data.DataContext.get_current()
     before = context.copy()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     log = logging.getLogger("ray.data")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    shown = [handler for handler in log.handlers if isinstance(handler, logging.StreamHandler)]
+    for handler in shown:
+        log.removeHandler(handler)
     try:
         yield
     finally:
-        log.setLevel(level)
+        for handler in shown:
+            log.addHandler(handler)
         data.DataContext._set_current(before)
 
 
 @contextmanager
 def _one_line_errors(ray: Any) -> Iterator[None]:
-    """What the user can fix as it is on one machine, and a lost cluster with what to do."""
+    """What the user can fix as it is on one machine, and what was lost with what to do."""
     try:
         yield
+    except ray.exceptions.RayTaskError as error:  # it says what was raised there
+        if isinstance(error.cause, UserError):
+            raise UserError(str(error.cause).splitlines()[0]) from None  # Ray adds lines
+        raise
     except ray.exceptions.RayError as error:
-        causes = [error, getattr(error, "cause", None), error.__cause__]
-        for cause in causes:
-            if isinstance(cause, UserError):
-                raise UserError(str(cause)) from None
-        if isinstance(error, ray.exceptions.RayTaskError):
-            raise
-        reason = str(error).splitlines()[0]
         raise UserError(
-            f"--ray: a worker or the cluster was lost ({type(error).__name__}: {reason}); the same"
-            " command goes on where this one was"
+            f"--ray: the cluster was lost, or {_NUM_ATTEMPTS} times the worker of one shard"
+            f" ({type(error).__name__}; out of memory?); the same command goes on where this"
+            " one was"
         ) from None

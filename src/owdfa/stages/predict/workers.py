@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, final
 
@@ -13,12 +14,12 @@ from owdfa.images.faces import check_faces
 from owdfa.images.workers import num_processes
 from owdfa.inference.inputs import Crops, Files, Inputs
 from owdfa.inference.predictor import Predictor
-from owdfa.inference.session import ComputeOptions
+from owdfa.inference.session import ComputeOptions, Session
 from owdfa.records.predictions import SCHEMA, PredictionMetadata
 from owdfa.stages.predict.job import JobFolder
 from owdfa.stages.predict.parts import metadata_of, predict_parts
 
-_CROPS = 256  # images that a task hands on at once
+CROPS = 256  # images that a task hands on, and a worker with a GPU takes, at once
 
 _WHERE = [("shard", pa.int32()), ("row", pa.int32())]  # which shard, and which of its images
 ROWS = pa.schema([*_WHERE, ("error", pa.string()), *SCHEMA])
@@ -98,26 +99,31 @@ class Worker:
 
     Args:
         task: What to do.
-
-    Raises:
-        UserError: The network here is another than the one that was described.
     """
 
     def __init__(self, task: Task) -> None:
         self._task = task
+
+    @cached_property
+    def _session(self) -> Session:
+        """The network, started when it is first used: Ray tells what goes wrong then."""
+        task, metadata = self._task, self._task.network.metadata
         # Each thread calls the network with a core of its own.
-        self._predictor = Predictor.open(task.run, task.options, num_callers=num_processes(0))
-        metadata = task.network.metadata
-        if metadata_of(self._predictor, metadata.images) != metadata.model_copy(
-            update={"run": str(task.run)}
-        ):
+        predictor = Predictor.open(task.run, task.options, num_callers=num_processes(0))
+        found = metadata_of(predictor, metadata.images)
+        if found.model_copy(update={"run": metadata.run}) != metadata:
             raise UserError(
                 f"{task.run}: is not the same on every machine, or the engine is not"
-                f" ({self._predictor.session.engine}, {metadata.engine}); install the same versions"
+                f" ({found.engine}, {metadata.engine}); install the same versions"
             )
+        return predictor.session
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
-        """Predict shards, or crops of ``crop_shards``; yields tables of ``ROWS``."""
+        """Predict shards, or crops of ``crop_shards``; yields tables of ``ROWS``.
+
+        Raises:
+            UserError: The network here is another than the one that was described.
+        """
         if "crop" in table.column_names:
             yield self._predict(
                 _cropped(table, self._task.network.store_size), table["shard"], table["row"]
@@ -131,7 +137,7 @@ class Worker:
 
     def _predict(self, inputs: Inputs, shard: pa.Array, row: pa.Array) -> pa.Table:
         """Predict images whose place in the job is given."""
-        task, session, total = self._task, self._predictor.session, len(inputs.ids)
+        task, session, total = self._task, self._session, len(inputs.ids)
         most = session.batch_size
         parts = (range(first, min(first + most, total)) for first in range(0, total, most))
         rows: list[pa.RecordBatch] = []
@@ -162,8 +168,8 @@ def crop_shards(table: pa.Table, task: Task) -> Iterator[pa.Table]:
     for shard in table["shard"].to_pylist():
         files = task.files(shard)
         total = len(files.ids)
-        for first in range(0, total, _CROPS):
-            rows = range(first, min(first + _CROPS, total))
+        for first in range(0, total, CROPS):
+            rows = range(first, min(first + CROPS, total))
             crops = files.read(rows)
             pixels = dict(zip(crops.positions.tolist(), crops.pixels, strict=True))
             yield pa.table(
