@@ -26,9 +26,9 @@ METADATA = PredictionMetadata(
 )  # fmt: skip
 
 
-def write_list(path, **columns):
-    pq.write_table(pa.table(columns), path)
-    return path
+def write_list(place, /, **columns):
+    pq.write_table(pa.table(columns), place)
+    return place
 
 
 def test_a_list_names_its_images_or_their_paths_do(tmp_path, monkeypatch):
