@@ -46,7 +46,8 @@ class Reproduction(NamedTuple):
         """Everything to say below the table, a line each."""
         row, done = self.row, sum(len(way.results) for way in self.ways)
         lines = [f"Verdict: {self.verdict}.", RULE]
-        lines += [f"Not as published: {line}." for line in self.differs]
+        if self.differs:
+            lines.append(f"Not as published: {'; '.join(self.differs)}.")
         lines += [f"Note: {line}." for line in (*row.entry.notes, *self.notes)]
         lines += [f"{folder} is missing: {reason}" for folder, reason in self.failed.items()]
         lines += [
