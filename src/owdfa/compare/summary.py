@@ -64,6 +64,17 @@ def read_result(root: Path, cell: Cell) -> Result:
     folder = root / cell.folder
     scores = Scores.read(folder / SCORES)
     cost = read_json(folder / COST, what="what a cell cost")
+    values = measures_of(scores)
+    values[MEMORY] = cost["peak_memory_gib"]
+    if cost["attempts"] == 1:  # the time of one that was killed is not known
+        values[MINUTES] = (cost["train_seconds"] + cost["test_seconds"]) / 60
+    draws = bootstrap(*count_groups(folder / PREDICTIONS, root / cell.split))
+    estimate = RunEstimate.find(folder)
+    return Result(cell, scores, values, draws, estimate.estimate.interval if estimate else None)
+
+
+def measures_of(scores: Scores) -> dict[str, float]:
+    """Those of the measures that scores hold."""
     values = {
         f"{rule} {part}": scores.conventions[rule][part]["acc"]
         for rule in ("gcd-v2", "paper")
@@ -77,12 +88,7 @@ def read_result(root: Path, cell: Cell) -> Result:
         values["AUROC"] = scores.novel_auroc
     values["macro"] = scores.macro_acc
     values[NUM_CLASSES] = scores.num_classes["active"]
-    values[MEMORY] = cost["peak_memory_gib"]
-    if cost["attempts"] == 1:  # the time of one that was killed is not known
-        values[MINUTES] = (cost["train_seconds"] + cost["test_seconds"]) / 60
-    draws = bootstrap(*count_groups(folder / PREDICTIONS, root / cell.split))
-    estimate = RunEstimate.find(folder)
-    return Result(cell, scores, values, draws, estimate.estimate.interval if estimate else None)
+    return values
 
 
 def by_row(results: Sequence[Result]) -> dict[RowKey, list[Result]]:
