@@ -155,6 +155,9 @@ def test_a_split_that_cuts_no_group_beside_the_paper_s(sources, output):
     assert [(way.selection, way.rule) for way in made.ways] == [
         ("oracle", "paper"), ("last", "paper"), ("last", "group"),
     ]  # fmt: skip
+    assert [way.label for way in made.ways] == [
+        "as published (oracle)", "last checkpoint", "last checkpoint, groups kept whole",
+    ]  # fmt: skip
     rules = [way.results[0].scores.split["rule"] for way in made.ways]
     assert rules == ["paper", "paper", "group"]
     assert made.ways[1].results[0].scores.split["seed"] == 1234
@@ -189,6 +192,8 @@ def test_every_runnable_row_runs_on_a_miniature_copy_of_its_data(sources, output
         assert [len(way.results) for way in made.ways] == [1, 1], row.name
         for way in made.ways:
             assert all(way.summary(part) is not None for part in PARTS), row.name
+            oracle = way.selection == "oracle" or row.entry.recipe == "all"
+            assert way.label.endswith("(oracle)") == oracle, row.name
 
 
 def way(*accuracies):

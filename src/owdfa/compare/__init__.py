@@ -39,7 +39,7 @@ from owdfa.records.split import Split
 from owdfa.runs.lock import writing
 from owdfa.runs.settings import RunSettings
 from owdfa.stages.split import SplitOptions, split
-from owdfa.training.initial_weights import check_method
+from owdfa.stages.train import check_settings
 
 ShowStage = Callable[[str], AbstractContextManager[OnProgress]]
 Tell = Callable[[str], None]
@@ -142,7 +142,7 @@ def _cells(
     for row, told, protocol, split_seed, seed in trainings(rows, options):
         place = places[protocol, split_seed]
         settings = row.settings(options, _classes(told, place.made), seed)
-        check_method(settings, len(place.made.known))
+        check_settings(settings, place.made)
         cell = Cell(
             row=row.name,
             classes=told,

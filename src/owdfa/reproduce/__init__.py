@@ -220,6 +220,5 @@ def _train(
 
 
 def _name(place: int, selection: Selection, rule: str) -> str:
-    if rule == "group":
-        return f"{selection} checkpoint, groups kept whole"
-    return f"as published ({selection})" if place == 0 else f"{selection} checkpoint"
+    named = "as published" if place == 0 and rule == "paper" else f"{selection} checkpoint"
+    return named if rule == "paper" else f"{named}, groups kept whole"
