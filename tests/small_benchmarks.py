@@ -12,8 +12,8 @@ SMALLEST = [  # settings under which a row of them takes a second
     "backbone.weights=none",
     "data.batch_size=8",
     "data.images_per_epoch=8",
-    "data.views.size=16",
-    "data.views.crop_size=18",
+    "data.views.size=32",
+    "data.views.crop_size=36",
     "onnx=false",
 ]
 

@@ -40,9 +40,7 @@ def reproduce(
     seeds: Annotated[
         str | None, typer.Option(help="Seeds of training, 0..2; default: as many as published.")
     ] = None,
-    split_seeds: Annotated[
-        str | None, typer.Option(help="Seeds of the split; default: the release's.")
-    ] = None,
+    split_seeds: Annotated[str | None, typer.Option(help="Seeds of the split, 2025,2026.")] = None,
     rule: Annotated[
         str, typer.Option(help="group also trains the row on a split that cuts no group.")
     ] = "paper",

@@ -26,7 +26,7 @@ from owdfa.runs.settings import RunSettings
 from owdfa.stages.scan import parse_source
 from owdfa.training.checkpoints import MAY_CHANGE
 
-_UP_TO_ROUNDING = ("precision", "deterministic", "compile", "device")
+UP_TO_ROUNDING = ("precision", "deterministic", "compile", "device")
 _ENOUGH = 0.9  # share of the images that a benchmark has
 _PINNED = ("method.name", "method.base.name", "selection", "classes", "seed", "labels")
 
@@ -41,7 +41,7 @@ class ReproduceOptions(Settings):
     seeds: tuple[int, ...] | None = None
     """Of training; None for those that were published, or as many."""
     split_seeds: tuple[int, ...] | None = None
-    """Of the split; None for the release's."""
+    """Of the split; None for the benchmark's."""
     recipe: str | None = None
     """Recipe in place of the published settings."""
     config: Path | None = None
@@ -80,6 +80,10 @@ def reproduce(
     row = find_row(options.row)
     _check_source(row, options.source)
     _check_not_pinned(row, options)
+    if options.group and options.checkpoint is not None:
+        raise UserError(
+            "--checkpoint: is scored on the paper's kind of split; leave --rule group out"
+        )
     selections: list[Selection] = list(dict.fromkeys((row.entry.selection, "last")))
     grid = _grid(row, options, selections)
     differs, notes = _differences(row, options, grid)
@@ -87,11 +91,11 @@ def reproduce(
     failed: dict[str, str] = {}
     with writing(output):
         if options.checkpoint is not None:
-            result = score_checkpoint(row, options.checkpoint, output, grid, show)
-            ways = [Way("official checkpoint", "oracle", "paper", [result])]
+            scored = score_checkpoint(row, options.checkpoint, output, grid, show)
+            ways = [Way("official checkpoint", "oracle", "paper", scored)]
         else:
             ways, failed = _train(output, grid, selections, workers, show, tell)
-        if options.group and options.checkpoint is None:
+        if options.group:
             update = {"rule": "group", "methods": grid.methods[-1:]}
             by_group = grid.model_copy(update=update)
             more, bad = _train(output, by_group, selections[-1:], workers, show, tell)
@@ -170,7 +174,7 @@ def _differences(
             )
         return differs, notes
     ours, theirs = _settings(grid), _settings(row.grid(options.source, (row.entry.selection,)))
-    lines = ours.differences(theirs, (*MAY_CHANGE, *_UP_TO_ROUNDING))
+    lines = ours.differences(theirs, (*MAY_CHANGE, *UP_TO_ROUNDING))
     differs += [line.replace(" there, ", " published, ") for line in lines]
     if ours.precision != theirs.precision:
         notes.append(f"computed in {ours.precision}, equal up to rounding")
@@ -216,6 +220,5 @@ def _train(
 
 
 def _name(place: int, selection: Selection, rule: str) -> str:
-    if rule == "group":
-        return f"{selection} checkpoint, groups kept whole"
-    return f"as published ({selection})" if place == 0 else f"{selection} checkpoint"
+    named = "as published" if place == 0 and rule == "paper" else f"{selection} checkpoint"
+    return named if rule == "paper" else f"{named}, groups kept whole"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from owdfa.compare import ShowStage, lay_out
+from owdfa.compare import Place, ShowStage, lay_out
 from owdfa.compare.grid import Cell, GridOptions, parse_row, slug
 from owdfa.compare.summary import Result, measures_of
 from owdfa.errors import UserError
@@ -18,7 +18,7 @@ from owdfa.stages.score import score
 
 def score_checkpoint(
     row: PublishedRow, file: Path, output: Path, grid: GridOptions, show: ShowStage
-) -> Result:
+) -> list[Result]:
     """Import a checkpoint into ``output/checkpoints/``, predict and score the test images.
 
     Args:
@@ -27,6 +27,9 @@ def score_checkpoint(
         output: Folder of the reproduction.
         grid: The row's trainings; taken from it are data, split, network and size of the images.
         show: Opens a progress display for a stage.
+
+    Returns:
+        One result a split.
 
     Raises:
         UserError: The file is no checkpoint of the method or protocol, or of the row's other form,
@@ -37,18 +40,19 @@ def score_checkpoint(
         row, file, output, backbone=settings.backbone.name, size=settings.data.views.size
     )
     _check_classes(row, file, run)
-    seed = grid.split_seeds[0]
-    place = lay_out(output, grid, settings, show)[row.protocol, seed]
+    places = lay_out(output, grid, settings, show)
+    return [_score(row, run, output, (seed, place), show) for (_, seed), place in places.items()]
+
+
+def _score(
+    row: PublishedRow, run: Run, output: Path, where: tuple[int, Place], show: ShowStage
+) -> Result:
+    """Score a run on the test images of a split, given by its seed and place."""
+    seed, place = where
     split, table = output / place.split, run.folder / "predictions" / f"{seed}.parquet"
+    store = output / place.store
     with show("predict test") as on_progress:
-        predict(
-            run.folder,
-            "split:test",
-            table,
-            split=split,
-            store=output / place.store,
-            on_progress=on_progress,
-        )
+        predict(run.folder, "split:test", table, split=split, store=store, on_progress=on_progress)
     scores = score(table, split, run.folder / f"scores-{seed}.json")
     cell = Cell(
         row=row.name,

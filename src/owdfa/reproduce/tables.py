@@ -66,12 +66,12 @@ def rows_of(made: Reproduction) -> list[list[str]]:
     for way in (each for each in made.ways if each.results):
         ours = [number(way.summary(part), f"paper {part}") for part in PARTS]
         gaps = [way.difference(row, part) for part in PARTS]
-        lines.append([way.name, *ours, number(way.num_classes, "")])
+        lines.append([way.label, *ours, number(way.num_classes, "")])
         less = ["-" if gap is None else f"{gap:+.1f}" for gap in gaps]
         lines.append(["  less published", *less, _gap_of_classes(row, way)])
     for way in (each for each in made.ways if each.results):
         ours = [number(way.summary(part, "gcd-v2"), f"gcd-v2 {part}") for part in PARTS]
-        lines.append([f"{way.name}, gcd-v2", *ours, ""])
+        lines.append([f"{way.label}, gcd-v2", *ours, ""])
     return lines
 
 
@@ -145,7 +145,7 @@ def _plain_way(row: PublishedRow, way: Way) -> dict[str, Any]:
         return None if found is None else found._asdict()
 
     return {
-        "name": way.name,
+        "name": way.label,
         "selection": way.selection,
         "rule": way.rule,
         "accuracy": {

@@ -26,6 +26,12 @@ class Way(NamedTuple):
     rule: str
     results: Sequence[Result]
 
+    @property
+    def label(self) -> str:
+        """Its name, stamped where hidden labels trained it or chose its checkpoint."""
+        oracle = any(each.scores.provenance.is_oracle for each in self.results)
+        return f"{self.name} (oracle)" if oracle else self.name
+
     def summary(self, part: str, convention: str = "paper") -> Summary | None:
         """Accuracy on all, known or novel test images, as a share; None where there is none."""
         return summarise(self.results, f"{convention} {part}")
