@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _CONVENTIONS = ("gcd-v2", "paper")
 _SETS: tuple[Literal["all", "known", "novel"], ...] = ("all", "known", "novel")
 _SHOWN = 20  # bad images
+_WIDE = 110  # columns of a comparison
 _NOTES = {PASSED_OVER: "passed over", LEFT_ASIDE: f"with {LEFT_ASIDE}"}
 
 
@@ -48,6 +49,7 @@ def print_comparison(table: "Comparison") -> None:
     from owdfa.compare.tables import SUMMARISED, classes_told, gap, number
 
     console = Console()
+    console.width = max(console.width, _WIDE)  # a line that wraps is worse than one cut off
     for protocol in table.protocols:
         shown = Table(title=protocol, title_justify="left", box=None, pad_edge=False)
         for head in ("", "told K", *SUMMARISED.values(), "runs"):
