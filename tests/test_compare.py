@@ -1,6 +1,7 @@
 """owdfa compare: a grid that goes on where it was stopped, and the table of it."""
 
 import csv
+import json
 import os
 import signal
 import stat
@@ -93,6 +94,18 @@ def test_what_is_done_stays_and_more_can_be_added(folder, whole):
     assert [cell.stat().st_mtime_ns for cell in cells] == before
     assert table_of(output)[:2] == [row for row in table if row["row"] == "supervised"]
     done(*whole[0])
+
+
+def test_a_cell_that_was_cut_off_goes_on_and_has_no_time(folder, whole):
+    output = folder / "whole"
+    table = table_of(output)
+    cut_off = next(output.glob("cells/cal/**/cost.json"))
+    cut_off.unlink()
+    assert "3 of 4 cells are done already" in done(*whole[0])
+    assert json.loads(cut_off.read_text())["attempts"] == 2
+    assert table_of(output) == table
+    with (output / "cells.csv").open() as stream:
+        assert [row["minutes"] for row in csv.DictReader(stream)].count("") == 1
 
 
 def test_cells_of_other_settings_are_refused(folder, whole):

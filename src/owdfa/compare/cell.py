@@ -59,8 +59,9 @@ def run_cell(root: Path, folder: str) -> None:
     place = root / folder
     cell = Cell.model_validate(read_json(place / CELL, what="a cell of a comparison"))
     attempts = place / ATTEMPTS
-    before = attempts.read_text().count("\n") if attempts.exists() else 0
-    write_text(attempts, "begun\n" * (before + 1))
+    with attempts.open("a", encoding="utf-8") as stream:
+        stream.write("begun\n")
+    num_attempts = attempts.read_text(encoding="utf-8").count("\n")
     settings = load_settings("none", place / SETTINGS)
     split, store = root / cell.split, root / cell.store
     began = time.monotonic()
@@ -73,7 +74,7 @@ def run_cell(root: Path, folder: str) -> None:
         "test_seconds": round(time.monotonic() - trained, 2),
         "peak_memory_gib": round(_peak_memory(), 3),
         "peak_gpu_memory_gib": round(_peak_gpu_memory(), 3),
-        "attempts": before + 1,
+        "attempts": num_attempts,
     }
     write_json(place / COST, cost)
 
