@@ -168,6 +168,7 @@ def test_nothing_is_lost_or_twice_when_workers_and_the_command_are_killed(
 
 
 _BOTH_WAYS = """
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -182,6 +183,7 @@ from owdfa.stages.predict.workers import Task
 address, run, photos, output = sys.argv[1], *map(Path, sys.argv[2:])
 folder, options = JobFolder(output), ComputeOptions()
 listed = folder.write_list(name_files(photos), 100)
+before = dict(os.environ)
 with connect(address) as ray:
     found = []
     for gpus in (0, 1):
@@ -200,12 +202,16 @@ with connect(address) as ray:
         list(predict_shards(ray, task, resources, [0]))
     except UserError as error:
         print(error)
+assert not ray.is_initialized()
+assert dict(os.environ) == before, set(os.environ.items()) ^ set(before.items())
 """
 
 
 @pytest.mark.slow
 @needs_ray
-def test_crops_that_tasks_make_are_predicted_as_those_of_the_worker(cluster, folder, tmp_path):
+def test_crops_of_tasks_are_predicted_alike_and_the_process_stays_as_it_was(
+    cluster, folder, tmp_path
+):
     paths = [folder / "run", folder / "photos", tmp_path / "out"]
     found = ended([sys.executable, "-c", _BOTH_WAYS, cluster.address, *map(str, paths)])
     assert found.returncode == 0, found.stderr

@@ -8,7 +8,6 @@ from typing import Any
 
 from owdfa.errors import UserError
 
-_RAY = "RAY_"
 _USAGE = "RAY_USAGE_STATS_ENABLED"
 
 
@@ -31,7 +30,8 @@ def connect(address: str) -> Iterator[Any]:
         yield ray
         return
     where = None if address == "auto" else address
-    with _own_environment():
+    with _environment_kept():
+        os.environ[_USAGE] = "0"
         try:
             ray.init(
                 where,
@@ -58,7 +58,8 @@ def import_ray() -> Any:
         UserError: It is not installed.
     """
     try:
-        import ray
+        with _environment_kept():
+            import ray
     except ModuleNotFoundError:
         raise UserError(
             "--ray: needs ray, which is not installed; pip install 'owdfa[ray]'"
@@ -67,13 +68,11 @@ def import_ray() -> Any:
 
 
 @contextmanager
-def _own_environment() -> Iterator[None]:
-    """For Ray's processes, which inherit it; the variables that Ray sets here are taken back."""
-    before = {name: value for name, value in os.environ.items() if name.startswith(_RAY)}
-    os.environ[_USAGE] = "0"
+def _environment_kept() -> Iterator[None]:
+    """Take back what Ray changes in the environment, which its processes have inherited by then."""
+    before = dict(os.environ)
     try:
         yield
     finally:
-        for name in [name for name in os.environ if name.startswith(_RAY)]:
-            del os.environ[name]
+        os.environ.clear()
         os.environ.update(before)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from owdfa.cli.compare import Ray
 from owdfa.cli.progress import progress_bar
-from owdfa.cli.stages import Config, Set
+from owdfa.cli.stages import Config, Ray, Set
 from owdfa.errors import UserError
 
 if TYPE_CHECKING:
