@@ -3,10 +3,13 @@
 import importlib.util
 import os
 import random
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +19,8 @@ import pytest
 
 from benchmarks.predict import random_run, write_files
 from command_line import done, refused
+from owdfa.cluster import connect
+from owdfa.errors import UserError
 from owdfa.images.bad import read_bad
 from owdfa.listings import read_listing
 from owdfa.records.predictions import Predictions
@@ -224,6 +229,20 @@ def test_without_ray_the_extra_is_named(folder, tmp_path, monkeypatch):
     line = refused("predict", *images, "-o", tmp_path / "o", "--ray", "auto")
     assert line == "owdfa: --ray: needs ray, which is not installed; pip install 'owdfa[ray]'"
     assert not (tmp_path / "o").exists()
+
+
+def test_an_address_without_a_cluster_is_refused_at_once(tmp_path, monkeypatch):
+    stub = types.SimpleNamespace(is_initialized=lambda: False)  # what importing Ray warns of varies
+    monkeypatch.setitem(sys.modules, "ray", stub)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    for address, reason in (
+        (f"localhost:{port}", f"--ray localhost:{port}: no cluster answers there (Connection ref"),
+        ("everywhere", "--ray everywhere: is no address; give host:port, or auto"),
+    ):
+        with pytest.raises(UserError, match=re.escape(reason)), connect(address):
+            pass
 
 
 def test_what_a_cluster_does_not_predict_is_refused(folder, tmp_path):

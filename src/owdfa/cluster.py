@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from owdfa.errors import UserError
 
 _USAGE = "RAY_USAGE_STATS_ENABLED"
+_TIMEOUT = 10  # seconds until an address answers
 
 
 @contextmanager
@@ -30,6 +32,8 @@ def connect(address: str) -> Iterator[Any]:
         yield ray
         return
     where = None if address == "auto" else address
+    if where is not None:
+        _check_address(where)
     with _environment_kept():
         os.environ[_USAGE] = "0"
         try:
@@ -40,15 +44,33 @@ def connect(address: str) -> Iterator[Any]:
                 logging_level=logging.ERROR,
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"--ray {address}: no cluster answers there ({reason}); start one with ray start"
-                " --head, and where it asks for a token set RAY_AUTH_MODE=token"
-            ) from None
+            raise _no_cluster(address, str(error).splitlines()[0]) from None
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Refuse an address where nothing listens: Ray would try for minutes.
+
+    Raises:
+        UserError: There is nothing.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdecimal():
+        raise UserError(f"--ray {address}: is no address; give host:port, or auto for this machine")
+    try:
+        socket.create_connection((host, int(port)), _TIMEOUT).close()
+    except OSError as error:
+        raise _no_cluster(address, error.strerror or str(error)) from None
+
+
+def _no_cluster(address: str, reason: str) -> UserError:
+    return UserError(
+        f"--ray {address}: no cluster answers there ({reason}); start one with ray start --head,"
+        " and where it asks for a token set RAY_AUTH_MODE=token"
+    )
 
 
 def import_ray() -> Any:
