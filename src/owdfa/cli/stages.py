@@ -78,7 +78,8 @@ def add_stages(app: typer.Typer) -> None:
 
     app.command()(split)
     app.command(short_help="Train a method.")(train)
-    for command in (predict, export, score, report):
+    app.command(short_help="Predict the type of each image.")(predict)
+    for command in (export, score, report):
         app.command()(command)
 
 
@@ -175,7 +176,7 @@ def split(
     }
     chosen = {name: value for name, value in given.items() if value is not None}
     made = stage(manifest, output, options=parse_settings(SplitOptions, chosen, "split"))
-    counts = ", ".join(f"{num} {role}" for role, num in made.numnamed_images().items() if num)
+    counts = ", ".join(f"{num} {role}" for role, num in made.num_images().items() if num)
     typer.echo(f"{output}: {len(made.known)} known and {len(made.novel)} novel classes; {counts}")
     typer.echo(f"rule {made.basis.rule}, digest {made.digest()}")
     for note in made.notes:
