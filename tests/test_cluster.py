@@ -3,10 +3,13 @@
 import importlib.util
 import os
 import random
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +19,8 @@ import pytest
 
 from benchmarks.predict import random_run, write_files
 from command_line import done, refused
+from owdfa.cluster import connect
+from owdfa.errors import UserError
 from owdfa.images.bad import read_bad
 from owdfa.listings import read_listing
 from owdfa.records.predictions import Predictions
@@ -168,6 +173,7 @@ def test_nothing_is_lost_or_twice_when_workers_and_the_command_are_killed(
 
 
 _BOTH_WAYS = """
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -182,6 +188,7 @@ from owdfa.stages.predict.workers import Task
 address, run, photos, output = sys.argv[1], *map(Path, sys.argv[2:])
 folder, options = JobFolder(output), ComputeOptions()
 listed = folder.write_list(name_files(photos), 100)
+before = dict(os.environ)
 with connect(address) as ray:
     found = []
     for gpus in (0, 1):
@@ -200,12 +207,16 @@ with connect(address) as ray:
         list(predict_shards(ray, task, resources, [0]))
     except UserError as error:
         print(error)
+assert not ray.is_initialized()
+assert dict(os.environ) == before, set(os.environ.items()) ^ set(before.items())
 """
 
 
 @pytest.mark.slow
 @needs_ray
-def test_crops_that_tasks_make_are_predicted_as_those_of_the_worker(cluster, folder, tmp_path):
+def test_crops_of_tasks_are_predicted_alike_and_the_process_stays_as_it_was(
+    cluster, folder, tmp_path
+):
     paths = [folder / "run", folder / "photos", tmp_path / "out"]
     found = ended([sys.executable, "-c", _BOTH_WAYS, cluster.address, *map(str, paths)])
     assert found.returncode == 0, found.stderr
@@ -218,6 +229,20 @@ def test_without_ray_the_extra_is_named(folder, tmp_path, monkeypatch):
     line = refused("predict", *images, "-o", tmp_path / "o", "--ray", "auto")
     assert line == "owdfa: --ray: needs ray, which is not installed; pip install 'owdfa[ray]'"
     assert not (tmp_path / "o").exists()
+
+
+def test_an_address_without_a_cluster_is_refused_at_once(tmp_path, monkeypatch):
+    stub = types.SimpleNamespace(is_initialized=lambda: False)  # what importing Ray warns of varies
+    monkeypatch.setitem(sys.modules, "ray", stub)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    for address, reason in (
+        (f"localhost:{port}", f"--ray localhost:{port}: no cluster answers there (Connection ref"),
+        ("everywhere", "--ray everywhere: is no address; give host:port, or auto"),
+    ):
+        with pytest.raises(UserError, match=re.escape(reason)), connect(address):
+            pass
 
 
 def test_what_a_cluster_does_not_predict_is_refused(folder, tmp_path):

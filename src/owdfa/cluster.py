@@ -2,14 +2,15 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from owdfa.errors import UserError
 
-_RAY = "RAY_"
 _USAGE = "RAY_USAGE_STATS_ENABLED"
+_TIMEOUT = 10  # seconds until an address answers
 
 
 @contextmanager
@@ -31,7 +32,10 @@ def connect(address: str) -> Iterator[Any]:
         yield ray
         return
     where = None if address == "auto" else address
-    with _own_environment():
+    if where is not None:
+        _check_address(where)
+    with _environment_kept():
+        os.environ[_USAGE] = "0"
         try:
             ray.init(
                 where,
@@ -40,15 +44,33 @@ def connect(address: str) -> Iterator[Any]:
                 logging_level=logging.ERROR,
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"--ray {address}: no cluster answers there ({reason}); start one with ray start"
-                " --head, and where it asks for a token set RAY_AUTH_MODE=token"
-            ) from None
+            raise _no_cluster(address, str(error).splitlines()[0]) from None
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Refuse an address where nothing listens: Ray would try for minutes.
+
+    Raises:
+        UserError: There is nothing.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdecimal():
+        raise UserError(f"--ray {address}: is no address; give host:port, or auto for this machine")
+    try:
+        socket.create_connection((host, int(port)), _TIMEOUT).close()
+    except OSError as error:
+        raise _no_cluster(address, error.strerror or str(error)) from None
+
+
+def _no_cluster(address: str, reason: str) -> UserError:
+    return UserError(
+        f"--ray {address}: no cluster answers there ({reason}); start one with ray start --head,"
+        " and where it asks for a token set RAY_AUTH_MODE=token"
+    )
 
 
 def import_ray() -> Any:
@@ -58,7 +80,8 @@ def import_ray() -> Any:
         UserError: It is not installed.
     """
     try:
-        import ray
+        with _environment_kept():
+            import ray
     except ModuleNotFoundError:
         raise UserError(
             "--ray: needs ray, which is not installed; pip install 'owdfa[ray]'"
@@ -67,13 +90,11 @@ def import_ray() -> Any:
 
 
 @contextmanager
-def _own_environment() -> Iterator[None]:
-    """For Ray's processes, which inherit it; the variables that Ray sets here are taken back."""
-    before = {name: value for name, value in os.environ.items() if name.startswith(_RAY)}
-    os.environ[_USAGE] = "0"
+def _environment_kept() -> Iterator[None]:
+    """Take back what Ray changes in the environment, which its processes have inherited by then."""
+    before = dict(os.environ)
     try:
         yield
     finally:
-        for name in [name for name in os.environ if name.startswith(_RAY)]:
-            del os.environ[name]
+        os.environ.clear()
         os.environ.update(before)

@@ -2,7 +2,7 @@
 
 import csv
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,8 +14,6 @@ from owdfa.cli.progress import progress_bar
 from owdfa.progress import no_progress
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from owdfa.runs.settings import RunSettings
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="Where to write.")]
@@ -76,9 +74,12 @@ def add_run(app: typer.Typer) -> None:
 
 def add_stages(app: typer.Typer) -> None:
     """Add the stages to ``app``."""
+    from owdfa.cli.predict import predict
+
     app.command()(split)
     app.command(short_help="Train a method.")(train)
-    for command in (predict, export, score, report):
+    app.command(short_help="Predict the type of each image.")(predict)
+    for command in (export, score, report):
         app.command()(command)
 
 
@@ -220,73 +221,6 @@ def train(
             typer.echo(run.estimate.line)
 
 
-def predict(
-    run: Annotated[Path, typer.Argument(help="A run folder, or what owdfa export made of one.")],
-    images: Annotated[
-        list[str], typer.Argument(help="A folder, files, a Parquet list of them, or split:test.")
-    ],
-    output: Output,
-    split: MovedSplit = None,
-    store: Store = None,
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda or auto; the default is the run's.")
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="32-true or bf16-mixed; the default is the run's.")
-    ] = None,
-    max_bad: MaxBad = 0.01,
-    ray: Ray = None,
-    shard: Annotated[
-        int, typer.Option(help="With --ray: images in each file of the folder -o.")
-    ] = 10_000,
-    workers: Annotated[
-        int, typer.Option(help="With --ray: workers at most; 0 for as many as there are devices.")
-    ] = 0,
-    cpus: Annotated[int, typer.Option(help="With --ray: cores of a worker without a GPU.")] = 1,
-) -> None:
-    """Predict the type of each image, with a confidence; with --ray, on a cluster."""
-    from owdfa.config import parse_settings
-    from owdfa.records.predictions import count_types
-
-    if ray is None:
-        from owdfa.stages.predict import predict as stage
-
-        with progress_bar("predict") as report:
-            made = stage(
-                run, _images(images), output, split=split, store=store,
-                device=device, precision=precision, max_bad=max_bad, on_progress=report,
-            )  # fmt: skip
-        _print_predicted(output, count_types([made.table]), made.notes)
-        return
-    from owdfa.stages.predict.shards import ClusterOptions, predict_on_cluster
-
-    given = {"ray": ray, "shard": shard, "workers": workers, "cpus": cpus}
-    cluster = parse_settings(ClusterOptions, given, "predict")
-    with progress_bar("predict") as report:
-        found = predict_on_cluster(
-            run, _images(images), output, cluster,
-            device=device, precision=precision, max_bad=max_bad, on_progress=report,
-        )  # fmt: skip
-    _print_predicted(output, found.types, found.notes, found.listing)
-
-
-def _print_predicted(
-    output: Path, types: "pa.Table", notes: Sequence[str], listing: Path | None = None
-) -> None:
-    """Print what was predicted; ``types`` are of ``count_types``."""
-    from owdfa.cli.tables import print_bad, print_types
-
-    images = types["images"].to_pylist()
-    novel = sum(
-        num for num, is_novel in zip(images, types["novel"].to_pylist(), strict=True) if is_novel
-    )
-    typer.echo(f"{output}: {sum(images)} images, {novel} given to novel types")
-    for note in notes:
-        typer.echo(f"note: {note}")
-    print_types(types)
-    print_bad(output, listing)
-
-
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     output: Output,
@@ -300,7 +234,9 @@ def export(
     """Export the network to one file that needs no torch."""
     from owdfa.stages.export import export as stage
 
-    note = stage(run, output, check=_images(check) if check else None, split=split, store=store)
+    note = stage(
+        run, output, check=named_images(check) if check else None, split=split, store=store
+    )
     parity = note.parity
     typer.echo(
         f"{output}: {len(note.classes)} classes, {note.num_known} of them known;"
@@ -377,7 +313,7 @@ def _print_note(note: str) -> None:
     typer.echo(f"note: {note}")
 
 
-def _images(named: list[str]) -> str | list[Path]:
+def named_images(named: list[str]) -> str | list[Path]:
     """A single name may be a folder or a role of a split; several are files."""
     return named[0] if len(named) == 1 else [Path(name) for name in named]
 
