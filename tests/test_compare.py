@@ -15,12 +15,14 @@ import pytest
 
 from command_line import cli, done, make_noise, refused
 from owdfa.compare import workers
+from owdfa.compare.cell import SETTINGS, is_done, write_cell
 from owdfa.compare.grid import Cell, numbers, parse_row, short_names
 from owdfa.compare.summary import RowKey, difference, reference_of, summarise
 from owdfa.compare.tables import Table, gap, markdown, number
 from owdfa.errors import UserError
 from owdfa.metrics.intervals import MEASURES
 from owdfa.records.provenance import Provenance
+from owdfa.runs.settings import load_settings
 from tiny_data import TINY
 
 PROTOCOL = '[p1]\nknown = ["a", "b"]\nnovel = ["c"]\n'
@@ -106,6 +108,15 @@ def test_a_cell_that_was_cut_off_goes_on_and_has_no_time(folder, whole):
     assert table_of(output) == table
     with (output / "cells.csv").open() as stream:
         assert [row["minutes"] for row in csv.DictReader(stream)].count("") == 1
+
+
+def test_settings_may_change_before_a_cell_has_begun(tmp_path):
+    cell = make_cell()
+    for epochs in (1, 2):
+        asked = load_settings("cal-tiny", explicit={"epochs": epochs})
+        assert not is_done(tmp_path, cell, asked)
+        write_cell(tmp_path, cell, asked)
+        assert load_settings("none", tmp_path / cell.folder / SETTINGS) == asked
 
 
 def test_cells_of_other_settings_are_refused(folder, whole):
