@@ -122,14 +122,14 @@ def train_grid(
 
 
 def _left_out(rows: Sequence[Row], options: GridOptions) -> list[str]:
-    """Notes on rows that cannot do what is asked of the number of classes."""
-    return [
-        f"{row.name} needs the number of classes: it has no row for --classes auto"
-        for row in rows
-        if "auto" in options.classes
-        and told_classes(row, options) not in (["-"],)
-        and "auto" not in told_classes(row, options)
-    ]
+    """A note on the rows that cannot find the number of classes, where they are asked to."""
+    if "auto" not in options.classes:
+        return []
+    told = {row.name: told_classes(row, options) for row in rows}
+    left = [name for name, ways in told.items() if "auto" not in ways and ways != ["-"]]
+    if not left:
+        return []
+    return [f"no row for --classes auto of what must be told the number: {', '.join(left)}"]
 
 
 def _cells(
