@@ -6,21 +6,21 @@ images best. If one type made them all, the ratio exceeds 1 / a with probability
 likelihood-ratio test ("Universal inference", Wasserman, Ramdas and Balakrishnan, PNAS 2020), which
 needs no asymptotics. Both halves take both parts, and the mean counts.
 
-That holds if the model does. Content makes real types lumpy. So the gain of an image must also
-exceed what known types show when they are put to the same test: the threshold is the level (0.95)
-of those gains. With a few known types that is about the greatest of them.
+That holds if the model does. Content makes real types lumpy, so the gain of an image must also
+exceed what known types show when they are put to the same test.
 """
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 from owdfa.clustering import plus_plus
-from owdfa.plda.model import Types, log_density, log_mixture, posterior
+from owdfa.plda.model import Prior, Types, log_density, log_mixture, posterior
 
-MAX_POOL = 4000  # images of a pool that are looked at; an error of a gain falls as 1 / sqrt of it
+MAX_POOL = 2000  # images of a pool that are looked at; an error of a gain falls as 1 / sqrt of it
 _STARTS = 3  # drawn, besides the cut across the longest axis; the best on its own half counts
-_ITERATIONS = 20  # converged well before, in all but hopeless cases
+_ITERATIONS = 15  # converged well before, in all but hopeless cases
 _DRAWS = 40  # tests of known types in all, at least; each of them is drawn three times or more
 
 
@@ -29,23 +29,19 @@ class Gain(NamedTuple):
 
     Attributes:
         total: Of the images of a half, the mean over both.
-        per_image: The same over their number.
+        per_image: The same over twice the number of images of the smaller type: so a few intruders
+            among many images count as they would among as many.
     """
 
     total: float
     per_image: float
 
 
-class Thresholds(NamedTuple):
-    """Gain of an image that known types stay below, at the level.
+class Pool(NamedTuple):
+    """Images of a type, and the prior in their space."""
 
-    Attributes:
-        split: A pool against two types.
-        audit: Images of a known type against that type and another.
-    """
-
-    split: float
-    audit: float
+    rows: np.ndarray  # (n, d)
+    prior: Prior
 
 
 class _Parts(NamedTuple):
@@ -58,7 +54,7 @@ class _Parts(NamedTuple):
 
 def split_gain(
     rows: np.ndarray,
-    between: np.ndarray,
+    prior: Prior,
     stream: np.random.Generator,
     pinned: Types | None = None,
 ) -> Gain:
@@ -66,7 +62,7 @@ def split_gain(
 
     Args:
         rows: (n, d), the pool, in an order that is the images' own.
-        between: (d,), the variance of type means.
+        prior: Of a type that is not known.
         stream: Decides halves and starts.
         pinned: A type that one of the two must be, and the one type that is the alternative: a
             known one, or the one that nobody has seen.
@@ -74,93 +70,92 @@ def split_gain(
     mixed = rows[stream.permutation(len(rows))[:MAX_POOL]].astype(np.float64)
     halves = mixed[: len(mixed) // 2], mixed[len(mixed) // 2 :]
     return _mean_gain(
-        _compare(_propose(first, between, stream, pinned), second, pinned)
+        _compare(_propose(first, prior, stream, pinned), second, pinned, prior)
         for first, second in (halves, halves[::-1])
     )
 
 
 def proposal(
     rows: np.ndarray,
-    between: np.ndarray,
+    prior: Prior,
     stream: np.random.Generator,
     pinned: Types | None = None,
 ) -> Types:
     """What all of a pool that passed the test proposes: two types, or the one beside the pinned."""
     mixed = rows[stream.permutation(len(rows))[:MAX_POOL]].astype(np.float64)
-    types = _propose(mixed, between, stream, pinned).types
+    types = _propose(mixed, prior, stream, pinned).types
     return types if pinned is None else types.take([1])
 
 
 def pair_gain(
-    first: np.ndarray, second: np.ndarray, between: np.ndarray, stream: np.random.Generator
+    first: np.ndarray, second: np.ndarray, prior: Prior, stream: np.random.Generator
 ) -> Gain:
-    """Test whether two pools are two types: as ``split_gain``, and the cut is given.
+    """Test whether two pools are two types: as ``split_gain`` of both together, from that cut.
 
-    As many images are taken of both, as a cut of one type has about as many on both sides.
+    Both pools as they are, and the mixture is free to move: two pieces of one cloud differ in their
+    means because they were cut, and together they are one cloud.
     """
-    halves: list[list[np.ndarray]] = [[], []]
-    num = min(len(first), len(second), MAX_POOL // 2)
-    for rows in (first, second):
-        mixed = rows[stream.permutation(len(rows))[:num]].astype(np.float64)
-        halves[0].append(mixed[: len(mixed) // 2])
-        halves[1].append(mixed[len(mixed) // 2 :])
+    share = min(1.0, MAX_POOL / max(1, len(first) + len(second)))
+    rows, sides = [], []
+    for side, pool in enumerate((first, second)):
+        chosen = stream.permutation(len(pool))[: max(2, int(share * len(pool)))]
+        rows.append(pool[chosen].astype(np.float64))
+        sides.append(np.full(len(chosen), side))
+    pool, side = np.concatenate(rows), np.concatenate(sides)
+    mixed = stream.permutation(len(pool))
+    halves = mixed[: len(mixed) // 2], mixed[len(mixed) // 2 :]
     return _mean_gain(
-        _compare(_given(fitted, between), np.concatenate(tested), None)
-        for fitted, tested in (halves, halves[::-1])
+        _compare(_maximise(pool[one], side[one], prior, None), pool[other], None, prior)
+        for one, other in (halves, halves[::-1])
     )
 
 
-def thresholds(
-    rows: np.ndarray,
-    labels: np.ndarray,
-    between: np.ndarray,
-    stream: np.random.Generator,
-    level: float = 0.95,
-) -> Thresholds:
-    """Put known types to the tests, and see what they must allow.
+def split_threshold(pools: list[Pool], stream: np.random.Generator, level: float) -> float:
+    """The gain of an image that tests of known types stay below, at a level.
 
     Args:
-        rows: (n, d), labelled images.
-        labels: (n,), their types.
-        between: (d,).
+        pools: Labelled images of each known type.
         stream: Decides draws.
-        level: Share of the tests of known types that must find one type.
+        level: Share of the tests.
     """
-    found = [rows[labels == each] for each in np.unique(labels)]
-    pools = [each for each in found if len(each) >= 8]  # a test needs four images a half
-    if not pools:
-        return Thresholds(0.0, 0.0)
-    draws = max(3, -(-_DRAWS // len(pools)))
-    split, audit = [], []
-    for pool in pools:
-        for _ in range(draws):
-            split.append(split_gain(pool, between, stream).per_image)
-            mixed = pool[stream.permutation(len(pool))]
-            shown, hidden = mixed[: len(pool) // 2], mixed[len(pool) // 2 :]
-            known = posterior(shown.sum(axis=0)[None], np.array([len(shown)]), between)
-            audit.append(split_gain(hidden, between, stream, known).per_image)
-    return Thresholds(*(max(0.0, float(np.quantile(each, level))) for each in (split, audit)))
+    return _quantile(pools, level, lambda pool: split_gain(*pool, stream))
 
 
-def _mean_gain(found: "object") -> Gain:
-    totals, counts = zip(*found, strict=True)  # type: ignore[call-overload]
-    total = float(np.mean(totals))
-    return Gain(total, total / max(1.0, float(np.mean(counts))))
+def audit_threshold(pools: list[Pool], stream: np.random.Generator, level: float) -> float:
+    """The same of tests for intruders: half of a known type is labelled, the other is the pool."""
+
+    def audit(pool: Pool) -> Gain:
+        mixed = pool.rows[stream.permutation(len(pool.rows))]
+        shown, hidden = mixed[: len(mixed) // 2], mixed[len(mixed) // 2 :]
+        prior = pool.prior._replace(noise=1.0)  # what a known type has
+        known = posterior(shown.sum(axis=0)[None], np.array([len(shown)]), prior)
+        return split_gain(hidden, pool.prior, stream, known)
+
+    return _quantile(pools, level, audit)
 
 
-def _compare(parts: _Parts, rows: np.ndarray, pinned: Types | None) -> tuple[float, int]:
-    """Log-likelihood of ``rows`` by two types, less that by one; and how many rows there are."""
+def _quantile(pools: list[Pool], level: float, test: Callable[[Pool], Gain]) -> float:
+    pools = [pool for pool in pools if len(pool.rows) >= 8]  # half of a half is two images
+    draws = max(3, -(-_DRAWS // max(1, len(pools))))
+    found = [test(pool).per_image for pool in pools for _ in range(draws)]
+    return max(0.0, float(np.quantile(found, level))) if found else 0.0
+
+
+def _mean_gain(found: Iterable[tuple[float, float]]) -> Gain:
+    total, smaller = np.array(list(found)).mean(axis=0)
+    return Gain(float(total), float(total / (2 * smaller)))
+
+
+def _compare(
+    parts: _Parts, rows: np.ndarray, pinned: Types | None, prior: Prior
+) -> tuple[float, float]:
+    """Log-likelihood of ``rows`` by two types less that by one, and images of the smaller type."""
     one = pinned
     if one is None:
         mean = rows.mean(axis=0, keepdims=True)
-        one = Types(mean, np.zeros_like(mean))
-    return float((parts.log_likelihoods(rows) - log_density(rows, one)[:, 0]).sum()), len(rows)
-
-
-def _given(pools: list[np.ndarray], between: np.ndarray) -> _Parts:
-    counts = np.array([len(each) for each in pools])
-    sums = np.stack([each.sum(axis=0) for each in pools])
-    return _Parts(posterior(sums, counts, between), _log_shares(counts))
+        one = Types(mean, np.zeros_like(mean), np.array([prior.noise]))
+    total = float((parts.log_likelihoods(rows) - log_density(rows, one)[:, 0]).sum())
+    return total, max(1.0, len(rows) * float(np.exp(parts.log_shares.min())))
 
 
 def _log_shares(counts: np.ndarray) -> np.ndarray:
@@ -168,10 +163,10 @@ def _log_shares(counts: np.ndarray) -> np.ndarray:
 
 
 def _propose(
-    rows: np.ndarray, between: np.ndarray, stream: np.random.Generator, pinned: Types | None
+    rows: np.ndarray, prior: Prior, stream: np.random.Generator, pinned: Types | None
 ) -> _Parts:
     """The likeliest mixture of two types over the starts."""
-    found = [_maximise(rows, side, between, pinned) for side in _starts(rows, stream, pinned)]
+    found = [_maximise(rows, side, prior, pinned) for side in _starts(rows, stream, pinned)]
     return max(found, key=lambda parts: float(parts.log_likelihoods(rows).sum()))
 
 
@@ -194,13 +189,13 @@ def _starts(
 
 
 def _maximise(
-    rows: np.ndarray, side: np.ndarray, between: np.ndarray, pinned: Types | None
+    rows: np.ndarray, side: np.ndarray, prior: Prior, pinned: Types | None
 ) -> _Parts:
     """Expectation maximisation from a cut."""
     share = np.eye(2)[side]
     for _ in range(_ITERATIONS):
         counts = share.sum(axis=0)
-        types = posterior(share.T @ rows, counts, between)
+        types = posterior(share.T @ rows, counts, prior)
         if pinned is not None:
             types = pinned.beside(types.take([1]))
         parts = _Parts(types, _log_shares(counts))

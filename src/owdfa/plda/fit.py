@@ -6,11 +6,12 @@ import numpy as np
 from pydantic import Field
 
 from owdfa.config import Settings
-from owdfa.plda.evidence import thresholds
+from owdfa.plda.evidence import Pool, audit_threshold, split_threshold
+from owdfa.plda.known_out import Calibration, leave_known_out
 from owdfa.plda.mixture import Mixture, known_only, maximise
-from owdfa.plda.model import log_mixture
+from owdfa.plda.model import Prior, log_mixture
 from owdfa.plda.search import Limits, Pile, fixed_number, search
-from owdfa.plda.space import Space, blocks, canonical_order, fit_space
+from owdfa.plda.space import Space, SpaceLearner, blocks, canonical_order
 from owdfa.records.training import UNLABELLED
 
 _FINAL_ITERATIONS = 10  # over all images, from what a sample converged to
@@ -43,16 +44,21 @@ class Fitted:
     Attributes:
         space: The map of features.
         mixture: The types, known ones first.
+        calibration: What leave-known-out set and measured.
+        limits: What found types had to show; None where their number was given.
     """
 
     space: Space
     mixture: Mixture
+    calibration: Calibration
+    limits: Limits | None = None
 
     def log_posterior(self, features: np.ndarray) -> np.ndarray:
         """Log-probability (N, C) of each type for features (N, F); of none of them is left out."""
         made = np.empty((len(features), self.mixture.num_types))
         for part in blocks(len(features)):
             logs = self.mixture.log_joint(self.space(features[part]), with_none=False)
+            logs /= self.calibration.temperature
             made[part] = logs - log_mixture(logs)[:, None]
         return made
 
@@ -84,39 +90,58 @@ def fit(
         seed: Decides what is drawn: halves, starts and samples.
     """
     settings = settings or TypesSettings()
-    space = fit_space(
+    order = canonical_order(features, labels)
+    features, labels = features[order], labels[order]
+    learner = SpaceLearner(
         features,
         labels,
         dim=settings.dim,
         unit_length=settings.unit_length,
         standardise=settings.standardise,
     )
-    order = canonical_order(features, labels)
-    pile = Pile(space(features)[order], labels[order])
-    return Fitted(space, fit_mixture(pile, space.between, num_known, settings, num_types, seed))
+    space = learner.fit()
+    pile = Pile(space(features), labels)
+    limits = _known_limits(pile, Prior(space.between), settings, seed)
+    some = _few(labels, settings.max_images)
+    found = leave_known_out(learner, features, np.where(some, labels, UNLABELLED), limits, seed)
+    limits = limits._replace(merge=max(limits.split, found.merge))
+    prior = Prior(space.between, found.noise)
+    mixture = fit_mixture(pile, prior, num_known, num_types or limits, settings, seed)
+    return Fitted(space, mixture, found, None if num_types else limits)
+
+
+def _known_limits(pile: Pile, prior: Prior, settings: TypesSettings, seed: int) -> Limits:
+    """What a found type must show, by what known types show."""
+    stream = np.random.default_rng([seed, 1])
+    rows, labels = pile.labelled
+    own = [Pool(rows[labels == each], prior) for each in np.unique(labels)]
+    split = split_threshold(own, stream, settings.level)
+    audit = audit_threshold(own, stream, settings.level)
+    return Limits(split, audit, split, settings.level, settings.min_images, settings.max_types)
+
+
+def _few(labels: np.ndarray, most: int) -> np.ndarray:
+    """Labelled images (N,) bool, at most about so many, the same share of all."""
+    chosen = labels != UNLABELLED
+    chosen[chosen] = np.arange(chosen.sum()) % (1 + int(chosen.sum()) // most) == 0
+    return np.asarray(chosen)
 
 
 def fit_mixture(
     pile: Pile,
-    between: np.ndarray,
+    prior: Prior,
     num_known: int,
+    limits: Limits | int,
     settings: TypesSettings,
-    num_types: int | None,
     seed: int,
 ) -> Mixture:
-    """The same in a space that is given."""
-    stream = np.random.default_rng(seed)
-    known = known_only(pile.rows, pile.labels, num_known, between)
+    """The mixture in a space that is given, by limits of found types or of so many types."""
+    stream = np.random.default_rng([seed, 0])
+    known = known_only(pile.rows, pile.labels, num_known, prior)
     sample = _sample(pile, settings.max_images, stream)
-    if num_types is not None:
-        mixture = fixed_number(known, sample, num_types, seed)
+    if isinstance(limits, int):
+        mixture = fixed_number(known, sample, limits, seed)
     else:
-        limits = Limits(
-            thresholds(*sample.labelled, between, stream, settings.level),
-            settings.level,
-            settings.min_images,
-            max(num_known, settings.max_types),
-        )
         mixture = search(known, sample, limits, stream)
     if len(sample.rows) < len(pile.rows):
         mixture = maximise(mixture, pile.unlabelled, _FINAL_ITERATIONS)
@@ -146,16 +171,18 @@ def number_of_types(
         part: Share of the images in each.
         seed: Decides them.
     """
-    settings = settings or TypesSettings()
+    settings, limits = settings or TypesSettings(), fitted.limits
+    if limits is None:
+        return fitted.mixture.num_types, fitted.mixture.num_types
     order = canonical_order(features, labels)
     pile = Pile(fitted.space(features)[order], labels[order])
     found = []
     for number in range(num_parts):
         stream = np.random.default_rng([seed, number])
         chosen = stream.random(len(order)) < part
-        some = Pile(pile.rows[chosen], pile.labels[chosen])
+        some = pile.take(chosen)
         num_known = fitted.mixture.num_known
-        made = fit_mixture(some, fitted.space.between, num_known, settings, None, seed)
+        made = fit_mixture(some, fitted.mixture.prior, num_known, limits, settings, seed)
         found.append(made.num_types)
     low, high = np.percentile(found, [_TAIL, 100 - _TAIL])
     return int(np.floor(low)), int(np.ceil(high))
@@ -168,4 +195,4 @@ def _sample(pile: Pile, most: int, stream: np.random.Generator) -> Pile:
         places = np.flatnonzero(chosen)
         kept.append(stream.permutation(places)[:most] if len(places) > most else places)
     places = np.sort(np.concatenate(kept))
-    return Pile(pile.rows[places], pile.labels[places])
+    return pile.take(places)

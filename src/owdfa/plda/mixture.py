@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from owdfa.plda.model import Types, log_density, log_mixture, posterior, unseen
+from owdfa.plda.model import Prior, Types, log_density, log_mixture, posterior, unseen
 from owdfa.plda.space import blocks, class_sums
 from owdfa.records.training import UNLABELLED
 
@@ -28,7 +28,7 @@ class Mixture:
         types: The C types, known ones first.
         counts: (C,) images that each mean rests on, labelled ones included.
         log_shares: (C + 1,), the last one of images that fit none.
-        between: (d,), the variance of type means.
+        prior: Of the types that are not known.
         labelled_sums: (K, d), of the labelled images of each known type.
         labelled_counts: (K,).
     """
@@ -36,7 +36,7 @@ class Mixture:
     types: Types
     counts: np.ndarray
     log_shares: np.ndarray
-    between: np.ndarray
+    prior: Prior
     labelled_sums: np.ndarray
     labelled_counts: np.ndarray
 
@@ -54,7 +54,7 @@ class Mixture:
         """Log of share times density: (N, C + 1), or (N, C) where an image must be of some type."""
         if not with_none:
             return log_density(rows, self.types) + self.log_shares[:-1]
-        return log_density(rows, self.types.beside(unseen(self.between))) + self.log_shares
+        return log_density(rows, self.types.beside(unseen(self.prior))) + self.log_shares
 
     def assign(self, rows: np.ndarray, *, with_none: bool = True) -> np.ndarray:
         """The likeliest type (N,) of each image; C for none."""
@@ -63,12 +63,19 @@ class Mixture:
             found[part] = self.log_joint(rows[part], with_none=with_none).argmax(axis=1)
         return found
 
+    def posterior(self, sums: np.ndarray, counts: np.ndarray) -> Types:
+        """Types of members with these sums (C, d) and numbers (C,), known ones first."""
+        num_known = self.num_known
+        known = self.prior._replace(noise=1.0)
+        types = posterior(sums[:num_known], counts[:num_known], known)
+        return types.beside(posterior(sums[num_known:], counts[num_known:], self.prior))
+
     def with_found(self, types: Types) -> "Mixture":
         """The same known types, and these as found ones."""
         num_known = self.num_known
         num = num_known + len(types.means)
         counts = np.concatenate([self.counts[:num_known], np.zeros(num - num_known)])
-        shares = np.full(num + 1, 1 / (num + 1))  # the next iteration counts them
+        shares = np.append(np.full(num, 1.0), 1e-3)  # the next iteration counts them
         types = self.types.take(slice(num_known)).beside(types)
         return replace(self, types=types, counts=counts, log_shares=np.log(shares))
 
@@ -79,15 +86,15 @@ class Mixture:
 
 
 def known_only(
-    rows: np.ndarray, labels: np.ndarray, num_known: int, between: np.ndarray
+    rows: np.ndarray, labels: np.ndarray, num_known: int, prior: Prior
 ) -> Mixture:
     """The mixture of the known types alone, from labelled images."""
     chosen = labels != UNLABELLED
     counts = np.bincount(labels[chosen], minlength=num_known)
     sums = class_sums(rows[chosen].astype(np.float64), labels[chosen], num_known)
-    shares = np.full(num_known + 1, 1 / (num_known + 1))
-    types = posterior(sums, counts, between)
-    return Mixture(types, counts.astype(np.float64), np.log(shares), between, sums, counts)
+    shares = np.append(np.full(num_known, 1.0), 1e-3)
+    types = posterior(sums, counts, prior._replace(noise=1.0))
+    return Mixture(types, counts.astype(np.float64), np.log(shares), prior, sums, counts)
 
 
 def maximise(mixture: Mixture, rows: np.ndarray, iterations: int = 50) -> Mixture:
@@ -126,10 +133,11 @@ def step(mixture: Mixture, rows: np.ndarray) -> tuple[Mixture, float]:
         moving += share.sum(axis=0)
     sums[:num_known] += mixture.labelled_sums
     moving[:num_known] += mixture.labelled_counts
-    shares = (members + 1) / (len(rows) + num + 1)  # Laplace's rule: no type's share is 0
+    shares = np.append(members[:-1] + 1, 1.0)  # of none: the odds that the next image is a new type
+    shares /= shares.sum()
     made = replace(
         mixture,
-        types=posterior(sums, moving, mixture.between),
+        types=mixture.posterior(sums, moving),
         counts=moving,
         log_shares=np.log(shares),
     )

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from owdfa.plda.model import Types, log_density, log_group_density, unseen
+from owdfa.plda.model import Prior, Types, log_density, log_group_density, unseen
 
 
-def log_ratios(rows: np.ndarray, types: Types, between: np.ndarray) -> np.ndarray:
+def log_ratios(rows: np.ndarray, types: Types, prior: Prior) -> np.ndarray:
     """Logarithm (N, C + 1) of each image's ratio for each type against the best other explanation.
 
     The last column is for a type that nobody has seen.
@@ -20,14 +20,14 @@ def log_ratios(rows: np.ndarray, types: Types, between: np.ndarray) -> np.ndarra
     Args:
         rows: (N, d), of :class:`~owdfa.plda.space.Space`.
         types: The C types.
-        between: (d,), of the space.
+        prior: Of a type that nobody has seen.
     """
-    return against_best_other(log_density(rows, types.beside(unseen(between))))
+    return against_best_other(log_density(rows, types.beside(unseen(prior))))
 
 
-def group_log_ratios(rows: np.ndarray, types: Types, between: np.ndarray) -> np.ndarray:
+def group_log_ratios(rows: np.ndarray, types: Types, prior: Prior) -> np.ndarray:
     """The same of a group of images that one type made, all together: (C + 1,)."""
-    logs = log_group_density(rows, types.beside(unseen(between)))
+    logs = log_group_density(rows, types.beside(unseen(prior)))
     return np.asarray(against_best_other(logs[None])[0])
 
 

@@ -18,6 +18,7 @@ from owdfa.records.training import UNLABELLED
 
 BLOCK = 1 << 14  # images at once: bounds memory
 _MAX_COMPONENTS = 200  # that are whitened: more cannot be estimated from some hundred images
+_MAX_ROWS = 200_000  # images that say how all of them vary in the reduced space
 _FLOOR = 1e-3  # least variance of type means, where that within a type is 1
 _TINY = 1e-12
 
@@ -57,8 +58,16 @@ class Space(NamedTuple):
 
 
 class _Labelled(NamedTuple):
-    rows: np.ndarray  # (n, F), by class
-    index: np.ndarray  # (n,) from 0
+    rows: np.ndarray  # (n, F), by type, in an order of their own
+    labels: np.ndarray  # (n,), increasing
+
+    @property
+    def index(self) -> np.ndarray:
+        """Types from 0 without gaps."""
+        return np.unique(self.labels, return_inverse=True)[1]
+
+    def take(self, chosen: np.ndarray) -> "_Labelled":
+        return _Labelled(self.rows[chosen], self.labels[chosen])
 
 
 def blocks(num: int, size: int = BLOCK) -> Iterator[slice]:
@@ -78,15 +87,8 @@ def canonical_order(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.lexsort((labels, length))
 
 
-def fit_space(
-    features: np.ndarray,
-    labels: np.ndarray,
-    *,
-    dim: int = 32,
-    unit_length: bool = True,
-    standardise: bool = False,
-) -> Space:
-    """Learn the map from all images, and from the labels of some.
+class SpaceLearner:
+    """Learns the map from all images, and from the labels of some.
 
     The d directions that are kept are those in which all images, the unlabelled included, vary most
     once the covariance within types is the identity. Directions between known types alone would
@@ -100,29 +102,74 @@ def fit_space(
         standardise: Whether to divide each feature by its deviation first; for features of
             different units. Then a rotation of the features does matter.
     """
-    mean, covariance = _moments(features)
-    scale = np.ones(len(mean))
-    if standardise:
-        deviation = np.sqrt(np.diag(covariance))
-        scale = 1 / np.where(deviation > 1e-6 * deviation.max(initial=_TINY), deviation, np.inf)
-    components = _leading(covariance * scale * scale[:, None], _MAX_COMPONENTS) * scale[:, None]
-    order = canonical_order(features, labels)
-    order = order[labels[order] != UNLABELLED]
-    order = order[np.argsort(labels[order], kind="stable")]
-    _, index = np.unique(labels[order], return_inverse=True)
-    labelled = _Labelled(features[order].astype(np.float64), index)
-    total = components.T @ covariance @ components
 
-    def learn(known: _Labelled) -> Space:
-        rows = (known.rows - mean) @ components
-        white = _inverse_root(_within(rows, known.index, total))
-        matrix = components @ white @ _leading(white @ total @ white, dim)
+    def __init__(
+        self,
+        features: np.ndarray,
+        labels: np.ndarray,
+        *,
+        dim: int = 32,
+        unit_length: bool = True,
+        standardise: bool = False,
+    ) -> None:
+        self._mean, covariance = _moments(features)
+        scale = np.ones(len(self._mean))
+        if standardise:
+            deviation = np.sqrt(np.diag(covariance))
+            scale = 1 / np.where(deviation > 1e-6 * deviation.max(initial=_TINY), deviation, np.inf)
+        leading = _leading(covariance * scale * scale[:, None], _MAX_COMPONENTS)
+        self._components = leading * scale[:, None]
+        self._total = self._components.T @ covariance @ self._components
+        self._dim, self._unit_length = dim, unit_length
+        order = canonical_order(features, labels)
+        self._features = features[order[:: 1 + len(order) // _MAX_ROWS]]
+        order = order[labels[order] != UNLABELLED]
+        self._places = order = order[np.argsort(labels[order], kind="stable")]
+        self._labelled = _Labelled(features[order].astype(np.float64), labels[order])
+        self._excess: float | None = None
+
+    def fit(self, shown: np.ndarray | None = None) -> Space:
+        """Learn the map.
+
+        Args:
+            shown: (N,) bool, images whose labels are used; None for all. Those of other known types
+                vary in the space as images of a novel type do: W was not learnt from them.
+        """
+        if self._excess is None:
+            self._excess = self._measure_excess()
+        kept = self._labelled if shown is None else self._labelled.take(shown[self._places])
+        return _widened(self._learn(kept), self._excess)
+
+    def _learn(self, known: _Labelled) -> Space:
+        """The map without regard to what it was not learnt from."""
+        rows = (known.rows - self._mean) @ self._components
+        white = _inverse_root(_within(rows, known.index, self._total))
+        matrix = self._components @ white @ _leading(white @ self._total @ white, self._dim)
         num = matrix.shape[1]
         nothing = np.zeros(num), np.eye(num), np.ones(num)
-        return _diagonalised(Space(mean, matrix, unit_length, *nothing), features, known)
+        space = Space(self._mean, matrix, self._unit_length, *nothing)
+        return _diagonalised(space, self._features, known)
 
-    found = learn(labelled)
-    return _widened(found, _excess(learn, labelled))
+    def _measure_excess(self) -> float:
+        """How much wider types are for images that W was not learnt from: a factor of variance.
+
+        Measured twice on the half that the map is not learnt from. From twice as many images it
+        would exceed 1 by about half as much.
+        """
+        labels = self._labelled.labels
+        place = np.arange(len(labels)) - np.searchsorted(labels, labels)
+        found = []
+        for side in (0, 1):
+            seen = self._labelled.take(place % 2 == side)
+            unseen = self._labelled.take(place % 2 != side)
+            index = unseen.index
+            counts = np.bincount(index)
+            if len(index) <= len(counts) or len(seen.labels) < 2:
+                return 1.0
+            rows = self._learn(seen)(unseen.rows)
+            centred = rows - class_sums(rows, index, len(counts))[index] / counts[index, None]
+            found.append(np.square(centred).sum() / (len(rows) - len(counts)) / rows.shape[1])
+        return max(1.0, 1 + (float(np.mean(found)) - 1) / 2)
 
 
 def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -215,28 +262,6 @@ def _between(rows: np.ndarray, index: np.ndarray, total: np.ndarray) -> np.ndarr
         known = means.T @ means / num - np.mean(1 / counts) * np.eye(dim)
     width = np.trace(known if num >= 3 else total - np.eye(dim)) / dim
     return np.asarray((num * known + dim * max(width, _FLOOR) * np.eye(dim)) / (num + dim))
-
-
-def _excess(learn: "object", labelled: _Labelled) -> float:
-    """How much wider types are for images that W was not learnt from: a factor of variance.
-
-    Measured twice on the half that the map is not learnt from. From twice as many images it would
-    exceed 1 by about half as much.
-    """
-    assert callable(learn)
-    place = np.arange(len(labelled.index)) - np.searchsorted(labelled.index, labelled.index)
-    found = []
-    for side in (0, 1):
-        seen, unseen = place % 2 == side, place % 2 != side
-        counts = np.bincount(labelled.index[unseen], minlength=1)
-        free = unseen.sum() - (counts > 0).sum()
-        if free < 1 or seen.sum() < 2:
-            return 1.0
-        space = learn(_Labelled(labelled.rows[seen], labelled.index[seen]))
-        rows, index = space(labelled.rows[unseen]), labelled.index[unseen]
-        centred = rows - class_sums(rows, index, len(counts))[index] / counts[index, None]
-        found.append(np.square(centred).sum() / free / rows.shape[1])
-    return max(1.0, 1 + (float(np.mean(found)) - 1) / 2)
 
 
 def _widened(space: Space, factor: float) -> Space:
