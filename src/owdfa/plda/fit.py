@@ -62,6 +62,17 @@ class Fitted:
             made[part] = logs - log_mixture(logs)[:, None]
         return made
 
+    def scores(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What ``log_posterior`` is, up to a constant an image: (C, d), (C, d) and (C,).
+
+        Of z in the space, ``z @ linear.T + z**2 @ square.T + constant``.
+        """
+        types, cold = self.mixture.types, 1 / self.calibration.temperature
+        precision = 1 / (types.noise[:, None] + types.variances)
+        size = (np.log(precision) - precision * np.square(types.means)).sum(axis=1) / 2
+        constant = self.mixture.log_shares[:-1] + size
+        return cold * precision * types.means, -cold * precision / 2, cold * constant
+
     def assign(self, features: np.ndarray) -> np.ndarray:
         """The likeliest type (N,) of each image."""
         found = np.empty(len(features), np.int64)

@@ -2,7 +2,7 @@
 
 It is the one way to choose a number that decides about novel types without a label of any. Known
 types are hidden in turn, half of them at a time (one at a time of three or fewer): their labels are
-taken away, and so are those of half of the images of the others. That pile is as the real one is, and
+taken away, and so are those of a quarter of the images of the others. That pile is as the real one is, and
 its truth is known. No label of it was used to learn its space.
 
 It says how well types like the known ones are found. If novel types are of another kind, say video
@@ -25,6 +25,8 @@ from owdfa.records.training import UNLABELLED
 
 MERGES = np.round(np.linspace(0, 1.5, 16), 1)
 """Limits of a merge that are tried: gains of an image, in natural logarithms."""
+_REPETITIONS = 3  # of hiding every known type once: the choice of the best limit is noisy
+_FREE = 4  # of the images of a type that keeps its label, every so many-th loses it
 _TEMPERATURES = np.geomspace(1, 30, 40)
 _STRONG = float(np.log(10))  # a likelihood ratio that would be acted upon
 
@@ -46,11 +48,12 @@ class Episode:
     between: np.ndarray
 
     @property
-    def unseen_variance(self) -> list[float]:
-        """Variance about its mean of each hidden type, where that of kept ones is 1."""
-        hidden = range(self.num_kept, int(self.truth.max()) + 1)
-        pools = [self.pile.rows[self.truth == each] for each in hidden]
-        return [float(np.var(p, axis=0, ddof=1).mean()) for p in pools if len(p) > 1]
+    def noise(self) -> float:
+        """Variance of hidden types about their means over that of kept ones, unlabelled images."""
+        free = self.pile.labels == UNLABELLED
+        pools = [self.pile.rows[free & (self.truth == k)] for k in range(int(self.truth.max()) + 1)]
+        spread = [float(np.var(p, axis=0, ddof=1).mean()) if len(p) > 1 else 1.0 for p in pools]
+        return float(np.mean(spread[self.num_kept :]) / np.mean(spread[: self.num_kept]))
 
     def mixture(self, noise: float) -> Mixture:
         """The kept types alone."""
@@ -116,10 +119,10 @@ def leave_known_out(
         limits: What a found type must show; its ``merge`` is what is chosen.
         seed: Decides what is drawn.
     """
-    made = episodes(learner, features, labels)
+    made = episodes(learner, features, labels, seed)
     if not made:
         return NEUTRAL
-    noise = max(1.0, float(np.mean([each for e in made for each in e.unseen_variance] or [1.0])))
+    noise = max(1.0, float(np.mean([each.noise for each in made])))
     paths = [_path(each, noise, limits, np.random.default_rng([seed, 2])) for each in made]
     score = np.mean([[_balanced(e, m) for m in path] for e, path in zip(made, paths, strict=True)], 0)
     best = np.flatnonzero(score > score.max() - 1e-9)
@@ -138,30 +141,48 @@ def leave_known_out(
     )
 
 
-def episodes(learner: SpaceLearner, features: np.ndarray, labels: np.ndarray) -> list[Episode]:
-    """The piles: of each fold of known types one.
+def episodes(
+    learner: SpaceLearner, features: np.ndarray, labels: np.ndarray, seed: int = 0
+) -> list[Episode]:
+    """The piles: each known type is hidden once in every repetition.
 
-    ``learner`` has seen the images in the same order.
+    Args:
+        learner: Has seen the images in the same order.
+        features: (N, F).
+        labels: (N,).
+        seed: Decides which types are hidden together.
     """
     known = np.unique(labels[labels != UNLABELLED])
     folds = 2 if len(known) >= 4 else len(known)
     if folds < 2:
         return []
-    chosen = np.flatnonzero(labels != UNLABELLED)
+    stream = np.random.default_rng([seed, 3])
+    made = []
+    for _ in range(_REPETITIONS if len(known) >= 4 else 1):
+        mixed = stream.permutation(known)
+        made += [
+            _episode(learner, features, labels, np.sort(mixed[fold::folds]))
+            for fold in range(folds)
+        ]
+    return made
+
+
+def _episode(
+    learner: SpaceLearner, features: np.ndarray, labels: np.ndarray, hidden: np.ndarray
+) -> Episode:
+    """The pile in which these known types are hidden."""
+    known = np.unique(labels[labels != UNLABELLED])
     within = np.zeros(len(labels), np.int64)  # the how-manieth image of its type
     for each in known:
         rows = np.flatnonzero(labels == each)
         within[rows] = np.arange(len(rows))
-    made = []
-    for fold in range(folds):
-        hidden = known[fold::folds]
-        order = np.concatenate([np.setdiff1d(known, hidden), hidden])
-        shown = (labels != UNLABELLED) & ~np.isin(labels, hidden) & (within % 2 == 0)
-        space = learner.fit(shown)
-        truth = np.argsort(order)[np.searchsorted(known, labels[chosen])]
-        pile = Pile(space(features[chosen]), np.where(shown[chosen], truth, UNLABELLED))
-        made.append(Episode(pile, truth, len(known) - len(hidden), space.between))
-    return made
+    order = np.concatenate([np.setdiff1d(known, hidden), hidden])
+    chosen = np.flatnonzero(labels != UNLABELLED)
+    shown = (labels != UNLABELLED) & ~np.isin(labels, hidden) & (within % _FREE != 0)
+    space = learner.fit(shown)
+    truth = np.argsort(order)[np.searchsorted(known, labels[chosen])]
+    pile = Pile(space(features[chosen]), np.where(shown[chosen], truth, UNLABELLED))
+    return Episode(pile, truth, len(known) - len(hidden), space.between)
 
 
 def _path(

@@ -126,7 +126,6 @@ class SpaceLearner:
         order = order[labels[order] != UNLABELLED]
         self._places = order = order[np.argsort(labels[order], kind="stable")]
         self._labelled = _Labelled(features[order].astype(np.float64), labels[order])
-        self._excess: float | None = None
 
     def fit(self, shown: np.ndarray | None = None) -> Space:
         """Learn the map.
@@ -135,10 +134,8 @@ class SpaceLearner:
             shown: (N,) bool, images whose labels are used; None for all. Those of other known types
                 vary in the space as images of a novel type do: W was not learnt from them.
         """
-        if self._excess is None:
-            self._excess = self._measure_excess()
         kept = self._labelled if shown is None else self._labelled.take(shown[self._places])
-        return _widened(self._learn(kept), self._excess)
+        return _widened(self._learn(kept), self._excess(kept))
 
     def _learn(self, known: _Labelled) -> Space:
         """The map without regard to what it was not learnt from."""
@@ -150,18 +147,18 @@ class SpaceLearner:
         space = Space(self._mean, matrix, self._unit_length, *nothing)
         return _diagonalised(space, self._features, known)
 
-    def _measure_excess(self) -> float:
+    def _excess(self, labelled: _Labelled) -> float:
         """How much wider types are for images that W was not learnt from: a factor of variance.
 
         Measured twice on the half that the map is not learnt from. From twice as many images it
         would exceed 1 by about half as much.
         """
-        labels = self._labelled.labels
+        labels = labelled.labels
         place = np.arange(len(labels)) - np.searchsorted(labels, labels)
         found = []
         for side in (0, 1):
-            seen = self._labelled.take(place % 2 == side)
-            unseen = self._labelled.take(place % 2 != side)
+            seen = labelled.take(place % 2 == side)
+            unseen = labelled.take(place % 2 != side)
             index = unseen.index
             counts = np.bincount(index)
             if len(index) <= len(counts) or len(seen.labels) < 2:
