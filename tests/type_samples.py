@@ -11,9 +11,7 @@ class Sample(NamedTuple):
     truth: np.ndarray  # (N,)
 
 
-def sample(
-    seed=0, *, num_known=4, num_novel=4, per_type=100, dim=24, distance=8.0, labelled=0.5
-):
+def sample(seed=0, *, num_known=4, num_novel=4, per_type=100, dim=24, distance=8.0, labelled=0.5):
     """Types whose means are ``distance`` apart, where images of a type deviate by 1."""
     stream = np.random.default_rng(seed)
     num = num_known + num_novel

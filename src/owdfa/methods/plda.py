@@ -4,14 +4,14 @@
     L = CE
 
 An image's embedding x is the mean m of its type plus what content and chance do, e. Probabilistic
-LDA (Ioffe, ECCV 2006; Prince and Elder, ICCV 2007). W is learnt from the labelled images, B from the
-means of known types. After the last epoch types are fitted to all training images: labelled ones
-stay in theirs, novel types are found, and their number with them (``owdfa.plda``). A new image's
-logits are its log-probabilities of each type over a temperature that leave-known-out sets.
+LDA (Ioffe, ECCV 2006; Prince and Elder, ICCV 2007). W is learnt from the labelled images, B from
+the means of known types. After the last epoch types are fitted to all training images: labelled
+ones stay in theirs, novel types are found, and their number with them (``owdfa.plda``). A new
+image's logits are its log-probabilities of each type over a temperature that leave-known-out sets.
 
 It is meant for ``epochs = 0``: a backbone with fixed features, or one of a run, is only fitted to.
-With epochs a linear classifier of the known types trains the backbone: L is its cross-entropy on the
-labelled images, and until the fit it is what predicts.
+With epochs a linear classifier of the known types trains the backbone: L is its cross-entropy on
+the labelled images, and until the fit it is what predicts.
 
 Page: docs/methods/plda.md.
 """

@@ -2,9 +2,9 @@
 
 The proposal is a mixture of two types, fitted to one half (2-means, then expectation maximisation).
 On the other half its log-likelihood is compared with that of one type, at the mean that suits those
-images best. If one type made them all, the ratio exceeds 1 / a with probability at most a: the split
-likelihood-ratio test ("Universal inference", Wasserman, Ramdas and Balakrishnan, PNAS 2020), which
-needs no asymptotics. Both halves take both parts, and the mean counts.
+images best. If one type made them all, the ratio exceeds 1 / a with probability at most a: the
+split likelihood-ratio test ("Universal inference", Wasserman, Ramdas and Balakrishnan, PNAS 2020),
+which needs no asymptotics. Both halves take both parts, and the mean counts.
 
 That holds if the model does. Content makes real types lumpy, so the gain of an image must also
 exceed what known types show when they are put to the same test.
@@ -21,6 +21,7 @@ from owdfa.plda.model import Prior, Types, log_density, log_mixture, posterior
 MAX_POOL = 2000  # images of a pool that are looked at; an error of a gain falls as 1 / sqrt of it
 _STARTS = 3  # drawn, besides the cut across the longest axis; the best on its own half counts
 _ITERATIONS = 15  # converged well before, in all but hopeless cases
+_LEAST_PART = 0.05  # of the images, that a gain is divided by: that of two or three is all chance
 _DRAWS = 40  # tests of known types in all, at least; each of them is drawn three times or more
 
 
@@ -97,15 +98,15 @@ def pair_gain(
     """
     share = min(1.0, MAX_POOL / max(1, len(first) + len(second)))
     rows, sides = [], []
-    for side, pool in enumerate((first, second)):
+    for number, pool in enumerate((first, second)):
         chosen = stream.permutation(len(pool))[: max(2, int(share * len(pool)))]
         rows.append(pool[chosen].astype(np.float64))
-        sides.append(np.full(len(chosen), side))
-    pool, side = np.concatenate(rows), np.concatenate(sides)
-    mixed = stream.permutation(len(pool))
+        sides.append(np.full(len(chosen), number))
+    both, side = np.concatenate(rows), np.concatenate(sides)
+    mixed = stream.permutation(len(both))
     halves = mixed[: len(mixed) // 2], mixed[len(mixed) // 2 :]
     return _mean_gain(
-        _compare(_maximise(pool[one], side[one], prior, None), pool[other], None, prior)
+        _compare(_maximise(both[one], side[one], prior, None), both[other], None, prior)
         for one, other in (halves, halves[::-1])
     )
 
@@ -155,11 +156,11 @@ def _compare(
         mean = rows.mean(axis=0, keepdims=True)
         one = Types(mean, np.zeros_like(mean), np.array([prior.noise]))
     total = float((parts.log_likelihoods(rows) - log_density(rows, one)[:, 0]).sum())
-    return total, max(1.0, len(rows) * float(np.exp(parts.log_shares.min())))
+    return total, len(rows) * max(_LEAST_PART, float(np.exp(parts.log_shares.min())))
 
 
 def _log_shares(counts: np.ndarray) -> np.ndarray:
-    return np.log((counts + 1) / (counts.sum() + len(counts)))
+    return np.asarray(np.log((counts + 1) / (counts.sum() + len(counts))))
 
 
 def _propose(
@@ -188,9 +189,7 @@ def _starts(
     return found
 
 
-def _maximise(
-    rows: np.ndarray, side: np.ndarray, prior: Prior, pinned: Types | None
-) -> _Parts:
+def _maximise(rows: np.ndarray, side: np.ndarray, prior: Prior, pinned: Types | None) -> _Parts:
     """Expectation maximisation from a cut."""
     share = np.eye(2)[side]
     for _ in range(_ITERATIONS):
@@ -202,5 +201,3 @@ def _maximise(
         logs = log_density(rows, parts.types) + parts.log_shares
         share = np.exp(logs - log_mixture(logs)[:, None])
     return parts
-
-

@@ -15,11 +15,12 @@ from owdfa.plda.space import Space, SpaceLearner, blocks, canonical_order
 from owdfa.records.training import UNLABELLED
 
 _FINAL_ITERATIONS = 10  # over all images, from what a sample converged to
+_PART = 0.8  # share of the images in a part
 _TAIL = 5  # per cent of the parts' numbers outside the interval, on each side
 
 
 class TypesSettings(Settings):
-    """How types are found. ``leave_known_out`` says how well a choice does, without novel labels."""
+    """How types are found; ``leave_known_out`` measures a choice without a novel label."""
 
     dim: int = Field(default=32, ge=1, le=64)
     """Directions that are kept."""
@@ -166,7 +167,6 @@ def number_of_types(
     settings: TypesSettings | None = None,
     *,
     num_parts: int = 10,
-    part: float = 0.8,
     seed: int = 0,
 ) -> tuple[int, int]:
     """Between which nine tenths of the numbers of types lie that parts of the images give.
@@ -179,7 +179,6 @@ def number_of_types(
         fitted: Its space is taken.
         settings: Those it was fitted with.
         num_parts: How many.
-        part: Share of the images in each.
         seed: Decides them.
     """
     settings, limits = settings or TypesSettings(), fitted.limits
@@ -190,7 +189,7 @@ def number_of_types(
     found = []
     for number in range(num_parts):
         stream = np.random.default_rng([seed, number])
-        chosen = stream.random(len(order)) < part
+        chosen = stream.random(len(order)) < _PART
         some = pile.take(chosen)
         num_known = fitted.mixture.num_known
         made = fit_mixture(some, fitted.mixture.prior, num_known, limits, settings, seed)

@@ -2,8 +2,8 @@
 
 It is the one way to choose a number that decides about novel types without a label of any. Known
 types are hidden in turn, half of them at a time (one at a time of three or fewer): their labels are
-taken away, and so are those of a quarter of the images of the others. That pile is as the real one is, and
-its truth is known. No label of it was used to learn its space.
+taken away, and so are those of a quarter of the images of the others. That pile is as the real one
+is, and its truth is known. No label of it was used to learn its space.
 
 It says how well types like the known ones are found. If novel types are of another kind, say video
 models where all known ones are face swaps, it says less.
@@ -19,7 +19,7 @@ from owdfa.metrics.conventions import score_conventions
 from owdfa.plda.mixture import Mixture, known_only
 from owdfa.plda.model import Prior, log_density, log_mixture, unseen
 from owdfa.plda.ratios import against_best_other, best_factor
-from owdfa.plda.search import Limits, Pile, merge, too_many
+from owdfa.plda.search import Limits, Pile, merge, prune, too_many
 from owdfa.plda.space import SpaceLearner
 from owdfa.records.training import UNLABELLED
 
@@ -124,7 +124,9 @@ def leave_known_out(
         return NEUTRAL
     noise = max(1.0, float(np.mean([each.noise for each in made])))
     paths = [_path(each, noise, limits, np.random.default_rng([seed, 2])) for each in made]
-    score = np.mean([[_balanced(e, m) for m in path] for e, path in zip(made, paths, strict=True)], 0)
+    score = np.mean(
+        [[_balanced(e, m) for m in path] for e, path in zip(made, paths, strict=True)], 0
+    )
     best = np.flatnonzero(score > score.max() - 1e-9)
     chosen = int(best[(len(best) - 1) // 2])  # the middle of equals
     fitted = [path[chosen] for path in paths]
@@ -157,14 +159,11 @@ def episodes(
     if folds < 2:
         return []
     stream = np.random.default_rng([seed, 3])
-    made = []
-    for _ in range(_REPETITIONS if len(known) >= 4 else 1):
+    hidden: dict[tuple[int, ...], None] = {}  # in the order in which they were drawn
+    for _ in range(_REPETITIONS):
         mixed = stream.permutation(known)
-        made += [
-            _episode(learner, features, labels, np.sort(mixed[fold::folds]))
-            for fold in range(folds)
-        ]
-    return made
+        hidden |= {tuple(sorted(mixed[fold::folds].tolist())): None for fold in range(folds)}
+    return [_episode(learner, features, labels, np.array(each)) for each in hidden]
 
 
 def _episode(
@@ -193,7 +192,7 @@ def _path(
     made = []
     for each in MERGES.tolist():
         mixture = merge(mixture, episode.pile, limits._replace(merge=each), stream)
-        made.append(mixture)
+        made.append(prune(mixture, episode.pile.unlabelled, limits))
     return made
 
 
@@ -215,9 +214,11 @@ def _balanced(episode: Episode, mixture: Mixture) -> float:
 
 def _found(made: list[Episode], fitted: list[Mixture]) -> Found:
     pairs = list(zip(made, fitted, strict=True))
-    means = np.mean([_accuracies(*pair) for pair in pairs], axis=0)
+    known, hidden, absorbed = np.mean([_accuracies(*pair) for pair in pairs], axis=0).tolist()
     return Found(
-        *(float(each) for each in means),
+        known,
+        hidden,
+        absorbed,
         tuple(mixture.num_types for mixture in fitted),
         tuple(int(each.truth.max()) + 1 for each in made),
     )
@@ -268,4 +269,4 @@ def _most_common(truth: np.ndarray, given: np.ndarray, num_kept: int) -> np.ndar
     np.add.at(table, (truth, given), 1)
     match = table.argmax(axis=1)
     match[:num_kept] = np.arange(num_kept)
-    return match
+    return np.asarray(match)

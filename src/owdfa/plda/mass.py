@@ -7,8 +7,9 @@ open set label shift", NeurIPS 2022). Both shares are measured, and their errors
 thresholds at once (Dvoretzky, Kiefer and Wolfowitz, with Massart's constant).
 
 The score is the log-probability of "some known type". It is fitted to one half of the images and
-measured on the other, or it would have seen what it is measured on. Known types may be as common in
-the pile as they like: held-out labelled images are weighted by how common their type is found to be.
+measured on the other, or it would have seen what it is measured on. Known types may be as common
+in the pile as they like: held-out labelled images are weighted by how common their type is found
+to be.
 
 It assumes that unlabelled images of known types are like the labelled ones. Where they are not, say
 after another compression, they count as novel, and the bound is too high.

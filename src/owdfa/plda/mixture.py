@@ -53,8 +53,9 @@ class Mixture:
     def log_joint(self, rows: np.ndarray, *, with_none: bool = True) -> np.ndarray:
         """Log of share times density: (N, C + 1), or (N, C) where an image must be of some type."""
         if not with_none:
-            return log_density(rows, self.types) + self.log_shares[:-1]
-        return log_density(rows, self.types.beside(unseen(self.prior))) + self.log_shares
+            return np.asarray(log_density(rows, self.types) + self.log_shares[:-1])
+        types = self.types.beside(unseen(self.prior))
+        return np.asarray(log_density(rows, types) + self.log_shares)
 
     def assign(self, rows: np.ndarray, *, with_none: bool = True) -> np.ndarray:
         """The likeliest type (N,) of each image; C for none."""
@@ -85,9 +86,7 @@ class Mixture:
         return self.types.take(slice(self.num_known, None))
 
 
-def known_only(
-    rows: np.ndarray, labels: np.ndarray, num_known: int, prior: Prior
-) -> Mixture:
+def known_only(rows: np.ndarray, labels: np.ndarray, num_known: int, prior: Prior) -> Mixture:
     """The mixture of the known types alone, from labelled images."""
     chosen = labels != UNLABELLED
     counts = np.bincount(labels[chosen], minlength=num_known)

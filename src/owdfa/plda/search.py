@@ -2,10 +2,10 @@
 
 It begins with too many: semi-supervised k-means with some centres for every known type, and the
 mixture that follows from it. Then types that the test of :mod:`owdfa.plda.evidence` does not tell
-apart are merged, the least different ones first, a found one with a known one where it is a piece of
-that. Then every pool of unlabelled images, those given to a known type, to a found one or to none,
-is tested against two types: a known pool for intruders, the pool of none for a birth, a found one
-for a split. That repeats until nothing changes.
+apart are merged, the least different ones first, a found one with a known one where it is a piece
+of that. Then every pool of unlabelled images, those given to a known type, to a found one or to
+none, is tested against two types: a known pool for intruders, the pool of none for a birth, a found
+one for a split. That repeats until nothing changes.
 """
 
 from typing import NamedTuple
@@ -60,7 +60,7 @@ class Pile(NamedTuple):
     @property
     def unlabelled(self) -> np.ndarray:
         """Rows (n, d) without a label."""
-        return self.rows[self.labels == UNLABELLED]
+        return np.asarray(self.rows[self.labels == UNLABELLED])
 
     @property
     def labelled(self) -> tuple[np.ndarray, np.ndarray]:
@@ -82,12 +82,13 @@ def search(mixture: Mixture, pile: Pile, limits: Limits, stream: np.random.Gener
         limits: What a found type must show.
         stream: Decides halves and starts.
     """
-    mixture = merge(too_many(mixture, pile, limits, stream), pile, limits, stream)
     rows = pile.unlabelled
+    mixture = merge(too_many(mixture, pile, limits, stream), pile, limits, stream)
+    mixture = prune(mixture, rows, limits)
     for _ in range(_ROUNDS):
-        grown = _prune(maximise(_grow(mixture, rows, limits, stream), rows), rows, limits)
+        grown = prune(maximise(_grow(mixture, rows, limits, stream), rows), rows, limits)
         if grown.num_types > mixture.num_types:
-            grown = merge(grown, pile, limits, stream)
+            grown = prune(merge(grown, pile, limits, stream), rows, limits)
         if grown.num_types <= mixture.num_types:
             break
         mixture = grown
@@ -115,17 +116,16 @@ def too_many(mixture: Mixture, pile: Pile, limits: Limits, stream: np.random.Gen
     surplus = min(surplus, len(rows) // limits.min_images, limits.max_types - known)
     if surplus < 1:
         return maximise(mixture, rows)
-    made = fixed_number(mixture, pile, known + surplus, int(stream.integers(2**31)), num_starts=3)
-    return _prune(made, rows, limits)
+    return fixed_number(mixture, pile, known + surplus, int(stream.integers(2**31)), num_starts=3)
 
 
 def merge(mixture: Mixture, pile: Pile, limits: Limits, stream: np.random.Generator) -> Mixture:
-    """Merge types, each round those least told apart, until all are told apart."""
+    """Merge types, each round those least told apart, until all are told apart; some may be small."""
     for _ in range(_ROUNDS):
         merged = _merge(mixture, pile, limits, stream)
         if merged.num_types == mixture.num_types:
             break
-        mixture = _prune(maximise(merged, pile.unlabelled), pile.unlabelled, limits)
+        mixture = maximise(merged, pile.unlabelled)
     return mixture
 
 
@@ -169,7 +169,7 @@ def _stack(kept: dict[int, Types], like: Types) -> Types:
     return none
 
 
-def _prune(mixture: Mixture, rows: np.ndarray, limits: Limits) -> Mixture:
+def prune(mixture: Mixture, rows: np.ndarray, limits: Limits) -> Mixture:
     """Dissolve found types that kept too few images."""
     num = np.bincount(mixture.assign(rows), minlength=mixture.num_types + 1)
     enough = num[mixture.num_known : mixture.num_types] >= limits.min_images

@@ -1,8 +1,8 @@
-"""The space in which images of one type spread alike in every direction, and type means by ``between``.
+"""The space in which images of one type spread alike in every direction.
 
-Features of an image are the mean of its type plus what content and chance do. The covariance of the
-latter, W, is learnt from the labelled images of known types; the map makes it the identity and that
-of the type means, B, diagonal (simultaneous diagonalisation, as of Ioffe, "Probabilistic linear
+Features of an image are the mean of its type plus what content and chance do. The covariance of
+the latter, W, is learnt from the labelled images of known types; the map makes it the identity and
+that of the type means, B, diagonal (simultaneous diagonalisation; Ioffe, "Probabilistic linear
 discriminant analysis", ECCV 2006). The length of an image's vector may be taken away in between
 (Garcia-Romero and Espy-Wilson, Interspeech 2011): it says more of content than of the type.
 
