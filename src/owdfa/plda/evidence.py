@@ -22,6 +22,7 @@ MAX_POOL = 2000  # images of a pool that are looked at; an error of a gain falls
 _STARTS = 3  # drawn, besides the cut across the longest axis; the best on its own half counts
 _ITERATIONS = 15  # converged well before, in all but hopeless cases
 _LEAST_PART = 0.05  # of the images, that a gain is divided by: that of two or three is all chance
+_LEAST_POOL = 4  # images, of which a half has two
 _DRAWS = 40  # tests of known types in all, at least; each of them is drawn three times or more
 
 
@@ -96,7 +97,9 @@ def pair_gain(
     Both pools as they are, and the mixture is free to move: two pieces of one cloud differ in their
     means because they were cut, and together they are one cloud.
     """
-    share = min(1.0, MAX_POOL / max(1, len(first) + len(second)))
+    if len(first) + len(second) < _LEAST_POOL:
+        return Gain(0.0, 0.0)
+    share = min(1.0, MAX_POOL / (len(first) + len(second)))
     rows, sides = [], []
     for number, pool in enumerate((first, second)):
         chosen = stream.permutation(len(pool))[: max(2, int(share * len(pool)))]
@@ -136,7 +139,9 @@ def audit_threshold(pools: list[Pool], stream: np.random.Generator, level: float
 
 
 def _quantile(pools: list[Pool], level: float, test: Callable[[Pool], Gain]) -> float:
-    pools = [pool for pool in pools if len(pool.rows) >= 8]  # half of a half is two images
+    pools = [
+        pool for pool in pools if len(pool.rows) >= 2 * _LEAST_POOL
+    ]  # an audit halves it first
     draws = max(3, -(-_DRAWS // max(1, len(pools))))
     found = [test(pool).per_image for pool in pools for _ in range(draws)]
     return max(0.0, float(np.quantile(found, level))) if found else 0.0

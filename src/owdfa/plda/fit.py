@@ -15,6 +15,7 @@ from owdfa.plda.space import Space, SpaceLearner, blocks, canonical_order
 from owdfa.records.training import UNLABELLED
 
 _FINAL_ITERATIONS = 10  # over all images, from what a sample converged to
+_MAX_LEFT_OUT = 5000  # labelled images of leave-known-out, which searches up to six piles
 _PART = 0.8  # share of the images in a part
 _TAIL = 5  # per cent of the parts' numbers outside the interval, on each side
 
@@ -114,7 +115,7 @@ def fit(
     space = learner.fit()
     pile = Pile(space(features), labels)
     limits = _known_limits(pile, Prior(space.between), settings, seed)
-    some = _few(labels, settings.max_images)
+    some = _few(labels, min(_MAX_LEFT_OUT, settings.max_images))
     found = leave_known_out(learner, features, np.where(some, labels, UNLABELLED), limits, seed)
     limits = limits._replace(merge=max(limits.split, found.merge))
     prior = Prior(space.between, found.noise)

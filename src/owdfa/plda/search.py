@@ -120,7 +120,7 @@ def too_many(mixture: Mixture, pile: Pile, limits: Limits, stream: np.random.Gen
 
 
 def merge(mixture: Mixture, pile: Pile, limits: Limits, stream: np.random.Generator) -> Mixture:
-    """Merge types, each round those least told apart, until all are told apart; some may be small."""
+    """Merge types, each round those least told apart, until all are; some may be small."""
     for _ in range(_ROUNDS):
         merged = _merge(mixture, pile, limits, stream)
         if merged.num_types == mixture.num_types:

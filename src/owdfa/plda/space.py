@@ -62,9 +62,9 @@ class _Labelled(NamedTuple):
     labels: np.ndarray  # (n,), increasing
 
     @property
-    def index(self) -> np.ndarray:
+    def numbered(self) -> np.ndarray:
         """Types from 0 without gaps."""
-        return np.unique(self.labels, return_inverse=True)[1]
+        return np.asarray(np.unique(self.labels, return_inverse=True)[1])
 
     def take(self, chosen: np.ndarray) -> "_Labelled":
         return _Labelled(self.rows[chosen], self.labels[chosen])
@@ -140,7 +140,7 @@ class SpaceLearner:
     def _learn(self, known: _Labelled) -> Space:
         """The map without regard to what it was not learnt from."""
         rows = (known.rows - self._mean) @ self._components
-        white = _inverse_root(_within(rows, known.index, self._total))
+        white = _inverse_root(_within(rows, known.numbered, self._total))
         matrix = self._components @ white @ _leading(white @ self._total @ white, self._dim)
         num = matrix.shape[1]
         nothing = np.zeros(num), np.eye(num), np.ones(num)
@@ -159,7 +159,7 @@ class SpaceLearner:
         for side in (0, 1):
             seen = labelled.take(place % 2 == side)
             unseen = labelled.take(place % 2 != side)
-            index = unseen.index
+            index = unseen.numbered
             counts = np.bincount(index)
             if len(index) <= len(counts) or len(seen.labels) < 2:
                 return 1.0
@@ -234,8 +234,8 @@ def _diagonalised(space: Space, features: np.ndarray, labelled: _Labelled) -> Sp
     centre = sums / num
     total = products / num - np.outer(centre, centre)
     rows = space.reduced(labelled.rows) - centre
-    white = _inverse_root(_within(rows, labelled.index, total))
-    between = _between(rows @ white, labelled.index, white @ total @ white)
+    white = _inverse_root(_within(rows, labelled.numbered, total))
+    between = _between(rows @ white, labelled.numbered, white @ total @ white)
     values, vectors = np.linalg.eigh(between)
     return space._replace(
         centre=centre,
