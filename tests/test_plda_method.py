@@ -73,3 +73,22 @@ def test_a_run_without_an_epoch_predicts_by_types_of_the_embedding(tmp_path):
     run = train(data.split, tmp_path / "run", settings=settings)
     assert checkpoint.read_weights(run.checkpoint)["num_types"] >= 2
     predict(run.folder, "split:test", tmp_path / "made.parquet")
+
+
+def test_the_recipe_fits_types_to_the_embedding_of_a_stage(tmp_path):
+    data = make_data(tmp_path / "data", per_class=24)
+    tiny = [each for each in TINY if not each.startswith(("epochs", "stages"))]
+    settings = load_settings("plda-tiny", None, [*tiny, "method.num_parts=0"])
+    short = tuple(
+        each.model_copy(update={"settings": {**each.settings, "epochs": 1}})
+        for each in settings.stages
+    )
+    run = train(
+        data.split, tmp_path / "run", settings=settings.model_copy(update={"stages": short})
+    )
+    before = checkpoint.read_weights(tmp_path / "run" / "stages" / "cal" / "checkpoints" / "last")
+    after = checkpoint.read_weights(run.checkpoint)
+    backbone = [name for name in after if name.startswith("backbone.")]
+    assert backbone
+    assert all(torch.equal(after[name], before[name]) for name in backbone)
+    assert after["num_types"] >= 2

@@ -78,11 +78,13 @@ class PLDA(Method):
         }
         for name, shape in zeros.items():
             self.register_buffer(name, torch.zeros(shape))
+        self.num_fitted = 0  # num_types as an integer, so that a graph can be traced
+        self.register_load_state_dict_post_hook(_read_num_types)  # type: ignore[no-untyped-call]
 
     @property
     def num_active(self) -> int:
         """Number of types; of the known ones, before the fit."""
-        return int(self.get_buffer("num_types")) or self.num_known
+        return self.num_fitted or self.num_known
 
     def features(self, images: Float[Tensor, "batch 3 h w"]) -> Features:
         """Compute the mean of the feature map over its places."""
@@ -93,7 +95,7 @@ class PLDA(Method):
         """Log-probabilities of types over the temperature, up to a constant an image."""
         with torch.autocast(features.embedding.device.type, enabled=False):
             num, embedding = self.num_active, features.embedding
-            if not self.get_buffer("num_types"):
+            if not self.num_fitted:
                 known: Tensor = self.classifier(embedding.to(self.classifier.weight.dtype))
                 return known
             part = {name: value[..., :num] for name, value in self._scores().items()}
@@ -153,4 +155,11 @@ class PLDA(Method):
         for name, value in found.items():
             buffer = self.get_buffer(name).zero_()
             buffer[tuple(slice(size) for size in value.shape)] = torch.from_numpy(value)
-        self.get_buffer("num_types").fill_(fitted.mixture.num_types)
+        self.num_fitted = fitted.mixture.num_types
+        self.get_buffer("num_types").fill_(self.num_fitted)
+
+
+def _read_num_types(method: nn.Module, _: object) -> None:
+    """Bring the integer up to date with the buffer just loaded."""
+    assert isinstance(method, PLDA)
+    method.num_fitted = int(method.get_buffer("num_types"))
