@@ -1,0 +1,165 @@
+"""PLDA: a generative model of types on the embedding of a network that another training made.
+
+    x = m + e        m ~ N(0, B)        e ~ N(0, W)
+    L = CE
+
+An image's embedding x is the mean m of its type plus what content and chance do, e. Probabilistic
+LDA (Ioffe, ECCV 2006; Prince and Elder, ICCV 2007). W is learnt from the labelled images, B from
+the means of known types. After the last epoch types are fitted to all training images: labelled
+ones stay in theirs, novel types are found, and their number with them (``owdfa.plda``). A new
+image's logits are its log-probabilities of each type over a temperature that leave-known-out sets.
+
+It is meant for ``epochs = 0``: a backbone with fixed features, or one of a run, is only fitted to.
+With epochs a linear classifier of the known types trains the backbone: L is its cross-entropy on
+the labelled images, and until the fit it is what predicts.
+
+Page: docs/methods/plda.md.
+"""
+
+from typing import final
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from owdfa.backbones.base import Backbone
+from owdfa.losses import labelled_cross_entropy
+from owdfa.methods.base import Method
+from owdfa.plda.fit import Fitted, TypesSettings, fit, number_of_types
+from owdfa.plda.mass import novel_share
+from owdfa.records.training import Features, Losses, Progress
+
+_LEAST_CAPACITY = 40  # types, where there are few known ones
+
+
+class PLDASettings(TypesSettings):
+    """Settings of PLDA; none was chosen by labels of novel types."""
+
+    standardise: bool = True
+    """Whether each feature is divided by its deviation first: for features of different units."""
+    types_per_known: int = Field(default=10, ge=1)
+    """The most types for each known one, where their number is not given; 40 in all at least."""
+    num_parts: int = Field(default=10, ge=0)
+    """Parts of the images that the number of types is found in again, for its interval."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Of the lower bound on the share of novel types."""
+
+
+@final
+class PLDA(Method):
+    """The pooled feature map, and Gaussian types in a linear map of it."""
+
+    settings_type = PLDASettings
+    views = ("weak",)
+
+    def __init__(
+        self, backbone: Backbone, num_known: int, num_classes: int | None, settings: PLDASettings
+    ) -> None:
+        super().__init__()
+        self.settings = settings
+        self.num_known, self.num_classes = num_known, num_classes
+        self.backbone = backbone
+        capacity = num_classes or max(_LEAST_CAPACITY, settings.types_per_known * num_known)
+        channels, dim = backbone.channels, settings.dim
+        self.classifier = nn.Linear(channels, num_known)
+        zeros = {
+            "shift": (channels,),  # the map, see owdfa.plda.space
+            "matrix": (channels, dim),
+            "centre": (dim,),
+            "whiten": (dim, dim),
+            "linear": (dim, capacity),  # of the log-probability, in z and in its square
+            "square": (dim, capacity),
+            "constant": (capacity,),
+            "num_types": (),  # 0 before the fit
+            "interval": (2,),  # of the number of types; 0 where there is none
+            "novel_share": (),  # a lower bound
+        }
+        for name, shape in zeros.items():
+            self.register_buffer(name, torch.zeros(shape))
+        self.num_fitted = 0  # num_types as an integer, so that a graph can be traced
+        self.register_load_state_dict_post_hook(_read_num_types)  # type: ignore[no-untyped-call]
+
+    @property
+    def num_active(self) -> int:
+        """Number of types; of the known ones, before the fit."""
+        return self.num_fitted or self.num_known
+
+    def features(self, images: Float[Tensor, "batch 3 h w"]) -> Features:
+        """Compute the mean of the feature map over its places."""
+        (maps,) = self.backbone(images)
+        return Features(maps.mean(dim=(2, 3)))
+
+    def classify(self, features: Features) -> Float[Tensor, "batch classes"]:
+        """Log-probabilities of types over the temperature, up to a constant an image."""
+        with torch.autocast(features.embedding.device.type, enabled=False):
+            num, embedding = self.num_active, features.embedding
+            if not self.num_fitted:
+                known: Tensor = self.classifier(embedding.to(self.classifier.weight.dtype))
+                return known
+            part = {name: value[..., :num] for name, value in self._scores().items()}
+            rows = (embedding.float() - self.get_buffer("shift")) @ self.get_buffer("matrix")
+            rows = normalize(rows) if self.settings.unit_length else rows
+            rows = (rows - self.get_buffer("centre")) @ self.get_buffer("whiten")
+            return rows @ part["linear"] + rows.square() @ part["square"] + part["constant"]
+
+    def objective(
+        self,
+        views: tuple[Features, ...],
+        labels: Int[Tensor, "batch"],
+        progress: Progress,  # noqa: ARG002
+    ) -> Losses:
+        """Compute the cross-entropy of the labelled images."""
+        logits = self.classifier(views[0].embedding)
+        ce = labelled_cross_entropy(logits, labels)
+        return Losses(ce, {"ce": ce}, logits.detach())
+
+    @torch.no_grad()
+    def finish(
+        self, embeddings: Float[Tensor, "images dim"], labels: Int[Tensor, "images"]
+    ) -> None:
+        """Fit the types to the training images."""
+        settings, rows, known = self.settings, embeddings.numpy(), labels.numpy()
+        most = min(settings.max_types, len(self.get_buffer("constant")))
+        settings = settings.model_copy(update={"max_types": most})
+        seed = int(torch.randint(2**31, ()))
+        fitted = fit(rows, known, self.num_known, settings, num_types=self.num_classes, seed=seed)
+        self._keep(fitted)
+        if self.num_classes is None and settings.num_parts:
+            between = number_of_types(
+                rows, known, fitted, settings, num_parts=settings.num_parts, seed=seed
+            )
+            self.get_buffer("interval").copy_(torch.tensor(between))
+        share = novel_share(
+            rows, known, self.num_known, settings, confidence=settings.confidence, seed=seed
+        )
+        self.get_buffer("novel_share").fill_(share)
+
+    def _scores(self) -> dict[str, Tensor]:
+        return {name: self.get_buffer(name) for name in ("linear", "square", "constant")}
+
+    def _keep(self, fitted: Fitted) -> None:
+        """Write what was fitted into buffers; directions that there are not stay 0."""
+        space = fitted.space
+        linear, square, constant = fitted.scores()
+        found = {
+            "shift": space.shift,
+            "matrix": space.matrix,
+            "centre": space.centre,
+            "whiten": space.whiten,
+            "linear": linear.T,
+            "square": square.T,
+            "constant": constant,
+        }
+        for name, value in found.items():
+            buffer = self.get_buffer(name).zero_()
+            buffer[tuple(slice(size) for size in value.shape)] = torch.from_numpy(value)
+        self.num_fitted = fitted.mixture.num_types
+        self.get_buffer("num_types").fill_(self.num_fitted)
+
+
+def _read_num_types(method: nn.Module, _: object) -> None:
+    """Bring the integer up to date with the buffer just loaded."""
+    assert isinstance(method, PLDA)
+    method.num_fitted = int(method.get_buffer("num_types"))

@@ -1,0 +1,1 @@
+"""Probabilistic LDA: types are Gaussians about means that are Gaussian themselves."""

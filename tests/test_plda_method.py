@@ -1,0 +1,94 @@
+"""The method: types are fitted to embeddings, and logits are their log-probabilities."""
+
+import numpy as np
+import pytest
+import torch
+
+from owdfa.methods.plda import PLDA, PLDASettings
+from owdfa.plda.fit import fit
+from owdfa.records.training import Features
+from owdfa.runs import checkpoint
+from owdfa.runs.settings import load_settings
+from owdfa.stages.predict import predict
+from owdfa.stages.train import train
+from small_networks import backbone
+from tiny_data import TINY, make_data
+from type_samples import sample
+
+
+def method(num_classes=None, channels=12, **settings):
+    torch.manual_seed(0)
+    small = {"num_parts": 0, **settings}
+    return PLDA(backbone(channels), 3, num_classes, PLDASettings(**small)).eval()
+
+
+def fitted(num_classes=None, **settings):
+    data = sample(num_known=3, num_novel=2, dim=12, distance=9)
+    plda = method(num_classes, **settings)
+    embeddings = torch.from_numpy(data.features).float()
+    torch.manual_seed(1)
+    plda.finish(embeddings, torch.from_numpy(data.labels))
+    return plda, embeddings, data
+
+
+@pytest.mark.parametrize("unit_length", [True, False])
+def test_probabilities_are_those_of_the_model(unit_length):
+    plda, embeddings, data = fitted(unit_length=unit_length)
+    torch.manual_seed(1)
+    seed = int(torch.randint(2**31, ()))
+    model = fit(embeddings.numpy(), data.labels, 3, plda.settings, seed=seed)
+    expected = np.exp(model.log_posterior(embeddings.numpy()))
+    found = plda.classify(Features(embeddings)).softmax(dim=1).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_known_types_come_first_and_novel_ones_are_found():
+    plda, embeddings, data = fitted()
+    assert plda.num_active == 5
+    guess = plda.classify(Features(embeddings)).argmax(dim=1).numpy()
+    assert (guess[data.truth < 3] == data.truth[data.truth < 3]).mean() > 0.95
+    for novel in (3, 4):
+        assert np.bincount(guess[data.truth == novel]).max() > 0.9 * (data.truth == novel).sum()
+    assert 0.1 < plda.novel_share < 4 / 7  # of the unlabelled images
+
+
+def test_a_number_of_types_that_is_given_is_kept():
+    assert fitted(num_classes=6)[0].num_active == 6
+
+
+def test_the_interval_of_the_number_is_kept():
+    plda, _, _ = fitted(num_parts=2)
+    low, high = plda.interval.tolist()
+    assert low <= plda.num_active <= high
+
+
+def test_before_the_fit_a_classifier_of_the_known_types_predicts():
+    logits = method()(torch.zeros(2, 3, 16, 16)).logits
+    assert logits.shape == (2, 3)
+
+
+def test_a_run_without_an_epoch_predicts_by_types_of_the_embedding(tmp_path):
+    data = make_data(tmp_path / "data", per_class=24)
+    settings = load_settings("plda-tiny", None, [*TINY, "epochs=0", "method.num_parts=0"])
+    run = train(data.split, tmp_path / "run", settings=settings)
+    assert checkpoint.read_weights(run.checkpoint)["num_types"] >= 2
+    predict(run.folder, "split:test", tmp_path / "made.parquet")
+
+
+def test_the_recipe_fits_types_to_the_embedding_of_a_stage(tmp_path):
+    data = make_data(tmp_path / "data", per_class=24)
+    tiny = [each for each in TINY if not each.startswith(("epochs", "stages"))]
+    settings = load_settings("plda-tiny", None, [*tiny, "method.num_parts=0"])
+    short = tuple(
+        each.model_copy(update={"settings": {**each.settings, "epochs": 1}})
+        for each in settings.stages
+    )
+    run = train(
+        data.split, tmp_path / "run", settings=settings.model_copy(update={"stages": short})
+    )
+    before = checkpoint.read_weights(tmp_path / "run" / "stages" / "cal" / "checkpoints" / "last")
+    after = checkpoint.read_weights(run.checkpoint)
+    backbone = [name for name in after if name.startswith("backbone.")]
+    assert backbone
+    assert all(torch.equal(after[name], before[name]) for name in backbone)
+    assert after["num_types"] >= 2
