@@ -141,7 +141,14 @@ def collect(
             _drop_altered(manifest, output / "store")
     faces = options.faces or adapter.FACES
     with show("prepare") as report_progress:
-        prepare(manifest, output / "store", faces=faces, size=size, on_progress=report_progress)
+        prepare(
+            manifest,
+            output / "store",
+            faces=faces,
+            size=size,
+            fit=settings.data.fit,
+            on_progress=report_progress,
+        )
     return manifest
 
 

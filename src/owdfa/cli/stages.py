@@ -39,7 +39,7 @@ Classes = Annotated[
 ClassesFrom = Annotated[
     str | None, typer.Option(help="Run whose embedding gives the number to auto:<estimator>.")
 ]
-Weights = Annotated[str | None, typer.Option(help="Weights of the backbone: a file, hub, or none.")]
+Weights = Annotated[str | None, typer.Option(help="Weights of the backbone: a file, hub, package or none.")]
 GroupLevel = Annotated[
     int | None, typer.Option(help="Level of the sub-folder that is the group; 1 is the class.")
 ]

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, final
 
@@ -13,8 +13,9 @@ from owdfa.catalog import nearest
 from owdfa.datasets.folder import list_images
 from owdfa.errors import UserError
 from owdfa.images import store
+from owdfa.images.features import StoredFeatures
 from owdfa.images.decode import BadImageError, decoded
-from owdfa.images.faces import check_faces, crop_face, crop_pixels, detector
+from owdfa.images.faces import Fit, check_faces, crop_pixels, crop_to_size, detector
 from owdfa.records.split import ROLES, Split
 from owdfa.runs.data import find_split, find_store, open_store
 
@@ -32,6 +33,7 @@ class Crops(NamedTuple):
     pixels: np.ndarray  # (B, S, S, 3) uint8, of those that can be used
     positions: np.ndarray  # (B,) int64: which of the images that were asked for
     errors: dict[int, str]  # position -> why it cannot be used
+    features: np.ndarray | None = None  # (B, F) float32 where a frozen backbone's are kept
 
 
 class Inputs(Protocol):
@@ -72,6 +74,7 @@ class Files:
     paths: list[Path]
     faces: str
     size: int
+    fit: Fit = "resize"
     passed_over: Sequence[tuple[str, str]] = ()
     split_digest: None = None
 
@@ -80,7 +83,7 @@ class Files:
         good, made, errors = [], [], {}
         for position in positions:
             try:
-                made.append(crop_pixels(self.paths[position], self.faces, self.size))
+                made.append(crop_pixels(self.paths[position], self.faces, self.size, self.fit))
                 good.append(position)
             except BadImageError as error:
                 errors[position] = error.reason
@@ -97,27 +100,31 @@ class Stored:
     ids: list[str]
     crops: store.Crops
     split_digest: str
+    features: StoredFeatures | None = None
+    names: Sequence[str] = ()  # SHA-256 of each, by which features are found
     passed_over: Sequence[tuple[str, str]] = ()
 
     def read(self, positions: range) -> Crops:
-        """Crops of the images at these positions."""
-        pixels = self.crops[positions.start : positions.stop]
-        return Crops(pixels, np.arange(positions.start, positions.stop), {})
+        """Crops of the images at these positions, and their features if there are any."""
+        part = slice(positions.start, positions.stop)
+        found = None if self.features is None else self.features.read(self.names[part])
+        return Crops(self.crops[part], np.arange(part.start, part.stop), {}, found)
 
 
-def read_crop(image: Image, faces: str, size: int) -> np.ndarray:
+def read_crop(image: Image, faces: str, size: int, fit: Fit = "resize") -> np.ndarray:
     """Make the crop of one image: (size, size, 3) uint8.
 
     Args:
         image: A file, the content of one, or pixels (H, W, 3) uint8 RGB.
         faces: Name of the face detector.
         size: Side of the crop.
+        fit: How it gets that size.
 
     Raises:
         BadImageError: The image cannot be used.
     """
     if isinstance(image, str | Path):
-        return crop_pixels(Path(image), faces, size)
+        return crop_pixels(Path(image), faces, size, fit)
     if isinstance(image, bytes):
         picture = decoded(image, "image")
     elif image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
@@ -125,7 +132,7 @@ def read_crop(image: Image, faces: str, size: int) -> np.ndarray:
     else:
         raise BadImageError("image", f"is {image.dtype} {image.shape}, not (H, W, 3) uint8")
     face = next(iter(detector(faces).detect(np.asarray(picture))), None)
-    return np.asarray(crop_face(picture, face).resize((size, size), Pillow.Resampling.BILINEAR))
+    return crop_to_size(picture, face, size, fit)
 
 
 def find_images(
@@ -154,7 +161,9 @@ def find_images(
         raise UserError(f"{name}: no images there{others}; name a folder that holds some")
     check_faces(predictor.faces)
     paths = [files[id_] for id_ in ids]
-    return Files(name, ids, paths, predictor.faces, predictor.store_size, passed_over)
+    return Files(
+        name, ids, paths, predictor.faces, predictor.store_size, predictor.fit, passed_over
+    )
 
 
 def _named_files(
@@ -195,13 +204,19 @@ def _split_images(
     if not ids:
         raise UserError(f"{folder}: holds no {role} images; split again")
     found = open_store(folder, split, store)
-    if (found.basis.faces, found.size) != (predictor.faces, predictor.store_size):
+    made, taken = found.basis, (predictor.faces, predictor.store_size, predictor.fit)
+    if (made.faces, made.size, made.fit) != taken:
         raise UserError(
-            f"{found.folder}: was prepared with faces {found.basis.faces} and size {found.size};"
-            f" {source} takes {predictor.faces} and {predictor.store_size},"
-            " prepare the images so"
+            f"{found.folder}: was prepared with faces {made.faces}, size {made.size} and fit"
+            f" {made.fit}; {source} takes {', '.join(map(str, taken))}, prepare the images so"
         )
-    return Stored(f"{_PREFIX}{role}", ids, found.crops(found.rows(ids)), split.digest())
+    rows = found.rows(ids)
+    made = Stored(f"{_PREFIX}{role}", ids, found.crops(rows), split.digest())
+    if predictor.features is None:
+        return made
+    names = found.table["sha256"].take(rows).to_pylist()
+    kept = StoredFeatures.open(found.folder, predictor.features)
+    return made if len(kept.missing(names)) else replace(made, features=kept, names=names)
 
 
 def _written(path: Path) -> str:

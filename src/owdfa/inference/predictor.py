@@ -7,12 +7,14 @@ found.name, found.confidence, found.embedding
 
 import ctypes
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from owdfa.errors import UserError
+from owdfa.images.faces import Fit
 from owdfa.inference.inputs import Image, read_crop
 from owdfa.inference.onnx_file import OnnxSession, read_model
 from owdfa.inference.session import DEFAULTS, BatchOutput, ComputeOptions, Session
@@ -20,6 +22,9 @@ from owdfa.records.predictions import class_names
 from owdfa.records.provenance import Device, Precision, Provenance
 from owdfa.runs import checkpoint
 from owdfa.runs.metadata import MODEL, RunMetadata
+
+if TYPE_CHECKING:
+    from owdfa.inference.network import TorchSession
 
 _FLOAT32: Precision = "32-true"
 _DRIVERS = ("libcuda.so.1", "nvcuda.dll")
@@ -45,9 +50,12 @@ class Predictor:
         num_known: How many of them are known.
         faces: Face detector that images go through.
         store_size: Side S of the crops that the network is given.
+        fit: How a crop gets that size.
         provenance: What it rests on; ``precision`` is what it computes in.
         session: Computes.
         run: Of a run folder, its run.json.
+        features: Digest of features that ``feature_session`` predicts by; None without.
+        device: What to compute on.
         notes: Why it is not as fast as it could be, for the user.
     """
 
@@ -56,9 +64,12 @@ class Predictor:
     num_known: int
     faces: str
     store_size: int
+    fit: Fit
     provenance: Provenance
     session: Session
     run: RunMetadata | None = None
+    features: str | None = None
+    device: Device = "cpu"
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -88,13 +99,17 @@ class Predictor:
         """Predict crops (B, S, S, 3) uint8, ``session.batch_size`` of them as a rule."""
         return self.session.predict_batch(crops)
 
+    def feature_session(self) -> "TorchSession":
+        """Start the network again to predict by features of a frozen backbone that were kept."""
+        return _start_torch(self.source, self.device, self.provenance.precision)
+
     def predict_image(self, image: Image) -> ImagePrediction:
         """Predict an image: a file, the content of one, or its pixels (H, W, 3) uint8 RGB.
 
         Raises:
             BadImageError: It cannot be used.
         """
-        crop = read_crop(image, self.faces, self.store_size)
+        crop = read_crop(image, self.faces, self.store_size, self.fit)
         (probabilities,), (embedding,) = self.predict_batch(crop[None])
         index = int(probabilities.argmax())
         return ImagePrediction(
@@ -119,6 +134,7 @@ class Predictor:
             num_known=note.num_known,
             faces=note.faces,
             store_size=note.store_size,
+            fit=note.fit,
             provenance=note.provenance,
             session=session,
         )
@@ -140,9 +156,12 @@ class Predictor:
             num_known=run.num_known,
             faces=run.faces,
             store_size=run.store_size,
+            fit=run.fit,
             provenance=run.provenance.model_copy(update=update),
             session=session or _start_torch(folder, device, precision),
             run=run,
+            features=run.features if find_spec("torch") else None,
+            device=device,
             notes=notes,
         )
 
@@ -166,7 +185,7 @@ def _graph_of_run(
     )
 
 
-def _start_torch(folder: Path, device: Device, precision: Precision) -> Session:
+def _start_torch(folder: Path, device: Device, precision: Precision) -> "TorchSession":
     try:
         from owdfa.inference.network import open_network
     except ImportError as error:

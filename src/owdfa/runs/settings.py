@@ -36,7 +36,7 @@ class BackboneSettings(Settings):
     name: str
     """<library>/<model>; owdfa backbones lists the libraries."""
     weights: str = "none"
-    """Weights at the start: none, hub, a file, or the folder of an earlier run."""
+    """Weights at the start: none, hub, package, a file, or the folder of an earlier run."""
 
 
 class OptimiserSettings(Settings):

@@ -1,6 +1,6 @@
 """Predict: say of each image which class made it, and how sure that is."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from owdfa.config import parse_settings
 from owdfa.files import atomic, check_replaceable, table_writer
 from owdfa.images.bad import check_bad, check_place
 from owdfa.images.workers import num_processes, threaded_map
-from owdfa.inference.inputs import Inputs, find_images
+from owdfa.inference.inputs import Crops, Inputs, Stored, find_images
 from owdfa.inference.predictor import Predictor
 from owdfa.inference.session import BatchOutput, ComputeOptions, Session
 from owdfa.progress import OnProgress, no_progress
@@ -24,6 +24,9 @@ _TOP = 5  # likeliest classes that are kept
 _KEPT = [name for name in SCHEMA.names if name != "embedding"]
 _PLAIN = ["id", "prediction", "confidence", "novel"]  # columns of a CSV file
 _HEAD = (",".join(f'"{name}"' for name in _PLAIN) + "\n").encode()
+
+
+_PredictCrops = Callable[[Crops], BatchOutput]
 
 
 class _PartOutput(NamedTuple):
@@ -106,7 +109,7 @@ def _write(
     on_progress: OnProgress,
 ) -> None:
     """Predict part by part, and write the rows of each."""
-    ids, session = inputs.ids, predictor.session
+    ids, (session, predict_crops) = inputs.ids, _engine(predictor, inputs)
     metadata = PredictionMetadata(
         run=str(predictor.source),
         images=inputs.name,
@@ -121,7 +124,7 @@ def _write(
     check_place(output)
     with table_writer(table, SCHEMA, metadata.model_dump(by_alias=True)) as write:
         ranges = _parts(total, session.batch_size, threads)
-        for part in threaded_map(partial(_predict_part, session, inputs), ranges, threads):
+        for part in threaded_map(partial(_predict_part, predict_crops, inputs), ranges, threads):
             if part.output is not None:
                 write(_rows([ids[i] for i in part.positions], part.output, metadata))
             bad.update(part.errors)
@@ -142,10 +145,18 @@ def _parts(total: int, most: int, threads: int) -> Iterator[range]:
         first += size
 
 
-def _predict_part(session: Session, inputs: Inputs, positions: range) -> _PartOutput:
+def _engine(predictor: Predictor, inputs: Inputs) -> tuple[Session, _PredictCrops]:
+    """What predicts these images: by the features of a frozen backbone where they are kept."""
+    if isinstance(inputs, Stored) and inputs.features is not None:
+        engine = predictor.feature_session()
+        return engine, lambda crops: engine.predict_features(crops.features)
+    return predictor.session, lambda crops: predictor.predict_batch(crops.pixels)
+
+
+def _predict_part(predict_crops: _PredictCrops, inputs: Inputs, positions: range) -> _PartOutput:
     """Read some images and predict them: what a thread does."""
     crops = inputs.read(positions)
-    output = session.predict_batch(crops.pixels) if len(crops.positions) else None
+    output = predict_crops(crops) if len(crops.positions) else None
     return _PartOutput(crops.positions, output, crops.errors)
 
 
