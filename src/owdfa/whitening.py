@@ -115,7 +115,7 @@ def whitened_components(components: np.ndarray, labels: np.ndarray, num: int) ->
     whiten = np.eye(components.shape[1])
     if len(np.unique(chosen)) < len(chosen):
         whiten = whitening(within_class_covariance(components, labels))
-    return whiten @ _leading_directions((components @ whiten).astype(np.float32), num)
+    return np.asarray(whiten @ _leading_directions((components @ whiten).astype(np.float32), num))
 
 
 def unit_length(rows: np.ndarray) -> np.ndarray:

@@ -6,7 +6,8 @@ Nothing here is trained, so an image's features are computed once and kept besid
     frozen/<library>/<model>             likewise with any other network of the catalogue
     frozen/residual                      the residual alone; it has no weights
 
-**Network**: mean and standard deviation, over places, of every channel of the map after each stage.
+**Network**: mean and standard deviation, over places, of every channel of the map after each stage
+but the last.
 **Residual**: what a filter of second differences leaves of brightness and of two differences of
 colours: the logarithm of its power spectrum, averaged over overlapping windows (Welch, 1967); and
 of each colour the logarithm of the deviation, the skewness, the kurtosis, and correlations between
@@ -78,7 +79,8 @@ class Statistics(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             parts = self.residual(images)
             if self.inner is not None:
-                stages = range(len(self.inner.stage_channels))
+                # Not the last: it tells what an image shows, and not what made it.
+                stages = range(max(1, len(self.inner.stage_channels) - 1))
                 parts += [_mean_and_deviation(each) for each in self.inner(images, stages)]
             return torch.cat(parts, dim=1)[:, :, None, None]
 

@@ -128,9 +128,7 @@ def crop_to_size(image: Image.Image, face: Box | None, size: int, fit: Fit) -> n
     return np.pad(pixels, [*zip(missing, rest, strict=True), (0, 0)], mode="symmetric")
 
 
-def crop_image(
-    image: Image.Image, detector: FaceDetector, size: int, fit: Fit = "resize"
-) -> Crop:
+def crop_image(image: Image.Image, detector: FaceDetector, size: int, fit: Fit = "resize") -> Crop:
     """Find the face in an image and crop: what training and prediction start from."""
     face = next(iter(detector.detect(np.asarray(image))), None)
     return Crop(crop_to_size(image, face, size, fit), face, thumb(image))

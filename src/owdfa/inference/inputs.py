@@ -13,9 +13,9 @@ from owdfa.catalog import nearest
 from owdfa.datasets.folder import list_images
 from owdfa.errors import UserError
 from owdfa.images import store
-from owdfa.images.features import StoredFeatures
 from owdfa.images.decode import BadImageError, decoded
 from owdfa.images.faces import Fit, check_faces, crop_pixels, crop_to_size, detector
+from owdfa.images.features import StoredFeatures
 from owdfa.records.split import ROLES, Split
 from owdfa.runs.data import find_split, find_store, open_store
 
@@ -204,11 +204,11 @@ def _split_images(
     if not ids:
         raise UserError(f"{folder}: holds no {role} images; split again")
     found = open_store(folder, split, store)
-    made, taken = found.basis, (predictor.faces, predictor.store_size, predictor.fit)
-    if (made.faces, made.size, made.fit) != taken:
+    basis, taken = found.basis, (predictor.faces, predictor.store_size, predictor.fit)
+    if (basis.faces, basis.size, basis.fit) != taken:
         raise UserError(
-            f"{found.folder}: was prepared with faces {made.faces}, size {made.size} and fit"
-            f" {made.fit}; {source} takes {', '.join(map(str, taken))}, prepare the images so"
+            f"{found.folder}: was prepared with faces {basis.faces}, size {basis.size} and"
+            f" fit {basis.fit}; {source} takes {', '.join(map(str, taken))}, prepare the images so"
         )
     rows = found.rows(ids)
     made = Stored(f"{_PREFIX}{role}", ids, found.crops(rows), split.digest())

@@ -148,7 +148,7 @@ class Predictor:
         update = {"weights_digest": selected.weights, "precision": precision}
         session: Session | None = None
         notes: tuple[str, ...] = ()
-        if precision == _FLOAT32 and not _uses_gpu(device):
+        if precision == _FLOAT32 and not uses_gpu(device):
             session, notes = _graph_of_run(folder, run, selected.weights, num_callers)
         return cls(
             source=folder,
@@ -196,7 +196,7 @@ def _start_torch(folder: Path, device: Device, precision: Precision) -> "TorchSe
     return open_network(folder, device, precision)
 
 
-def _uses_gpu(device: Device) -> bool:
+def uses_gpu(device: Device) -> bool:
     """Whether to compute on a GPU; torch, which knows, is asked only where there is a driver."""
     if device != "auto":
         return device == "cuda"

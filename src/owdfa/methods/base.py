@@ -77,7 +77,7 @@ class Method(nn.Module, ABC):
         """Compute logits (B, num_active) from features; the known classes come first."""
 
     def fit_input(self, images: Tensor) -> Tensor:
-        """Compute what ``finish`` is given of normalised images (B, 3, H, W): by default embeddings.
+        """Compute what ``finish`` is given of images (B, 3, H, W): by default embeddings.
 
         A method that makes its embedding by what it fits overrides it.
         """

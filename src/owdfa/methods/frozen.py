@@ -82,7 +82,7 @@ class Frozen(Method):
 
     def fit_input(self, images: Float[Tensor, "batch _ h w"]) -> Float[Tensor, "batch features"]:
         """Compute the features x."""
-        (maps,) = self.backbone(images)
+        maps: Tensor = self.backbone(images)[0]
         return maps.mean(dim=(2, 3))
 
     def features(self, images: Float[Tensor, "batch _ h w"]) -> Features:

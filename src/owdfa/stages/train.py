@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 import torch
 from torch.optim import Optimizer
 
-from owdfa.backbones.base import is_frozen
 from owdfa.devices import algorithms, autocast, find_device, seed_step
 from owdfa.distributed import (
     all_gather_features,
@@ -23,12 +22,11 @@ from owdfa.distributed import (
 )
 from owdfa.files import write_text
 from owdfa.images.store import Store
-from owdfa.inference.frozen_features import features_digest, keep_features
 from owdfa.loading.batches import TrainingLoader
 from owdfa.loading.views import PlainView, TrainingViews
 from owdfa.methods.base import Method
 from owdfa.progress import OnProgress, no_progress
-from owdfa.records.split import ROLES, Split, TrainingRows
+from owdfa.records.split import Split, TrainingRows
 from owdfa.records.training import Progress
 from owdfa.runs.data import open_store
 from owdfa.runs.lock import writing
@@ -37,7 +35,8 @@ from owdfa.runs.run import Run, describe
 from owdfa.runs.settings import RunSettings, load_settings
 from owdfa.training.checkpoints import CheckpointManager, open_for_resume
 from owdfa.training.evaluation import fit_inputs
-from owdfa.training.initial_weights import check_method, initial_backbone, initial_method
+from owdfa.training.features import keep_features_of_split
+from owdfa.training.initial_weights import check_method, initial_method
 from owdfa.training.launch import end_with_launcher, run_processes
 from owdfa.training.meter import Meter, summary
 from owdfa.training.num_classes import ClassCount, check_num_classes
@@ -106,7 +105,7 @@ def _train(
     start_process_group(device)
     report = on_progress if is_first_process() else no_progress
     crops = open_store(split, data, store)
-    features = _keep_features(settings, data, crops, device, report)
+    features = keep_features_of_split(settings, data, crops, device, report)
     classes = ClassCount(output, settings, data, crops, run.estimated_classes if run else None)
     earlier = _train_stages(split, output, classes, resume, store, report)
     with algorithms(deterministic=settings.deterministic):
@@ -133,24 +132,6 @@ def _check(settings: RunSettings, data: Split, num_known: int, *, resumes: bool)
     if not resumes:  # else the number of classes is known, and what it is from may be gone
         check_num_classes(settings, data)
     check_method(settings, num_known)
-
-
-def _keep_features(
-    settings: RunSettings, data: Split, store: Store, device: torch.device, on_progress: OnProgress
-) -> str | None:
-    """Compute the features of a frozen backbone for all images of the split, where they lack.
-
-    Those of test images too, which are predicted later: an image's features rest on nothing else.
-    """
-    if not is_frozen(settings.backbone.name):
-        return None
-    backbone = initial_backbone(settings)
-    view = PlainView(settings.data.views.size, backbone.mean, backbone.std)
-    ids = data.with_role(*ROLES[:-1])["id"]
-    if is_first_process():
-        keep_features(backbone.to(device).eval(), store, ids, view, on_progress)
-    barrier()
-    return features_digest(backbone, view.size)
 
 
 def _train_stages(
