@@ -116,7 +116,7 @@ def run(
     from owdfa.pipeline import PathOptions, choose_settings
     from owdfa.pipeline import run as whole
 
-    given = {"method": method, "classes": classes, "classes_from": classes_from}
+    given: dict[str, Any] = {"method": method, "classes": classes, "classes_from": classes_from}
     given |= {"seed": seed, "weights": weights}
     chosen, note = choose_settings(source, recipe, config, settings or [], _explicit(given))
     if note is not None:

@@ -18,11 +18,17 @@ from owdfa.errors import UserError
 from owdfa.images.features import StoredFeatures
 from owdfa.images.store import Store
 from owdfa.loading.views import PlainView
+from owdfa.methods.base import Method
 from owdfa.progress import OnProgress, no_progress
 
 _VERSION = 1  # one more makes the features of every store anew
 _PART = 1024  # images of a file: what a kill may cost
 _BATCH = 16
+
+
+def digest_for(method: Method, view: PlainView) -> str | None:
+    """The digest by which features that ``method`` takes are found; None where it takes none."""
+    return features_digest(method.backbone, view.size) if method.takes_features else None
 
 
 def features_digest(backbone: Backbone, view_size: int) -> str | None:
@@ -105,13 +111,13 @@ class StoredImages:
     @classmethod
     def of(
         cls,
-        backbone: Backbone,
         store: Store,
         ids: Sequence[str] | pa.ChunkedArray,
         view: PlainView,
+        digest: str | None,
     ) -> "StoredImages":
-        """Those of ``ids``, for ``backbone``."""
-        rows, digest = store.rows(ids), features_digest(backbone, view.size)
+        """Those of ``ids``, with the features of ``digest``."""
+        rows = store.rows(ids)
         if digest is None:
             return cls(store, rows, view, None, ())
         names = store.table["sha256"].take(pa.array(rows)).to_pylist()

@@ -63,6 +63,9 @@ class Method(nn.Module, ABC):
     """Whether it tells novel classes apart; otherwise the number of classes does not concern it."""
     uses_unlabelled: bool = True
     """Whether it is trained on unlabelled images as well; otherwise it is given none."""
+    takes_features: bool = False
+    """Whether it sees images through the last map of its backbone alone, so that features of a
+    frozen backbone, (B, channels, 1, 1), serve it in place of images."""
     reconstruction: tuple[str, ...] = ()
     """What had to be chosen where a paper's code and numbers are not public: its file's ``CHOSEN``.
     With anything in it every table calls the method a reconstruction."""

@@ -56,6 +56,7 @@ class Frozen(Method):
 
     settings_type = FrozenSettings
     views = ("weak",)
+    takes_features = True
     needs_num_classes = True
 
     def __init__(

@@ -8,7 +8,7 @@ import torch
 
 from owdfa.devices import autocast
 from owdfa.images.store import Store
-from owdfa.inference.frozen_features import StoredImages
+from owdfa.inference.frozen_features import StoredImages, digest_for
 from owdfa.inference.network import TorchSession
 from owdfa.inference.session import BatchOutput
 from owdfa.loading.views import PlainView
@@ -31,7 +31,7 @@ def evaluate(
     Returns:
         (N, C) and (N, D), both float32.
     """
-    images, size = StoredImages.of(method.backbone, store, ids, view), settings.data.batch_size
+    images, size = _images(method, store, ids, view), settings.data.batch_size
     session = TorchSession(method, view, settings.precision, size)
     with _evaluation_mode(method):
         found = [
@@ -50,13 +50,17 @@ def fit_inputs(
     Returns:
         (N, D) float32.
     """
-    images, size = StoredImages.of(method.backbone, store, ids, view), settings.data.batch_size
+    images, size = _images(method, store, ids, view), settings.data.batch_size
     device, found = method.backbone.scale.device, []
     with _evaluation_mode(method), autocast(device, settings.precision):
         for first in range(0, len(images), size):
             made = method.fit_input(images[first : first + size].to(device))
             found.append(made.float().cpu().numpy())
     return np.concatenate(found)
+
+
+def _images(method: Method, store: Store, ids: Sequence[str], view: PlainView) -> StoredImages:
+    return StoredImages.of(store, ids, view, digest_for(method, view))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from owdfa.distributed import barrier, is_first_process
 from owdfa.images.store import Store
 from owdfa.inference.frozen_features import features_digest, keep_features
 from owdfa.loading.views import PlainView
+from owdfa.methods.base import method_type
 from owdfa.progress import OnProgress
 from owdfa.records.split import ROLES, Split
 from owdfa.runs.settings import RunSettings
@@ -21,12 +22,13 @@ def keep_features_of_split(
     Those of test images too, which are predicted later: an image's features rest on nothing else.
 
     Returns:
-        The digest by which they are found; None where the backbone is not frozen.
+        The digest by which they are found; None where the method takes none.
 
     Raises:
         UserError: The weights are not available, or the crops are of another size.
     """
-    if not is_frozen(settings.backbone.name):
+    takes_features = method_type(settings.method.name).takes_features
+    if not takes_features or not is_frozen(settings.backbone.name):
         return None
     backbone = initial_backbone(settings)
     view = PlainView(settings.data.views.size, backbone.mean, backbone.std)

@@ -13,7 +13,7 @@ from owdfa.distributed import barrier, is_first_process
 from owdfa.errors import UserError
 from owdfa.estimators.base import FoundClasses, estimate, load_estimator
 from owdfa.images.store import Store
-from owdfa.inference.frozen_features import StoredImages
+from owdfa.inference.frozen_features import StoredImages, features_digest
 from owdfa.loading.views import PlainView
 from owdfa.methods.base import method_type
 from owdfa.records.estimate import RunEstimate
@@ -222,7 +222,8 @@ def _first_embedding(
     backbone = initial_backbone(settings).to(device).eval()
     view = PlainView(settings.data.views.size, backbone.mean, backbone.std)
     if method_type(settings.method.name).is_trained():
-        return _pooled(backbone, StoredImages.of(backbone, store, rows.ids, view), settings)
+        digest = features_digest(backbone, view.size)
+        return _pooled(backbone, StoredImages.of(store, rows.ids, view, digest), settings)
     method = assemble(settings.with_classes(known), known, backbone).to(device)
     inputs = fit_inputs(method, store, rows.ids, view, settings)
     seed_step(settings.seed, 0, 0)
