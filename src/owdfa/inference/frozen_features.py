@@ -23,7 +23,7 @@ from owdfa.progress import OnProgress, no_progress
 
 _VERSION = 1  # one more makes the features of every store anew
 _PART = 1024  # images of a file: what a kill may cost
-_BATCH = 16
+_BATCH = 8  # maps between layers stay in a core's cache
 
 
 def digest_for(method: Method, view: PlainView) -> str | None:
@@ -69,6 +69,7 @@ def keep_features(
             f" {view.size} px without resampling; add --set data.views.size={store.size}, or"
             f" prepare with --size {view.size} --fit native"
         )
+    backbone.to(memory_format=torch.channels_last)  # nearly twice as fast on a CPU
     rows = store.rows(ids)
     names = store.table["sha256"].take(pa.array(rows)).to_pylist()
     missing = StoredFeatures.open(store.folder, digest).missing(names)

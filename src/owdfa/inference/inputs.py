@@ -207,8 +207,8 @@ def _split_images(
     basis, taken = found.basis, (predictor.faces, predictor.store_size, predictor.fit)
     if (basis.faces, basis.size, basis.fit) != taken:
         raise UserError(
-            f"{found.folder}: was prepared with faces {basis.faces}, size {basis.size} and"
-            f" fit {basis.fit}; {source} takes {', '.join(map(str, taken))}, prepare the images so"
+            f"{found.folder}: was prepared with faces {basis.faces} and size {basis.size}, fit"
+            f" {basis.fit}; {source} takes {', '.join(map(str, taken))}, prepare the images so"
         )
     rows = found.rows(ids)
     made = Stored(f"{_PREFIX}{role}", ids, found.crops(rows), split.digest())

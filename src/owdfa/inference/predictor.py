@@ -50,9 +50,9 @@ class Predictor:
         num_known: How many of them are known.
         faces: Face detector that images go through.
         store_size: Side S of the crops that the network is given.
-        fit: How a crop gets that size.
         provenance: What it rests on; ``precision`` is what it computes in.
         session: Computes.
+        fit: How a crop gets its size.
         run: Of a run folder, its run.json.
         features: Digest of features that ``feature_session`` predicts by; None without.
         device: What to compute on.
@@ -64,9 +64,9 @@ class Predictor:
     num_known: int
     faces: str
     store_size: int
-    fit: Fit
     provenance: Provenance
     session: Session
+    fit: Fit = "resize"
     run: RunMetadata | None = None
     features: str | None = None
     device: Device = "cpu"
