@@ -3,7 +3,7 @@
     python -m benchmarks [NAME ...] [--render]
 
 With names, only those are measured; the others keep what they have. ``--render`` measures nothing.
-``python -m benchmarks.gpu`` is a command of its own.
+``python -m benchmarks.gpu`` and ``python -m benchmarks.cluster`` are commands of their own.
 """
 
 import argparse

@@ -26,6 +26,8 @@ TITLES = {
     "step": "A training step of CAL on a CPU",
     "predict": "Prediction on a CPU",
     "memory": "Peak memory of a stage, imports included",
+    "cluster": "Bulk prediction on a Ray cluster: two workers against one",
+    "cluster-memory": "Bulk prediction on a Ray cluster: a long list",
     "gpu": "CAL at full size on one GPU: ResNet-50, 256 px, batches of 128, 71,200 images an epoch",
 }
 OPENING = """# What things cost
@@ -157,7 +159,7 @@ def render(folder: Path = RESULTS, page: Path = PAGE) -> Path:
 
 
 def _section(topic: str, results: Sequence[dict[str, Any]]) -> Iterator[str]:
-    yield f"## {TITLES[topic]}\n\n`python -m benchmarks.{topic}`\n"
+    yield f"## {TITLES[topic]}\n\n`python -m benchmarks.{topic.partition('-')[0]}`\n"
     machines = [each["machine"] for each in results]
     yield f"| what | goal | {' | '.join(machines)} |"
     yield "|---|---|" + "---|" * len(machines)

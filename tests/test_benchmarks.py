@@ -1,5 +1,6 @@
 """The benchmarks run at toy sizes, and what they measured becomes a page."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -92,3 +93,19 @@ def test_the_measurement_of_a_gpu_runs_at_toy_size(tmp_path):
     assert not any("failed" in value for value in rows.values())
     (resumed,) = (value for what, value in rows.items() if "bit-identical" in what)
     assert resumed == "yes, met"
+
+
+@pytest.mark.slow
+@pytest.mark.benchmark
+def test_the_measurement_of_a_cluster_runs_at_toy_size(tmp_path):
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("ray is not installed: pip install 'owdfa[ray]'")
+    program = (
+        "import sys; from pathlib import Path; from benchmarks import cluster, harness;"
+        "cluster.main(['--quick'], harness.Report('cluster', Path(sys.argv[1])));"
+        "cluster.main(['--quick', '--rows', '30'], harness.Report('memory', Path(sys.argv[2])))"
+    )
+    folders = [tmp_path / name for name in ("pairs", "memory")]
+    # In a process of its own, since Ray warns of what tests treat as errors.
+    subprocess.run([sys.executable, "-c", program, *folders], check=True, capture_output=True)
+    assert [len(written(folder)["rows"]) for folder in folders] == [1, 2]

@@ -19,6 +19,7 @@ from owdfa.compare.summary import RowKey, difference, reference_of, summarise
 from owdfa.compare.tables import Table, gap, markdown, number
 from owdfa.errors import UserError
 from owdfa.metrics.intervals import MEASURES
+from owdfa.records.provenance import Provenance
 from tiny_data import TINY
 
 PROTOCOL = '[p1]\nknown = ["a", "b"]\nnovel = ["c"]\n'
@@ -184,13 +185,24 @@ def make_cell(row="cal", classes="true", split_seed=1, seed=0):
     )  # fmt: skip
 
 
+def provenance(**changes):
+    made = {
+        "method": "cal", "backbone": "tiny/trace8w16", "seed": 0, "selection": "last",
+        "split_digest": None, "weights_digest": None, "precision": "32-true", "commit": "c",
+        "environment": {}, **changes,
+    }  # fmt: skip
+    return Provenance.model_validate(made)
+
+
 def result(value, draws=None, **which):
-    scores = SimpleNamespace(provenance=SimpleNamespace(selection="last"))
+    scores = SimpleNamespace(provenance=provenance())
     drawn = np.full((len(draws), len(MEASURES)), np.nan) if draws is not None else None
     if drawn is not None:
         drawn[:, 0] = draws
     cell = make_cell(**which)
-    return SimpleNamespace(cell=cell, scores=scores, values={"gcd-v2 all": value}, draws=drawn)
+    return SimpleNamespace(
+        cell=cell, scores=scores, values={"gcd-v2 all": value}, draws=drawn, estimated=None
+    )
 
 
 def test_own_protocols_have_short_names():
@@ -240,7 +252,7 @@ def test_a_row_is_compared_with_the_reference_that_was_told_as_much():
 
 def test_an_oracle_is_stamped_in_the_table():
     cell = result(0.5)
-    cell.scores.provenance.selection = "oracle"
+    cell.scores.provenance = provenance(selection="oracle")
     rows = {RowKey("lab/p1", "cal", "true"): [cell]}
     assert "cal (oracle)" in markdown(Table(rows, "cal", [], []))
 

@@ -148,7 +148,7 @@ def test_kept_features_predict_as_pixels_do(own, tmp_path):
     inputs = find_images(predictor, "split:test")
     crops = inputs.read(range(len(inputs.ids)))
     assert crops.features is not None
-    by_features = predictor.feature_session().predict_features(crops.features)
+    by_features = predictor.by_features().predict_batch(crops.features)
     by_pixels = predictor.predict_batch(crops.pixels)
     np.testing.assert_allclose(by_features.probabilities, by_pixels.probabilities, atol=1e-5)
     predict(run.folder, "split:test", tmp_path / "p.parquet")

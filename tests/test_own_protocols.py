@@ -51,6 +51,12 @@ def roles_of(made, rows, source):
     return found
 
 
+def of_role(made, rows, role):
+    """Sources of the images of a role; the number in an id is that of its row."""
+    ids = made.with_role(role)["id"].to_pylist()
+    return {rows[int(id_[-10:-4])][2] for id_ in ids}
+
+
 def used(made, class_):
     return sum(counts(made, class_)[:4])
 
@@ -180,6 +186,28 @@ def test_a_group_of_several_sources_is_not_cut_and_gives_no_hidden_label_away(ru
     trained = set(made.with_role("labelled", "unlabelled")["group"].to_pylist())
     assert len(tested) == 2
     assert not tested & trained
+
+
+def test_protocols_that_differ_in_what_is_tested_train_on_the_same_images(tmp_path):
+    """Each group has more images of one seed than of the other, by turns."""
+    rows = [
+        (class_, f"photo-{i}", seed)
+        for i in range(30)
+        for class_ in ("real", "net-a", "net-b")
+        for seed in ("0", "0", "0", "1") * (1 + i % 3) + ("1",) * (4 * (i % 2))
+    ]
+    manifest = write_manifest(tmp_path / "images.parquet", rows)
+    trained = []
+    for seed in "01":
+        text = '[p1]\nknown = ["*"]\nnovel = []\n[sources]\nlabelled = ["0"]\n'
+        (tmp_path / f"{seed}.toml").write_text(f'{text}test = ["{seed}"]\n')
+        options = SplitOptions(protocol=f"{tmp_path}/{seed}.toml")
+        made = split(manifest, tmp_path / seed, options=options)
+        assert of_role(made, rows, "test") == {seed}
+        assert of_role(made, rows, "labelled") == {"0"}
+        assert of_role(made, rows, "unlabelled") == {"0", "1"}
+        trained.append(made.with_role("labelled", "unlabelled"))
+    assert trained[0] == trained[1]
 
 
 def test_images_of_unusable_sources_use_up_no_budget(run):

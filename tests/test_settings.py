@@ -7,7 +7,7 @@ from owdfa import catalog
 from owdfa.errors import UserError
 from owdfa.methods.cal import CALSettings
 from owdfa.runs.settings import DEFAULT_METHOD, load_settings
-from owdfa.training.checkpoints import _MAY_CHANGE
+from owdfa.training.checkpoints import MAY_CHANGE
 from tiny_data import TINY
 
 
@@ -202,9 +202,9 @@ def test_differences_name_both_values_and_ignore_what_decides_no_result():
     one, two = load_settings("tiny"), load_settings("tiny", None, ["data.batch_size=9"])
     batch_size = one.data.batch_size
     assert two.differences(one) == [f"data.batch_size {batch_size} there, 9 here"]
-    assert set(_MAY_CHANGE) == {"data.workers", "devices", "log_every", "onnx"}
+    assert set(MAY_CHANGE) == {"data.workers", "devices", "log_every", "onnx"}
     others = load_settings("tiny", None, ["data.workers=3", "devices=2", "log_every=7", "seed=1"])
-    assert others.differences(one, _MAY_CHANGE) == ["seed 0 there, 1 here"]
+    assert others.differences(one, MAY_CHANGE) == ["seed 0 there, 1 here"]
     assert len(others.differences(one)) == 4
 
 

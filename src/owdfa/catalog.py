@@ -21,14 +21,16 @@ _SINGULAR = {
     "protocols": "protocol file",
     "recipes": "recipe",
     "estimators": "estimator",
+    "published": "file of published results",
 }
+_TOML = ("protocols", "recipes", "published")
 _SHARED = {"base"}  # what the files of a folder have in common
 
 
 def names(kind: str) -> list[str]:
-    """Names in ``owdfa/<kind>/``, sorted: modules, or TOML files for protocols and recipes."""
+    """Names in ``owdfa/<kind>/``, sorted: modules, or TOML files."""
     folder = Path(str(files("owdfa"))) / kind
-    if kind in ("protocols", "recipes"):
+    if kind in _TOML:
         return sorted(path.stem for path in folder.glob("*.toml"))
     return sorted(m.name for m in iter_modules([str(folder)]) if m.name not in _SHARED)
 

@@ -201,7 +201,10 @@ def _table_of(schema: pa.Schema) -> IsOurs:
 
 @contextmanager
 def table_writer(
-    path: Path, schema: pa.Schema, metadata: Mapping[str, Any]
+    path: Path,
+    schema: pa.Schema,
+    metadata: Mapping[str, Any],
+    group_bytes: int = _GROUP_BYTES,
 ) -> Iterator[Callable[[pa.RecordBatch], None]]:
     """Yield what writes record batches to a Parquet file, which appears when the block succeeds.
 
@@ -212,6 +215,7 @@ def table_writer(
         path: The file.
         schema: Of every batch.
         metadata: Kept as JSON in the schema.
+        group_bytes: Of a row group; with 0 each batch is one.
 
     Raises:
         UserError: As ``atomic``; an ``OSError`` in the block counts as a failure to write.
@@ -238,7 +242,7 @@ def table_writer(
             nonlocal num_bytes
             waiting.append(batch)
             num_bytes += batch.nbytes
-            if num_bytes >= _GROUP_BYTES:
+            if num_bytes >= group_bytes:
                 flush()
                 num_bytes = 0
 

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from command_line import done, refused
-from owdfa.datasets.folder import list_images
 from owdfa.images.bad import read_bad
 from owdfa.images.formats import SUFFIXES, why_no_image
+from owdfa.inference.lists import name_files
 from owdfa.records.manifest import Manifest
 from owdfa.signatures import identify
 
@@ -166,9 +166,11 @@ def test_nothing_is_opened_that_would_be_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "gone").symlink_to("nowhere")
     an_image(tmp_path / "photo")
-    images, others = list_images(tmp_path)
-    assert [path.name for path in images] == ["gone", "photo"], "an unreadable file may be an image"
-    assert others == [(str(tmp_path / "pipe"), "passed over (not a regular file)")]
+    named = name_files(tmp_path)
+    assert [file.id for file in named.files] == ["gone", "photo"], (
+        "an unreadable file may be an image"
+    )
+    assert named.passed_over == [(str(tmp_path / "pipe"), "passed over (not a regular file)")]
 
 
 def test_a_folder_of_documents_alone_is_refused(photos, run, tmp_path):

@@ -8,12 +8,7 @@ from typing import Annotated
 import typer
 
 from owdfa.cli.progress import progress_bar
-from owdfa.cli.stages import Config, Output, Recipe, Rule, Set, Validation
-
-Ray = Annotated[
-    str | None,
-    typer.Option(help="Address of a Ray cluster, or auto for one on this machine's cores."),
-]
+from owdfa.cli.stages import Config, Output, Ray, Recipe, Rule, Set, Validation
 
 
 def add_compare(app: typer.Typer) -> None:

@@ -6,7 +6,7 @@ from io import TextIOWrapper
 
 import typer
 
-from owdfa.cli import benchmarks, compare, data, extend, lists, models, stages
+from owdfa.cli import benchmarks, compare, data, extend, lists, models, reproduce, stages
 from owdfa.cli.memory import keep_memory
 from owdfa.errors import UserError
 
@@ -36,6 +36,7 @@ benchmarks.add_benchmarks(data.app)
 app.add_typer(data.app, name="data")
 stages.add_stages(app)
 compare.add_compare(app)
+reproduce.add_reproduce(app)
 app.add_typer(models.app, name="models")
 app.add_typer(extend.app, name="new")
 app.command()(extend.check_method)

@@ -9,13 +9,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from owdfa.images.bad import PASSED_OVER, is_note, listing_of, read_bad
+from owdfa.images.bad import PASSED_OVER, is_note, listing_of
 from owdfa.images.quiet import LEFT_ASIDE
+from owdfa.listings import read_listing
 from owdfa.records.provenance import mark
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from owdfa.compare.tables import Table as Comparison
-    from owdfa.records.predictions import Predictions
     from owdfa.records.scores import Scores
 
 _CONVENTIONS = ("gcd-v2", "paper")
@@ -65,38 +67,44 @@ def print_comparison(table: "Comparison") -> None:
                 console.print(line, style="dim", highlight=False, markup=False)
 
 
-def print_types(predictions: "Predictions") -> None:
-    """Print the number of images of each predicted type, most first, and their mean confidence."""
+def print_types(types: "pa.Table") -> None:
+    """Print the number of images of each predicted type, and their mean confidence.
+
+    Args:
+        types: What ``count_types`` counted.
+    """
     table = Table(box=None, pad_edge=False)
     table.add_column("predicted type")
     table.add_column("images", justify="right")
     table.add_column("mean confidence", justify="right")
-    given = predictions.table.group_by("prediction").aggregate(
-        [("confidence", "count"), ("confidence", "mean")]
-    )
-    order = [("confidence_count", "descending"), ("prediction", "ascending")]
-    for row in given.sort_by(order).to_pylist():
-        mean = f"{row['confidence_mean']:.3f}"
-        table.add_row(escape(row["prediction"]), str(row["confidence_count"]), mean)
+    for row in types.to_pylist():
+        table.add_row(escape(row["prediction"]), str(row["images"]), f"{row['confidence']:.3f}")
     Console().print(table)
 
 
-def print_bad(output: Path) -> None:
-    """Print the images that were left out of ``output``, twenty at most, and count the rest."""
-    lines = [line for line in read_bad(output) if not _kinds(line)]
+def print_bad(output: Path, listing: Path | None = None) -> None:
+    """Print the images that were left out of ``output``, twenty at most, and count the rest.
+
+    Args:
+        output: What was made.
+        listing: The file that lists them; None for the one beside ``output``.
+    """
+    listing = listing or listing_of(output)
+    lines = [line for line in read_listing(listing) if not _kinds(line)]
     for line in lines[:_SHOWN]:
         print(f"  left out: {line}")
     if len(lines) > _SHOWN:
-        print(f"  ... and {len(lines) - _SHOWN} more, in {listing_of(output)}")
-    print_notes(output)
+        print(f"  ... and {len(lines) - _SHOWN} more, in {listing}")
+    print_notes(output, listing)
 
 
-def print_notes(output: Path) -> None:
+def print_notes(output: Path, listing: Path | None = None) -> None:
     """Count the files that were passed over, and the images used without their metadata."""
-    found = Counter(kind for line in read_bad(output) for kind in _kinds(line))
+    listing = listing or listing_of(output)
+    found = Counter(kind for line in read_listing(listing) for kind in _kinds(line))
     if found:
         counts = (f"{found[kind]} {text}" for kind, text in _NOTES.items() if found[kind])
-        print(f"  {', '.join(counts)}; see {listing_of(output)}")
+        print(f"  {', '.join(counts)}; see {listing}")
 
 
 def _kinds(line: str) -> list[str]:

@@ -3,7 +3,7 @@
 Everything lies in one folder::
 
     OUT/data/<source>/   images.parquet, store/
-    OUT/splits/<protocol>-<seed>/
+    OUT/splits/<protocol>-<seed>/      with -paper at the end under --rule paper
     OUT/cells/<row>/<classes>/<protocol>/<split seed>-<seed>/   a run folder, its scores and cost
     OUT/table.md  table.tex  cells.csv  index.html
 
@@ -39,10 +39,30 @@ from owdfa.records.split import Split
 from owdfa.runs.lock import writing
 from owdfa.runs.settings import RunSettings
 from owdfa.stages.split import SplitOptions, split
-from owdfa.training.initial_weights import check_method
+from owdfa.stages.train import check_settings
 
 ShowStage = Callable[[str], AbstractContextManager[OnProgress]]
 Tell = Callable[[str], None]
+
+
+class Place(NamedTuple):
+    """Where the images of a protocol are, from the folder of the comparison."""
+
+    split: str
+    store: str
+    made: Split
+
+
+class Trained(NamedTuple):
+    """What came out of a grid.
+
+    Attributes:
+        results: Of the finished cells, in order.
+        failed: Reason by cell.
+    """
+
+    results: list[Result]
+    failed: dict[str, str]
 
 
 class Comparison(NamedTuple):
@@ -83,12 +103,22 @@ def compare(
             folder holds cells of other settings.
     """
     with writing(output):
-        rows = rows_of(options)
-        for note in _left_out(rows, options):
-            tell(note)
-        cells = _cells(output, rows, options, show)
-        failed = _run(output, cells, workers, show, tell)
-        return _write(output, [cell for cell, _ in cells], options, failed, command)
+        return _write(
+            output, train_grid(output, options, workers, show=show, tell=tell), options, command
+        )
+
+
+def train_grid(
+    output: Path, options: GridOptions, workers: Local | Cluster, *, show: ShowStage, tell: Tell
+) -> Trained:
+    """Train every cell of a grid that is not done; see ``compare``, which locks ``output``."""
+    rows = rows_of(options)
+    for note in _left_out(rows, options):
+        tell(note)
+    cells = _cells(output, rows, options, show)
+    failed = _run(output, cells, workers, show, tell)
+    finished = [cell for cell, _ in cells if cell.folder not in failed]
+    return Trained([read_result(output, cell) for cell in finished], failed)
 
 
 def _left_out(rows: Sequence[Row], options: GridOptions) -> list[str]:
@@ -107,37 +137,58 @@ def _cells(
 ) -> list[tuple[Cell, RunSettings]]:
     """Lay out the data, divide it, and settle every cell before one is trained."""
     names = short_names(options.protocols)
-    sources = {name: source_of(name, options.sources) for name in options.protocols}
-    first = rows[0].settings(options)
-    manifests = {}
-    for source in dict.fromkeys(sources.values()):
-        folder = output / "data" / slug(source)
-        path = PathOptions(scan=options.scan, faces=options.faces, resume=True)
-        manifests[source] = collect(source, folder, settings=first, options=path, show=show)
-    splits = {}
-    for protocol, short in names.items():
-        for seed in options.split_seeds:
-            place = output / "splits" / f"{slug(short)}-{seed}"
-            given = SplitOptions(
-                protocol=protocol, seed=seed, rule=options.rule, validation=options.validation
-            )
-            splits[protocol, seed] = split(manifests[sources[protocol]], place, options=given)
+    places = lay_out(output, options, rows[0].settings(options), show)
     cells = []
     for row, told, protocol, split_seed, seed in trainings(rows, options):
-        made = splits[protocol, split_seed]
-        settings = row.settings(options, _classes(told, made), seed)
-        check_method(settings, len(made.known))
+        place = places[protocol, split_seed]
+        settings = row.settings(options, _classes(told, place.made), seed)
+        check_settings(settings, place.made)
         cell = Cell(
             row=row.name,
             classes=told,
             protocol=names[protocol],
             split_seed=split_seed,
+            rule=options.rule,
             seed=seed,
-            split=f"splits/{slug(names[protocol])}-{split_seed}",
-            store=f"data/{slug(sources[protocol])}/store",
+            split=place.split,
+            store=place.store,
         )
         cells.append((cell, settings))
     return cells
+
+
+def lay_out(
+    output: Path, options: GridOptions, settings: RunSettings, show: ShowStage
+) -> dict[tuple[str, int], Place]:
+    """Scan, prepare and split the images of every protocol, as far as that is not done.
+
+    Args:
+        output: Folder of the comparison.
+        options: The grid.
+        settings: Of one of its rows, for the size of the images.
+        show: Opens a progress display for a stage.
+
+    Returns:
+        By protocol and seed of the split.
+    """
+    sources = {name: source_of(name, options.sources) for name in options.protocols}
+    manifests = {}
+    for source in dict.fromkeys(sources.values()):
+        folder = output / "data" / slug(source)
+        path = PathOptions(scan=options.scan, faces=options.faces, resume=True)
+        manifests[source] = collect(source, folder, settings=settings, options=path, show=show)
+    places = {}
+    ending = "" if options.rule == "group" else f"-{options.rule}"
+    for protocol, short in short_names(options.protocols).items():
+        for seed in options.split_seeds:
+            place = f"splits/{slug(short)}-{seed}{ending}"
+            given = SplitOptions(
+                protocol=protocol, seed=seed, rule=options.rule, validation=options.validation
+            )
+            source = sources[protocol]
+            made = split(manifests[source], output / place, options=given)
+            places[protocol, seed] = Place(place, f"data/{slug(source)}/store", made)
+    return places
 
 
 def _classes(told: str, made: Split) -> int | str:
@@ -182,18 +233,10 @@ def _run(
     return failed
 
 
-def _write(
-    output: Path,
-    cells: Sequence[Cell],
-    options: GridOptions,
-    failed: dict[str, str],
-    command: str,
-) -> Comparison:
+def _write(output: Path, trained: Trained, options: GridOptions, command: str) -> Comparison:
     from owdfa.compare.page import render
 
-    results: list[Result] = [
-        read_result(output, cell) for cell in cells if cell.folder not in failed
-    ]
+    results, failed = trained
     missing = [f"{folder} is missing: {reason}" for folder, reason in failed.items()]
     groups = [each.scores.intervals["num_groups"] for each in results]
     against = options.against or options.methods[0]

@@ -85,6 +85,8 @@ class Cell(Settings):
     """Which classes are known."""
     split_seed: int
     """Of the split."""
+    rule: Literal["group", "paper"] = "group"
+    """Of the split."""
     seed: int
     """Of the training."""
     split: str
@@ -95,7 +97,8 @@ class Cell(Settings):
     @property
     def folder(self) -> str:
         """Its run folder, from the folder of the comparison."""
-        parts = (self.row, self.classes, self.protocol, f"{self.split_seed}-{self.seed}")
+        seeds = f"{self.split_seed}-{self.seed}" + ("" if self.rule == "group" else f"-{self.rule}")
+        parts = (self.row, self.classes, self.protocol, seeds)
         return "/".join(("cells", *map(slug, parts)))
 
     @property

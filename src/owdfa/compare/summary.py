@@ -10,6 +10,7 @@ from owdfa.compare.cell import COST, PREDICTIONS, SCORES
 from owdfa.compare.grid import Cell
 from owdfa.files import read_json
 from owdfa.metrics.intervals import MEASURES, Interval, bootstrap, interval
+from owdfa.records.estimate import RunEstimate
 from owdfa.records.scores import Scores
 from owdfa.stages.score import count_groups
 
@@ -24,6 +25,7 @@ class Result(NamedTuple):
     scores: Scores
     values: dict[str, float]  # by measure: ``MEASURES`` and ``MORE``; NaN where there is none
     draws: np.ndarray  # (draws, MEASURES), of groups drawn anew; paired between cells of a split
+    estimated: tuple[int, int] | None = None  # interval of the number of classes
 
 
 class Summary(NamedTuple):
@@ -33,6 +35,7 @@ class Summary(NamedTuple):
     over_seeds: float | None  # standard deviation over training seeds, within splits
     over_splits: float | None  # standard deviation of the splits' means
     num: int
+    estimated: Interval | None = None  # mean ends, of a number of classes that was estimated
 
 
 class Difference(NamedTuple):
@@ -61,6 +64,17 @@ def read_result(root: Path, cell: Cell) -> Result:
     folder = root / cell.folder
     scores = Scores.read(folder / SCORES)
     cost = read_json(folder / COST, what="what a cell cost")
+    values = measures_of(scores)
+    values[MEMORY] = cost["peak_memory_gib"]
+    if cost["attempts"] == 1:  # the time of one that was killed is not known
+        values[MINUTES] = (cost["train_seconds"] + cost["test_seconds"]) / 60
+    draws = bootstrap(*count_groups(folder / PREDICTIONS, root / cell.split))
+    estimate = RunEstimate.find(folder)
+    return Result(cell, scores, values, draws, estimate.estimate.interval if estimate else None)
+
+
+def measures_of(scores: Scores) -> dict[str, float]:
+    """Those of the measures that scores hold."""
     values = {
         f"{rule} {part}": scores.conventions[rule][part]["acc"]
         for rule in ("gcd-v2", "paper")
@@ -74,11 +88,7 @@ def read_result(root: Path, cell: Cell) -> Result:
         values["AUROC"] = scores.novel_auroc
     values["macro"] = scores.macro_acc
     values[NUM_CLASSES] = scores.num_classes["active"]
-    values[MEMORY] = cost["peak_memory_gib"]
-    if cost["attempts"] == 1:  # the time of one that was killed is not known
-        values[MINUTES] = (cost["train_seconds"] + cost["test_seconds"]) / 60
-    draws = bootstrap(*count_groups(folder / PREDICTIONS, root / cell.split))
-    return Result(cell, scores, values, draws)
+    return values
 
 
 def by_row(results: Sequence[Result]) -> dict[RowKey, list[Result]]:
@@ -106,7 +116,13 @@ def summarise(results: Sequence[Result], measure: str) -> Summary | None:
         over_seeds=float(np.sqrt(np.mean(within))) if within else None,
         over_splits=float(np.std(means, ddof=1)) if len(means) > 1 else None,
         num=sum(map(len, by_split.values())),
+        estimated=_ends(results) if measure == NUM_CLASSES else None,
     )
+
+
+def _ends(results: Sequence[Result]) -> Interval | None:
+    ends = [each.estimated for each in results if each.estimated is not None]
+    return Interval(*np.mean(ends, axis=0).tolist()) if ends else None
 
 
 def difference(row: Sequence[Result], other: Sequence[Result], measure: str) -> Difference | None:

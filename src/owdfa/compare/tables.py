@@ -21,6 +21,7 @@ from owdfa.compare.summary import (
 )
 from owdfa.files import write_text
 from owdfa.metrics.intervals import LEVEL, MEASURES
+from owdfa.records.provenance import mark
 
 ACCURACIES = MEASURES[:6]
 SHARES = (*MEASURES, "AUROC", "macro")  # written in per cent
@@ -91,9 +92,9 @@ class Table:
         return None if other is None else difference(self.rows[key], self.rows[other], measure)
 
     def name(self, key: RowKey) -> str:
-        """What a row is called, stamped where test labels chose something."""
+        """What a row is called; an oracle or a reconstruction says that it is one."""
         made = self.rows[key][0].scores.provenance
-        return key.name + (" (oracle)" if made.selection == "oracle" else "")
+        return mark(key.name, made.reconstruction) + (" (oracle)" if made.is_oracle else "")
 
 
 def classes_told(told: str) -> str:
@@ -102,12 +103,17 @@ def classes_told(told: str) -> str:
 
 
 def number(summary: Summary | None, measure: str) -> str:
-    """``80.2 ± 1.9 / 0.8``: mean, spread over training seeds, and over splits if there are some."""
+    """``80.2 ± 1.9 / 0.8``: mean, spread over training seeds, and over splits if there are some.
+
+    An estimated number of classes has the mean ends of its intervals in brackets.
+    """
     if summary is None:
         return "-"
     spreads = [each for each in (summary.over_seeds, summary.over_splits) if each is not None]
     shown = " / ".join(_plain(each, measure) for each in spreads)
-    return _plain(summary.mean, measure) + (f" ± {shown}" if shown else "")
+    ends = summary.estimated
+    between = f" ({ends.low:.0f}-{ends.high:.0f})" if ends else ""
+    return _plain(summary.mean, measure) + (f" ± {shown}" if shown else "") + between
 
 
 def gap(found: Difference | None) -> str:
@@ -176,12 +182,12 @@ def cells_csv(results: Sequence[Result]) -> str:
     measures = (*MEASURES, *MORE)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*_CELL_NAMES, *measures, "selection", "split_digest", "weights_digest"])
+    writer.writerow([*_CELL_NAMES, *measures, "oracle", "split_digest", "weights_digest"])
     for each in results:
         own = [getattr(each.cell, name) for name in _CELL_NAMES]
         values = [each.values.get(measure, "") for measure in measures]
         made = each.scores.provenance
-        digests = [made.selection, made.split_digest, made.weights_digest]
+        digests = [made.oracle, made.split_digest, made.weights_digest]
         writer.writerow([*own, *values, *digests])
     return stream.getvalue()
 
@@ -212,8 +218,8 @@ def write_all(table: Table, results: Sequence[Result], page: str, output: Path) 
         "cells.csv": (cells_csv(results), ",".join(_CELL_NAMES)),
         PAGE: (page, _PAGE_MARK),
     }
-    for name, (text, mark) in texts.items():
-        write_text(output / name, text, partial(_has, mark))
+    for name, (text, own) in texts.items():
+        write_text(output / name, text, partial(_has, own))
 
 
 def _has(mark: str, path: Path) -> bool:

@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from owdfa.cluster import connect
 from owdfa.compare.cell import run_cell
 from owdfa.compare.grid import Cell
-from owdfa.errors import UserError
 from owdfa.runs.lock import lock_environment
 from owdfa.training.launch import launcher_environment
 
@@ -97,47 +97,24 @@ class Cluster(NamedTuple):
 
     def run(self, root: Path, cells: Sequence[Cell], on_cell: OnCell) -> None:
         """Run cells; return when all have ended."""
-        ray = connect(self.address)
-        remote = ray.remote(
-            num_cpus=self.num_cpus,
-            num_gpus=self.num_gpus,
-            max_calls=1,  # a process of its own: its peak of memory is that of the cell
-            max_retries=NUM_ATTEMPTS - 1,
-            runtime_env={"env_vars": {"OMP_NUM_THREADS": str(max(1, int(self.num_cpus)))}},
-        )(run_cell)
-        pending = {remote.remote(root.absolute(), cell.folder): cell for cell in cells}
-        try:
-            while pending:
-                done, _ = ray.wait(list(pending), num_returns=1)
-                for each in done:
-                    on_cell(pending.pop(each), _failure(ray, each))
-        finally:
-            for each in pending:
-                with suppress(Exception):  # the cluster may be what is gone
-                    ray.cancel(each, force=True)
-
-
-def connect(address: str) -> Any:
-    """Join a Ray cluster, or start one on this machine; returns the module.
-
-    Raises:
-        UserError: Ray is not installed, or there is no cluster at ``address``.
-    """
-    try:
-        import ray
-    except ModuleNotFoundError:
-        raise UserError(
-            "--ray: needs ray, which is not installed; pip install 'owdfa[ray]'"
-        ) from None
-    if not ray.is_initialized():
-        where = None if address == "auto" else address
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
-        try:
-            ray.init(where, log_to_driver=False, include_dashboard=None if where else False)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"--ray {address}: no cluster answers there ({reason})") from None
-    return ray
+        with connect(self.address) as ray:
+            remote = ray.remote(
+                num_cpus=self.num_cpus,
+                num_gpus=self.num_gpus,
+                max_calls=1,  # a process of its own: its peak of memory is that of the cell
+                max_retries=NUM_ATTEMPTS - 1,
+                runtime_env={"env_vars": {"OMP_NUM_THREADS": str(max(1, int(self.num_cpus)))}},
+            )(run_cell)
+            pending = {remote.remote(root.absolute(), cell.folder): cell for cell in cells}
+            try:
+                while pending:
+                    done, _ = ray.wait(list(pending), num_returns=1)
+                    for each in done:
+                        on_cell(pending.pop(each), _failure(ray, each))
+            finally:
+                for each in pending:
+                    with suppress(Exception):  # the cluster may be what is gone
+                        ray.cancel(each, force=True)
 
 
 def _failure(ray: Any, task: Any) -> str | None:

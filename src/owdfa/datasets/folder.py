@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from owdfa.datasets.base import ImageEntry, composed, root_path
 from owdfa.errors import UserError
-from owdfa.images.bad import PASSED_OVER
 from owdfa.images.formats import why_no_image
 
 DESCRIPTION = "one folder a class; _unlabelled/ holds images that nobody labelled"
@@ -97,22 +96,6 @@ def files_below(folder: Path) -> Iterator[FoundFile]:
         yield from _files(current, names)
         inner = above | {real}
         pending += [(current / name, inner) for name in reversed(names.folders)]
-
-
-def list_images(folder: Path) -> tuple[list[Path], list[tuple[str, str]]]:
-    """The images below a folder, in order, and what else is there: path, and why it is none.
-
-    Raises:
-        UserError: As ``files_below``.
-    """
-    images: list[Path] = []
-    passed_over: list[tuple[str, str]] = []
-    for path, reason in files_below(folder):
-        if reason is None:
-            images.append(path)
-        else:
-            passed_over.append((str(path), f"{PASSED_OVER} ({reason})"))
-    return images, passed_over
 
 
 def _names(folder: Path) -> _Names:

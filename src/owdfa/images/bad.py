@@ -60,16 +60,49 @@ def check_bad(
             where the list belongs.
     """
     listing = listing_of(output)
-    lines = [f"{name}: {reason}" for name, reason in (*bad, *notes)]
+    lines = [f"{name}: {reason}" for name, reason in bad]
+    others = [f"{name}: {note}" for name, note in notes]
+    write_bad(listing, output, [*lines, *others])
+    refuse_bad(lines, total, listing, max_bad, noun=noun)
+
+
+def write_bad(listing: Path, output: Path, lines: Sequence[str]) -> None:
+    """List what is not in ``output``, each with its reason; without lines, remove an older list.
+
+    Raises:
+        UserError: A file that is no such list stands there, or it cannot be written.
+    """
     title = f"not used for {output.name}, or not as a whole; each with the reason"
     write_listing(listing, title, lines)
-    if not bad:
+
+
+def refuse_bad(
+    lines: Sequence[str], total: int, listing: Path, max_bad: float, *, noun: str
+) -> None:
+    """Refuse too many bad images.
+
+    Args:
+        lines: What is said of each bad one.
+        total: Number of images, the bad ones among them.
+        listing: The file that lists them.
+        max_bad: As in ``check_bad``.
+        noun: What they are called.
+
+    Raises:
+        UserError: They are more than ``max_bad``, or all.
+    """
+    if not lines:
         return
     first = f"first {lines[0]}; all are listed in {listing}"
-    if len(bad) == total:
+    if len(lines) == total:
         raise UserError(f"none of the {total} {noun} can be used; {first}")
-    if len(bad) > (max_bad if max_bad >= 1 else max_bad * total):
+    if is_too_many(len(lines), total, max_bad):
         raise UserError(
-            f"{len(bad)} of {total} {noun} cannot be used, more than --max-bad allows "
+            f"{len(lines)} of {total} {noun} cannot be used, more than --max-bad allows "
             f"({max_bad:g}); {first}"
         )
+
+
+def is_too_many(num_bad: int, total: int, max_bad: float) -> bool:
+    """Whether so many bad images of ``total`` are more than ``max_bad``, a share or a count."""
+    return num_bad > (max_bad if max_bad >= 1 else max_bad * total)

@@ -2,6 +2,7 @@
 
 predictor    what predicts: a network and all that must be known of it; start here
 inputs       which images a command means, and their crops
+lists        the files among them, one by one: a folder, files, or a list in Parquet
 session      what every engine offers: crops to probabilities and embeddings
 onnx_file    an engine without torch: ONNX Runtime, on a CPU
 network      the other one: PyTorch, on any device

@@ -1,6 +1,5 @@
-"""Which images a command means: a folder, files, or a role of a split; and their crops."""
+"""Which images a command means: image files, or a role of a split; and their crops."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,12 +9,12 @@ import numpy as np
 from PIL import Image as Pillow
 
 from owdfa.catalog import nearest
-from owdfa.datasets.folder import list_images
 from owdfa.errors import UserError
 from owdfa.images import store
 from owdfa.images.decode import BadImageError, decoded
 from owdfa.images.faces import Fit, check_faces, crop_pixels, crop_to_size, detector
 from owdfa.images.features import StoredFeatures
+from owdfa.inference.lists import name_files, no_images
 from owdfa.records.split import ROLES, Split
 from owdfa.runs.data import find_split, find_store, open_store
 
@@ -71,19 +70,20 @@ class Files:
 
     name: str
     ids: list[str]
-    paths: list[Path]
+    paths: list[str]
     faces: str
     size: int
-    fit: Fit = "resize"
     passed_over: Sequence[tuple[str, str]] = ()
     split_digest: None = None
+    fit: Fit = "resize"
 
     def read(self, positions: range) -> Crops:
         """Crops of the files at these positions."""
         good, made, errors = [], [], {}
         for position in positions:
             try:
-                made.append(crop_pixels(self.paths[position], self.faces, self.size, self.fit))
+                path = Path(self.paths[position])
+                made.append(crop_pixels(path, self.faces, self.size, self.fit))
                 good.append(position)
             except BadImageError as error:
                 errors[position] = error.reason
@@ -145,7 +145,7 @@ def find_images(
 
     Args:
         predictor: What they are for.
-        images: ``"split:test"`` or another role of a split, a folder of images, or files.
+        images: ``"split:test"`` or another role of a split, or files as in ``name_files``.
         split: Folder of the split for ``"split:..."``; None for the one it was trained on.
         store: Folder of the crops of that split; None to look for it.
 
@@ -154,32 +154,14 @@ def find_images(
     """
     if isinstance(images, str) and images.startswith(_PREFIX):
         return _split_images(predictor, images.removeprefix(_PREFIX), split, store)
-    name, files, passed_over = _named_files(images)
-    ids = sorted(files)
-    if not ids:
-        others = f" ({len(passed_over)} other files)" if passed_over else ""
-        raise UserError(f"{name}: no images there{others}; name a folder that holds some")
+    named = name_files(images)
+    files = sorted(named.files)
+    if not files:
+        raise no_images(named)
     check_faces(predictor.faces)
-    paths = [files[id_] for id_ in ids]
-    return Files(
-        name, ids, paths, predictor.faces, predictor.store_size, predictor.fit, passed_over
-    )
-
-
-def _named_files(
-    images: str | Path | Sequence[Path],
-) -> tuple[str, dict[str, Path], list[tuple[str, str]]]:
-    """What the images are called, each by its id, and what in their folder is none."""
-    if not isinstance(images, str | Path):
-        files = {_written(path): path for path in images}
-        if len(files) < len(images):
-            raise UserError(f"{len(images)} files: one of them is named twice; name each once")
-        return f"{len(images)} files", files, []
-    place = Path(images)
-    if not place.is_dir():
-        return str(images), {_written(place): place}, []
-    found, passed_over = list_images(place)
-    return str(images), {_written(path.relative_to(place)): path for path in found}, passed_over
+    ids, paths = [file.id for file in files], [file.path for file in files]
+    faces, size = predictor.faces, predictor.store_size
+    return Files(named.name, ids, paths, faces, size, named.passed_over, fit=predictor.fit)
 
 
 def _split_images(
@@ -217,8 +199,3 @@ def _split_images(
     names = found.table["sha256"].take(rows).to_pylist()
     kept = StoredFeatures.open(found.folder, predictor.features)
     return made if len(kept.missing(names)) else replace(made, features=kept, names=names)
-
-
-def _written(path: Path) -> str:
-    """A path as an id: bytes that are not UTF-8 are written out in hexadecimal."""
-    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")

@@ -42,11 +42,6 @@ class TorchSession:
         """Predict crops (B, S, S, 3) uint8."""
         return self.predict_images(self._view(crops))
 
-    def predict_features(self, features: np.ndarray | None) -> BatchOutput:
-        """Predict by features (B, F) of a frozen backbone, which were kept."""
-        assert features is not None
-        return self.predict_images(as_images(features))
-
     @torch.inference_mode()
     def predict_images(self, images: Tensor) -> BatchOutput:
         """Predict what the method takes: normalised images, or features of a frozen backbone."""
@@ -56,6 +51,21 @@ class TorchSession:
             outputs = self._method(images.to(self._device))
             probabilities = outputs.logits.float().softmax(dim=1).cpu().numpy()
             return BatchOutput(probabilities, outputs.embedding.float().cpu().numpy())
+
+
+@final
+class FeatureSession:
+    """The same network, given features (B, F) of its frozen backbone in place of crops."""
+
+    batch_size = 256
+
+    def __init__(self, network: TorchSession) -> None:
+        self.engine = network.engine
+        self._network = network
+
+    def predict_batch(self, features: np.ndarray) -> BatchOutput:
+        """Predict by features that were kept."""
+        return self._network.predict_images(as_images(features))
 
 
 def open_network(folder: Path, device: Device, precision: Precision) -> TorchSession:

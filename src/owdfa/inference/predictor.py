@@ -6,7 +6,7 @@ found.name, found.confidence, found.embedding
 """
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -54,7 +54,7 @@ class Predictor:
         session: Computes.
         fit: How a crop gets its size.
         run: Of a run folder, its run.json.
-        features: Digest of features that ``feature_session`` predicts by; None without.
+        features: Digest of features that ``by_features`` predicts by; None without.
         device: What to compute on.
         notes: Why it is not as fast as it could be, for the user.
     """
@@ -99,9 +99,12 @@ class Predictor:
         """Predict crops (B, S, S, 3) uint8, ``session.batch_size`` of them as a rule."""
         return self.session.predict_batch(crops)
 
-    def feature_session(self) -> "TorchSession":
-        """Start the network again to predict by features of a frozen backbone that were kept."""
-        return _start_torch(self.source, self.device, self.provenance.precision)
+    def by_features(self) -> "Predictor":
+        """Start the network to be given features of a frozen backbone in place of crops."""
+        from owdfa.inference.network import FeatureSession
+
+        network = _start_torch(self.source, self.device, self.provenance.precision)
+        return replace(self, session=FeatureSession(network))
 
     def predict_image(self, image: Image) -> ImagePrediction:
         """Predict an image: a file, the content of one, or its pixels (H, W, 3) uint8 RGB.

@@ -26,7 +26,7 @@ centres. What had to be chosen:
   guesses in the batch. A guess of a known class is never believed;
 * memory: 64 rows a class, the oldest overwritten; none until a class has one;
 * mixing: lambda x + (1 - lambda) m, lambda uniform in (0.5, 1), both of length 1;
-* regularizer: R is none of the paper's that we know; without it no image is of a novel class;
+* regularizer: R is none of the paper's that we know; nothing else asks for novel classes;
 * temperature: 0.1 throughout; weights: as above; sizes: T = 8, f_g and f_s of 128 numbers, MLPs of
   three layers, 512 wide;
 * views, optimiser, epochs: the recipe's, those of CAL's benchmark.

@@ -20,7 +20,7 @@ classifier, and that DAE sees real images alone. What had to be chosen:
 * order: DAE, extractor and classifier are trained in the same steps, each by its own term alone, in
   place of one after the other; only the classifier is fitted once more at the end;
 * temperature: 0.07, as in supervised contrast (Khosla et al., NeurIPS 2020);
-* projection head: three linear layers, the hidden ones 2048 wide;
+* projection head: three linear layers, the hidden ones 2048 wide; batch normalisation before it;
 * classifier fit: logistic regression by L-BFGS, ``weight_decay`` on the squared weights;
 * views: two strong ones; optimiser, epochs and sizes: the recipe's, those of the supervised bound.
 Which class is real is a setting, its place among the known classes: a method sees no names.

@@ -1,12 +1,13 @@
 """Predictions: what a run says of each image, and nothing about the truth."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field, ValidationError
 
 from owdfa.config import Settings
@@ -53,6 +54,29 @@ def class_names(known: Sequence[str], num_active: int) -> tuple[str, ...]:
     """Names by index: the known classes, then "novel-01" and so on, save names that are taken."""
     free = (name for i in count(1) if (name := f"novel-{i:02d}") not in known)
     return (*known, *islice(free, num_active - len(known)))
+
+
+def count_types(tables: Iterable[pa.Table]) -> pa.Table:
+    """Count the images of each predicted type.
+
+    Args:
+        tables: With the columns ``prediction``, ``confidence`` and ``novel``; read one by one.
+
+    Returns:
+        Columns ``prediction, novel, images`` and ``confidence``, the mean; most images first.
+    """
+    kept = [
+        table.group_by(["prediction", "novel"]).aggregate(
+            [("confidence", "count"), ("confidence", "sum")]
+        )
+        for table in tables
+    ]
+    sums = [("confidence_count", "sum"), ("confidence_sum", "sum")]
+    whole = pa.concat_tables(kept).group_by(["prediction", "novel"]).aggregate(sums)
+    images, total = whole["confidence_count_sum"], whole["confidence_sum_sum"]
+    types = whole.select(["prediction", "novel"]).append_column("images", images)
+    types = types.append_column("confidence", pc.divide(total, images))
+    return types.sort_by([("images", "descending"), ("prediction", "ascending")])
 
 
 @dataclass(frozen=True)

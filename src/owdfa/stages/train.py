@@ -96,8 +96,8 @@ def _train(
     if run is not None and run.metadata.complete:
         return _with_model(run, split, data, store)
     settings = run.settings if run else settings or load_settings()
-    names = data.label_names(all_labels=settings.labels == "all")
-    _check(settings, data, len(names), resumes=run is not None)
+    names = _label_names(settings, data)
+    check_settings(settings, data, resumes=run is not None)
     if settings.devices > 1 and not launched():
         return _train_in_processes(split, output, settings, store)
     end_with_launcher()
@@ -126,12 +126,21 @@ def _train(
     return _with_model(run, split, data, store)
 
 
-def _check(settings: RunSettings, data: Split, num_known: int, *, resumes: bool) -> None:
-    """Refuse what cannot be trained before anything is."""
+def check_settings(settings: RunSettings, data: Split, *, resumes: bool = False) -> None:
+    """Refuse what cannot be trained before anything is.
+
+    Raises:
+        UserError: The settings do not fit the method or the split.
+    """
     check_pseudo_labels(settings)
     if not resumes:  # else the number of classes is known, and what it is from may be gone
         check_num_classes(settings, data)
-    check_method(settings, num_known)
+    check_method(settings, len(_label_names(settings, data)))
+
+
+def _label_names(settings: RunSettings, data: Split) -> tuple[str, ...]:
+    """Classes that training images have labels of."""
+    return data.label_names(all_labels=settings.labels == "all")
 
 
 def _train_stages(

@@ -82,7 +82,8 @@ def _tested_groups(cells: Cells, able: np.ndarray, num_groups: int, plan: Plan) 
     trainable = np.zeros(num_groups, dtype=bool)
     trainable[cells.groups[able[:2].any(axis=0)]] = True
     open_ = (able[2] > 0) & trainable[cells.groups]
-    chosen = Cells(cells.classes[open_], cells.groups[open_], able[2][open_])
+    # By all images, tested on or not: protocols that differ in test sources train on the same.
+    chosen = Cells(*(column[open_] for column in cells))
     keys = [(plan.seed, "test", name) for name in plan.names]
     tested = sample_groups(chosen, num_groups, plan.test, keys)
     tested[cells.groups[~trainable[cells.groups]]] = True

@@ -1,40 +1,28 @@
-"""Predict: say of each image which class made it, and how sure that is."""
+"""Predict: say of each image which class made it, and how sure that is.
 
-from collections.abc import Callable, Iterator, Sequence
+Here on one machine, into one file; ``shards`` does it on a cluster, into a folder of files.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-import pyarrow as pa
 from pyarrow import csv
 
 from owdfa.config import parse_settings
 from owdfa.files import atomic, check_replaceable, table_writer
 from owdfa.images.bad import check_bad, check_place
-from owdfa.images.workers import num_processes, threaded_map
-from owdfa.inference.inputs import Crops, Inputs, Stored, find_images
+from owdfa.images.workers import num_processes
+from owdfa.inference.inputs import Inputs, Stored, find_images
 from owdfa.inference.predictor import Predictor
-from owdfa.inference.session import BatchOutput, ComputeOptions, Session
+from owdfa.inference.session import ComputeOptions
 from owdfa.progress import OnProgress, no_progress
-from owdfa.records.predictions import SCHEMA, PredictionMetadata, Predictions
+from owdfa.records.predictions import SCHEMA, Predictions
+from owdfa.stages.predict.parts import metadata_of, predict_parts
 
-_TOP = 5  # likeliest classes that are kept
 _KEPT = [name for name in SCHEMA.names if name != "embedding"]
 _PLAIN = ["id", "prediction", "confidence", "novel"]  # columns of a CSV file
 _HEAD = (",".join(f'"{name}"' for name in _PLAIN) + "\n").encode()
-
-
-_PredictCrops = Callable[[Crops], BatchOutput]
-
-
-class _PartOutput(NamedTuple):
-    """What the network says of some of the images."""
-
-    positions: np.ndarray  # (B,) int64: which of the images that were asked for
-    output: BatchOutput | None  # None where none of them can be used
-    errors: dict[int, str]  # position -> why that image cannot be used
 
 
 def predict(  # noqa: PLR0913  the options of the command
@@ -58,7 +46,8 @@ def predict(  # noqa: PLR0913  the options of the command
 
     Args:
         run: Folder of the run, or a file that ``export`` made.
-        images: ``"split:test"`` or another role of the run's split, a folder of images, or files.
+        images: ``"split:test"`` or another role of the run's split, a folder of images, files, or
+            a list of them: a Parquet file with a column ``path`` (see ``inference.lists``).
         output: The file to write; beside one named ``.csv``, the same in Parquet with all columns.
         split: Folder of the split for ``"split:..."``, for a run that was trained elsewhere or a
             split that has moved.
@@ -80,6 +69,8 @@ def predict(  # noqa: PLR0913  the options of the command
     options = parse_settings(ComputeOptions, {"device": device, "precision": precision}, "predict")
     predictor = Predictor.open(run, options, num_callers=num_processes(0))
     inputs = find_images(predictor, images, split, store)
+    if isinstance(inputs, Stored) and inputs.features is not None:
+        predictor = predictor.by_features()
     table = output.with_suffix(".parquet") if output.suffix == ".csv" else output
     if table != output:
         check_replaceable(output, _is_ours)
@@ -109,24 +100,16 @@ def _write(
     on_progress: OnProgress,
 ) -> None:
     """Predict part by part, and write the rows of each."""
-    ids, (session, predict_crops) = inputs.ids, _engine(predictor, inputs)
-    metadata = PredictionMetadata(
-        run=str(predictor.source),
-        images=inputs.name,
-        images_digest=inputs.split_digest,
-        classes=predictor.classes,
-        num_known=predictor.num_known,
-        engine=session.engine,
-        provenance=predictor.provenance,
-    )
+    ids, session = inputs.ids, predictor.session
+    metadata = metadata_of(predictor, inputs.name, inputs.split_digest)
     total, threads = len(ids), num_processes(0)
     bad: dict[int, str] = {}
     check_place(output)
     with table_writer(table, SCHEMA, metadata.model_dump(by_alias=True)) as write:
         ranges = _parts(total, session.batch_size, threads)
-        for part in threaded_map(partial(_predict_part, predict_crops, inputs), ranges, threads):
-            if part.output is not None:
-                write(_rows([ids[i] for i in part.positions], part.output, metadata))
+        for part in predict_parts(session, inputs, metadata, ranges, threads):
+            if part.rows is not None:
+                write(part.rows)
             bad.update(part.errors)
             on_progress(int(max([*part.positions, *part.errors])) + 1, total)
         named = [(ids[i], bad[i]) for i in sorted(bad)]
@@ -143,45 +126,3 @@ def _parts(total: int, most: int, threads: int) -> Iterator[range]:
         size = min(most, -(-(total - first) // (2 * threads)))
         yield range(first, first + size)
         first += size
-
-
-def _engine(predictor: Predictor, inputs: Inputs) -> tuple[Session, _PredictCrops]:
-    """What predicts these images: by the features of a frozen backbone where they are kept."""
-    if isinstance(inputs, Stored) and inputs.features is not None:
-        engine = predictor.feature_session()
-        return engine, lambda crops: engine.predict_features(crops.features)
-    return predictor.session, lambda crops: predictor.predict_batch(crops.pixels)
-
-
-def _predict_part(predict_crops: _PredictCrops, inputs: Inputs, positions: range) -> _PartOutput:
-    """Read some images and predict them: what a thread does."""
-    crops = inputs.read(positions)
-    output = predict_crops(crops) if len(crops.positions) else None
-    return _PartOutput(crops.positions, output, crops.errors)
-
-
-def _rows(ids: list[str], output: BatchOutput, metadata: PredictionMetadata) -> pa.RecordBatch:
-    """Rows of the predictions for some images."""
-    # A stable sort: of equals the lower index comes first, as in argmax.
-    index = np.argsort(-output.probabilities, axis=1, kind="stable")[:, :_TOP]
-    probability = np.take_along_axis(output.probabilities, index, axis=1)
-    best = index[:, 0]
-    columns = {
-        "id": ids,
-        "prediction": [metadata.classes[i] for i in best],
-        "index": best.astype(np.int32),
-        "confidence": probability[:, 0],
-        "novel": best >= metadata.num_known,
-        "known_probability": output.probabilities[:, : metadata.num_known].max(axis=1),
-        "top_index": _lists(index.astype(np.int32)),
-        "top_probability": _lists(probability),
-        "embedding": _lists(output.embedding),
-    }
-    return pa.RecordBatch.from_pydict(columns, schema=SCHEMA)
-
-
-def _lists(values: np.ndarray) -> pa.ListArray:
-    """A matrix as one list a row."""
-    height, width = values.shape
-    offsets = np.arange(height + 1, dtype=np.int32) * np.int32(width)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.ravel()))
