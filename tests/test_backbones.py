@@ -14,7 +14,12 @@ from owdfa.layers import FrequencyEnhancement
 from owdfa.loading.views import PlainView
 from owdfa.weights import load_weights, read_state
 
-SMALL = {"timm": "test_resnet", "torchvision": "squeezenet1_1", "tiny": "trace8w16"}
+SMALL = {
+    "timm": "test_resnet",
+    "torchvision": "squeezenet1_1",
+    "tiny": "trace8w16",
+    "frozen": "residual",
+}
 NAME = "tiny/trace8w16"
 libraries = pytest.mark.parametrize("library", catalog.names("backbones"))
 

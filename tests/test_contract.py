@@ -73,7 +73,7 @@ def test_a_method_that_fits_nothing_costs_no_pass_over_the_images(data, tmp_path
     def refuse(*_):
         raise AssertionError
 
-    monkeypatch.setattr(stage, "evaluate", refuse)
+    monkeypatch.setattr(stage, "fit_inputs", refuse)
     train(data.split, tmp_path / "run", settings=settings("epochs=1", "method.name=cal", base=TINY))
 
 

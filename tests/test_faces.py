@@ -20,6 +20,7 @@ from owdfa.images.faces import (
     crop_face,
     crop_image,
     crop_pixels,
+    crop_to_size,
 )
 from owdfa.images.phash import phash, thumb
 
@@ -98,6 +99,27 @@ def test_a_crop_of_the_right_size_keeps_its_pixels(tmp_path):
     assert np.array_equal(crop.pixels, picture(side=32))
 
 
+@pytest.mark.parametrize(
+    ("face", "rows", "columns"),
+    [
+        (None, (12, 28), (17, 33)),  # the middle
+        (Box(20, 10, 30, 20, 1.0), (7, 23), (17, 33)),  # about the centre of the face
+        (Box(-5, 30, 5, 40, 1.0), (24, 40), (0, 16)),  # moved inside
+    ],
+)
+def test_native_crops_are_cut_out_and_not_resized(face, rows, columns):
+    image = numbered(40, 50)
+    found = crop_to_size(Image.fromarray(image), face, 16, "native")
+    assert np.array_equal(found, image[slice(*rows), slice(*columns)])
+
+
+def test_where_the_image_is_smaller_a_native_crop_is_mirrored_at_its_edges():
+    image = numbered(5, 30)
+    found = crop_to_size(Image.fromarray(image), None, 9, "native")
+    rows = [1, 0, 0, 1, 2, 3, 4, 4, 3]
+    assert np.array_equal(found, image[rows][:, 11:20])
+
+
 @pytest.mark.parametrize("boxes", [(), [Box(5, 12, 31, 40, 1.0)]])
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_pixels_alone_are_those_of_the_crop(tmp_path, monkeypatch, boxes, suffix):
@@ -107,6 +129,8 @@ def test_pixels_alone_are_those_of_the_crop(tmp_path, monkeypatch, boxes, suffix
     for size in (16, 64, 80):
         crop = crop_image(Image.open(path), OneFace(*boxes), size)
         assert np.array_equal(crop_pixels(path, "dlib", size), crop.pixels)
+        crop = crop_image(Image.open(path), OneFace(*boxes), size, "native")
+        assert np.array_equal(crop_pixels(path, "dlib", size, "native"), crop.pixels)
 
 
 def crop_or_reason(path):

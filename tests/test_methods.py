@@ -10,9 +10,9 @@ import torch
 
 from owdfa import catalog
 from owdfa.errors import UserError
-from owdfa.extending.check import RULES
+from owdfa.extending.check import RULES, applies
 from owdfa.extending.rules_files import the_exported_graph_agrees
-from owdfa.extending.toys import Subject, adam, losses
+from owdfa.extending.toys import Subject, adam, fit, losses
 from owdfa.records.split import SCHEMA, Basis, Split
 from owdfa.records.training import Progress
 
@@ -27,6 +27,8 @@ every_method = pytest.mark.parametrize("name", [*OWN, "outside.centres"])
     ids=lambda r: r.__name__,
 )
 def test_a_method_keeps_the_rule(name, rule):
+    if not applies(rule, Subject(name)):
+        pytest.skip("it is not trained")
     assert list(rule(Subject(name))) == []
 
 
@@ -51,7 +53,9 @@ def test_hidden_labels_cannot_be_seen(name):
         subject, rows = Subject(name), split(["a", "b", "c", "a"], hidden).training_rows()
         method = subject.build()
         optimizer = adam(method)
-        for epoch in range(6):
+        if not subject.is_trained:
+            fit(method.eval(), subject.batch(rows.labels))
+        for epoch in range(6 if subject.is_trained else 0):
             torch.manual_seed(epoch)
             optimizer.zero_grad()
             made = losses(method, subject.batch(rows.labels, epoch), Progress(epoch, 6))

@@ -8,23 +8,25 @@ Everything lies in one folder, which is also the run folder::
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from owdfa import catalog
 from owdfa.config import Settings
 from owdfa.errors import UserError
 from owdfa.images.store import Store
+from owdfa.inference.predictor import uses_gpu
+from owdfa.methods.base import method_type
 from owdfa.progress import OnProgress
 from owdfa.records.manifest import Manifest
 from owdfa.records.scores import Scores
 from owdfa.records.split import Split
 from owdfa.runs.lock import writing
 from owdfa.runs.run import Run
-from owdfa.runs.settings import RunSettings
+from owdfa.runs.settings import DEFAULT_METHOD, RunSettings, load_settings, named_method
 from owdfa.stages.predict import predict
 from owdfa.stages.prepare import prepare
 from owdfa.stages.report import report
@@ -32,6 +34,10 @@ from owdfa.stages.scan import ScanOptions, list_images, notes_on, parse_source, 
 from owdfa.stages.score import score
 from owdfa.stages.split import SplitOptions, split
 from owdfa.stages.train import train
+
+_WITHOUT_GPU = "frozen"  # method for a user's own images where there is no GPU
+_SMALL = "tiny"  # recipe of a trained method
+_SAID = {"method", "backbone", "classes_from"}  # settings of a user who has a training in mind
 
 Tell = Callable[[str], None]
 ShowStage = Callable[[str], AbstractContextManager[OnProgress]]  # by the name of the stage
@@ -60,6 +66,55 @@ class Outcome(NamedTuple):
 
     scores: dict[str, Scores]  # by method; empty where the test images have no truth
     page: Path
+
+
+class Choice(NamedTuple):
+    """The settings of a run, and why its method was chosen where the user named none."""
+
+    settings: RunSettings
+    note: str | None = None
+
+
+def choose_settings(
+    source: str,
+    recipe: str | None,
+    config: Path | None,
+    overrides: Sequence[str],
+    explicit: Mapping[str, Any],
+) -> Choice:
+    """Take what the user names, and otherwise what this machine can do with these images.
+
+    A network that is trained on a CPU is small and learns little from some hundred images of each
+    type. Where nothing is said of the training, there is no GPU, and the images are the user's own
+    (the data set has no protocol), features of a network that was trained before are taken.
+
+    Args:
+        source: A data set, e.g. ``"folder:photos"``.
+        recipe: As for ``load_settings``; None for the method's for a small machine.
+        config: As for ``load_settings``.
+        overrides: As for ``load_settings``.
+        explicit: As for ``load_settings``.
+
+    Raises:
+        UserError: A setting does not fit, or there is no such data set.
+    """
+    named = named_method(recipe, config, overrides, explicit)
+    adapter = catalog.load("datasets", parse_source(source).name)
+    nothing_said = recipe is None and config is None and not overrides and not _SAID & set(explicit)
+    chosen = named or DEFAULT_METHOD
+    if nothing_said and adapter.PROTOCOL is None and not uses_gpu("auto"):
+        chosen = _WITHOUT_GPU
+    if recipe is None and method_type(chosen).is_trained():
+        recipe = _SMALL
+    given = {**explicit, "method": {"name": chosen, **explicit.get("method", {})}}
+    settings = load_settings(recipe, config, overrides, given)
+    if chosen in (named, DEFAULT_METHOD):
+        return Choice(settings)
+    return Choice(
+        settings,
+        f"there is no GPU, so the method is {chosen}: one fit to features of a network that was"
+        f" trained before; --method {DEFAULT_METHOD} trains a small network instead",
+    )
 
 
 def run(
@@ -141,7 +196,14 @@ def collect(
             _drop_altered(manifest, output / "store")
     faces = options.faces or adapter.FACES
     with show("prepare") as report_progress:
-        prepare(manifest, output / "store", faces=faces, size=size, on_progress=report_progress)
+        prepare(
+            manifest,
+            output / "store",
+            faces=faces,
+            size=size,
+            fit=settings.data.fit,
+            on_progress=report_progress,
+        )
     return manifest
 
 

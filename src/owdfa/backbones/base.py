@@ -53,6 +53,8 @@ class Backbone(nn.Module):
         channels: Number of channels of the last feature map.
         stage_channels: Number of channels of the map after each stage, the last included.
         mean, std: Per colour channel, for images in [0, 1].
+        is_frozen: Whether what it makes of an image is the same at all times: features
+            (B, channels, 1, 1), which are computed once and kept beside the crops.
 
     Args:
         network: Turns images into the last feature map.
@@ -83,6 +85,7 @@ class Backbone(nn.Module):
         for module_name in stage_modules:
             module = network.get_submodule(module_name)
             module.register_forward_hook(self._recorder.record)
+        self.is_frozen = bool(getattr(network, "is_frozen", False))
         self.stage_channels = self._num_channels()
 
     @property
@@ -98,12 +101,15 @@ class Backbone(nn.Module):
         """Compute feature maps.
 
         Args:
-            images: (B, 3, H, W), normalised.
+            images: (B, 3, H, W), normalised; of a frozen backbone also its features
+                (B, channels, 1, 1), which are given back.
             stages: Which maps: -1 is the last, 0 the one after the first residual stage.
 
         Returns:
             For each of ``stages`` a map (B, channels, h, w).
         """
+        if self.is_frozen and images.shape[1:] == (self.channels, 1, 1):
+            return (images,) * len(stages)
         if all(stage == -1 for stage in stages):
             return (self.network(images),) * len(stages)
         found = self._all_maps(images)
@@ -164,6 +170,12 @@ def build(name: str, weights: str | None = None) -> Backbone:
     module = catalog.load("backbones", library)
     backbone: Backbone = module.build(model, weights=weights)
     return backbone
+
+
+def is_frozen(name: str) -> bool:
+    """Whether the backbones of a library are frozen, see ``Backbone``: its file says so."""
+    library = name.partition("/")[0]
+    return bool(getattr(catalog.load("backbones", library), "FROZEN", False))
 
 
 def check_model(library: str, model: str, models: list[str]) -> None:

@@ -81,6 +81,9 @@ def prepare(
         str, typer.Option(help="Face detector: dlib, or none for the whole image.")
     ] = "none",
     size: Annotated[int, typer.Option(help="Side of the kept crops, in pixels.")] = 292,
+    fit: Annotated[
+        str, typer.Option(help="resize, or native: crops cut out at the image's own resolution.")
+    ] = "resize",
     max_bad: MaxBad = 0.01,
     jobs: Jobs = 0,
 ) -> None:
@@ -90,7 +93,14 @@ def prepare(
 
     with progress_bar("prepare") as report:
         store = stage(
-            manifest, output, faces=faces, size=size, jobs=jobs, max_bad=max_bad, on_progress=report
+            manifest,
+            output,
+            faces=faces,
+            size=size,
+            fit=fit,  # type: ignore[arg-type]  # checked there
+            jobs=jobs,
+            max_bad=max_bad,
+            on_progress=report,
         )
     typer.echo(f"{output}: {store.table.num_rows} crops of {store.size} px")
     _list_bad(Manifest.read(manifest, ("path", "error")).table)

@@ -23,6 +23,9 @@ Recipe = Annotated[
     str | None,
     typer.Option(help="Recipe of the method, e.g. tiny; the default is its paper's."),
 ]
+SmallRecipe = Annotated[
+    str | None, typer.Option(help="Recipe of the method, e.g. gpu; the default is for a few cores.")
+]
 Store = Annotated[Path | None, typer.Option(help="Folder of the crops, if it was moved.")]
 Config = Annotated[
     Path | None, typer.Option(help="TOML file of settings; they override the recipe.")
@@ -39,7 +42,9 @@ Classes = Annotated[
 ClassesFrom = Annotated[
     str | None, typer.Option(help="Run whose embedding gives the number to auto:<estimator>.")
 ]
-Weights = Annotated[str | None, typer.Option(help="Weights of the backbone: a file, hub, or none.")]
+Weights = Annotated[
+    str | None, typer.Option(help="Weights of the backbone: a file, hub, package or none.")
+]
 GroupLevel = Annotated[
     int | None, typer.Option(help="Level of the sub-folder that is the group; 1 is the class.")
 ]
@@ -102,7 +107,7 @@ def run(
     split_seed: SplitSeed = None,
     max_bad: MaxBad = 0.01,
     seed: Seed = None,
-    recipe: Recipe = "tiny",
+    recipe: SmallRecipe = None,
     config: Config = None,
     settings: Set = None,
     weights: Weights = None,
@@ -117,12 +122,15 @@ def run(
     """Run all stages: scan, prepare, split, train, predict, score, report."""
     from owdfa.cli.tables import print_scores
     from owdfa.config import parse_settings
-    from owdfa.pipeline import PathOptions
+    from owdfa.pipeline import PathOptions, choose_settings
     from owdfa.pipeline import run as whole
 
-    given = {"method": method, "classes": classes, "classes_from": classes_from}
-    chosen = _settings(recipe, config, settings, {**given, "seed": seed, "weights": weights})
-    other = baseline and _baseline(chosen, baseline, recipe, config, settings)
+    given: dict[str, Any] = {"method": method, "classes": classes, "classes_from": classes_from}
+    given |= {"seed": seed, "weights": weights}
+    chosen, note = choose_settings(source, recipe, config, settings or [], _explicit(given))
+    if note is not None:
+        _print_note(note)
+    other = baseline and _baseline(chosen, baseline, recipe or "tiny", config, settings)
     division = {
         "protocol": protocol,
         "known": _names(known),
@@ -286,11 +294,16 @@ def _settings(
     """The settings of a run; ``options`` are those that the user gave, or None."""
     from owdfa.runs.settings import load_settings
 
+    return load_settings(recipe, config, overrides or [], _explicit(options))
+
+
+def _explicit(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that the user gave, as nested settings."""
     chosen = {name: value for name, value in options.items() if value is not None}
     for option, section, name in (("method", "method", "name"), ("weights", "backbone", "weights")):
         if option in chosen:
             chosen[section] = {name: chosen.pop(option)}
-    return load_settings(recipe, config, overrides or [], chosen)
+    return chosen
 
 
 def _baseline(

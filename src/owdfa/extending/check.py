@@ -73,8 +73,15 @@ def check_method(name: str) -> Iterator[Result]:
             yield _result(rule, Subject(name))
 
 
+def applies(rule: Rule, subject: Subject) -> bool:
+    """Whether a rule concerns a method: those of an objective do where there is one."""
+    return subject.is_trained or rule.__module__ != objective.__name__
+
+
 def _result(rule: Rule, subject: Subject) -> Result:
     sentence = rule.__name__.replace("_", " ")
+    if not applies(rule, subject):
+        return Result(sentence, "skipped", "it has no objective: it is fitted and not trained")
     try:
         # The exporter prints what it has traced where it fails.
         with redirect_stdout(StringIO()), redirect_stderr(StringIO()):

@@ -11,7 +11,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from owdfa.extending.toys import LABELS, LATE, NUM_KNOWN, Subject, adam, losses, train
+from owdfa.extending.toys import LABELS, LATE, NUM_KNOWN, Subject, adam, fit, losses, train
 from owdfa.methods.base import Method
 from owdfa.records.training import UNLABELLED, Batch, Losses, Progress
 from owdfa.training.optimize import to_channels_last
@@ -68,8 +68,8 @@ def training_learns(subject: Subject) -> Iterator[str]:
     if not last < first - _FALL * abs(first):
         yield f"{len(seen)} steps changed the loss from {first:.3g} to {last:.3g} only"
     batch = subject.batch()
+    fit(method.eval(), batch)
     with torch.no_grad():
-        method.finish(method.eval()(batch.views[0]).embedding.float(), batch.labels)
         logits = method(batch.views[0]).logits
     chosen = batch.labelled
     right = logits[chosen].argmax(dim=1) == batch.labels[chosen]

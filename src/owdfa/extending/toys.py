@@ -39,6 +39,11 @@ class Subject(NamedTuple):
             num_classes = NUM_CLASSES
         return build_method(self.name, toy_backbone(), NUM_KNOWN, num_classes, own.settings_type())
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether it has an objective."""
+        return method_type(self.name).is_trained()
+
     def batch(self, labels: Sequence[int] | Tensor = LABELS, seed: int = 0) -> Batch:
         """Make a batch with as many views as the method takes."""
         return toy_batch(labels, seed, SIZE, len(method_type(self.name).views))
@@ -65,6 +70,13 @@ def losses(method: Method, batch: Batch, progress: Progress) -> Losses:
     return method.objective(views, batch.labels, progress)
 
 
+@torch.no_grad()
+def fit(method: Method, batch: Batch) -> None:
+    """Do what follows the last epoch."""
+    torch.manual_seed(0)
+    method.finish(method.fit_input(batch.views[0]).float(), batch.labels)
+
+
 def adam(method: Method) -> Adam:
     """Make an optimiser of what is trained."""
     return Adam([each for each in method.parameters() if each.requires_grad], lr=0.01)
@@ -73,8 +85,11 @@ def adam(method: Method) -> Adam:
 def train(
     subject: Subject, method: Method, optimizer: Optimizer, epochs: Iterable[int], of: int = 6
 ) -> list[float]:
-    """Train for some epochs; returns the loss of every step."""
-    seen = []
+    """Train for some epochs; returns the loss of every step. Fit a method that is not trained."""
+    seen: list[float] = []
+    if not subject.is_trained:
+        fit(method.eval(), subject.batch())
+        return seen
     for epoch in epochs:
         method.train()
         for step in range(_STEPS):

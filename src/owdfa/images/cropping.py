@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from owdfa.images.decode import BadImageError, decoded, read
-from owdfa.images.faces import Crop, crop_image, detector
+from owdfa.images.faces import Crop, Fit, crop_image, detector
 from owdfa.images.journal import Cropped
 from owdfa.images.phash import THUMB, phash
 
@@ -23,9 +23,9 @@ class File(NamedTuple):
     sha256: str
 
 
-def crop_chunk(files: Sequence[File], faces: str, size: int) -> Cropped:
+def crop_chunk(files: Sequence[File], faces: str, size: int, fit: Fit = "resize") -> Cropped:
     """Crop files with the detector called ``faces`` to ``size`` x ``size`` pixels."""
-    results = [crop_unchanged(file, faces, size) for file in files]
+    results = [crop_unchanged(file, faces, size, fit) for file in files]
     pixels = np.zeros((len(files), size, size, 3), np.uint8)
     thumbs = np.zeros((len(files), THUMB, THUMB), np.uint8)
     for i, result in enumerate(results):
@@ -36,13 +36,13 @@ def crop_chunk(files: Sequence[File], faces: str, size: int) -> Cropped:
     return Cropped(pixels, phash(thumbs).tolist(), face, error)
 
 
-def crop_unchanged(file: File, faces: str, size: int) -> Crop | str:
+def crop_unchanged(file: File, faces: str, size: int, fit: Fit) -> Crop | str:
     """Crop a file, or say why it cannot be used: that it is not the one that was scanned, say."""
     path = Path(file.path)
     try:
         data = read(path)
         if hashlib.sha256(data).hexdigest() != file.sha256:
             return "has changed since it was scanned"
-        return crop_image(decoded(data, path), detector(faces), size)
+        return crop_image(decoded(data, path), detector(faces), size, fit)
     except BadImageError as error:
         return error.reason

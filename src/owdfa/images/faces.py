@@ -2,7 +2,8 @@
 
 The releases' rule: the first box of dlib's frontal HOG detector, enlarged 1.2 times about its
 centre and clipped to the image; the whole image where none is found; resized to a square without
-regard to its proportions.
+regard to its proportions. With ``fit="native"`` nothing is resized: a square is cut out, about the
+centre of the face or of the image, and mirrored at the edges of an image that is smaller.
 """
 
 import threading
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from copy import copy
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, final
+from typing import Any, Literal, NamedTuple, Protocol, final
 
 import numpy as np
 from PIL import Image
@@ -21,6 +22,9 @@ from owdfa.images.decode import decode_image
 from owdfa.images.phash import thumb
 
 ENLARGE = 1.2
+
+Fit = Literal["resize", "native"]
+"""How a crop gets its size: resized to it, or cut out at the image's own resolution."""
 
 
 class Box(NamedTuple):
@@ -110,30 +114,42 @@ def crop_face(image: Image.Image, face: Box | None) -> Image.Image:
     return image.crop((left, top, right, bottom))
 
 
-def crop_image(image: Image.Image, detector: FaceDetector, size: int) -> Crop:
-    """Find the face in an image, crop and resize: what training and prediction start from."""
+def crop_to_size(image: Image.Image, face: Box | None, size: int, fit: Fit) -> np.ndarray:
+    """Crop an image to (size, size, 3) uint8, see the head of this file."""
+    if fit == "resize":
+        crop = crop_face(image, face)
+        return np.asarray(crop.resize((size, size), Image.Resampling.BILINEAR))
+    box = face or Box(0, 0, image.width, image.height, 0.0)
+    left, right = _window((box.left + box.right) // 2, size, image.width)
+    top, bottom = _window((box.top + box.bottom) // 2, size, image.height)
+    pixels = np.asarray(image.crop((left, top, right, bottom)))
+    missing = [(size - side) // 2 for side in pixels.shape[:2]]
+    rest = [size - side - m for side, m in zip(pixels.shape[:2], missing, strict=True)]
+    return np.pad(pixels, [*zip(missing, rest, strict=True), (0, 0)], mode="symmetric")
+
+
+def crop_image(image: Image.Image, detector: FaceDetector, size: int, fit: Fit = "resize") -> Crop:
+    """Find the face in an image and crop: what training and prediction start from."""
     face = next(iter(detector.detect(np.asarray(image))), None)
-    crop = crop_face(image, face)
-    pixels = np.asarray(crop.resize((size, size), Image.Resampling.BILINEAR))
-    return Crop(pixels, face, thumb(image))
+    return Crop(crop_to_size(image, face, size, fit), face, thumb(image))
 
 
-def crop_pixels(path: Path, faces: str, size: int) -> np.ndarray:
+def crop_pixels(path: Path, faces: str, size: int, fit: Fit = "resize") -> np.ndarray:
     """The pixels of ``crop_image``, (size, size, 3) uint8, in fewer copies, without a thumbnail.
 
     Args:
         path: The file.
         faces: Name of the detector.
         size: Side of the crop.
+        fit: How it gets that size.
 
     Raises:
         BadImageError: The file is not an image that can be used.
     """
-    image = decode_image(path)
+    image, face = decode_image(path), None
     if faces != "none":
         face = next(iter(detector(faces).detect(np.asarray(image))), None)
-        image = crop_face(image, face)
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+    return crop_to_size(image, face, size, fit)
 
 
 def detector(name: str) -> FaceDetector:
@@ -142,6 +158,12 @@ def detector(name: str) -> FaceDetector:
     if name not in loaded:
         loaded[name] = _DETECTORS[name]()
     return loaded[name]
+
+
+def _window(centre: int, size: int, limit: int) -> tuple[int, int]:
+    """An interval of ``size`` about ``centre`` within [0, limit]; all of that where it is less."""
+    start = min(max(centre - size // 2, 0), max(limit - size, 0))
+    return start, min(start + size, limit)
 
 
 def _enlarge(low: int, high: int, limit: int) -> tuple[int, int]:

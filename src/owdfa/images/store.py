@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 
 from owdfa.errors import UserError
 from owdfa.files import read_json, read_table, write_json, write_table
+from owdfa.images.faces import Fit
 from owdfa.records.manifest import SCHEMA as MANIFEST_SCHEMA
 from owdfa.records.rows import digest_of, indices_of
 
@@ -43,6 +44,7 @@ class StoreBasis(NamedTuple):
     size: int  # side of a crop in pixels
     faces: str  # name of the face detector
     decoder: str  # and its version
+    fit: Fit = "resize"  # how a crop got its size
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Which images a command means: image files, or a role of a split; and their crops."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, final
 
@@ -12,7 +12,8 @@ from owdfa.catalog import nearest
 from owdfa.errors import UserError
 from owdfa.images import store
 from owdfa.images.decode import BadImageError, decoded
-from owdfa.images.faces import check_faces, crop_face, crop_pixels, detector
+from owdfa.images.faces import Fit, check_faces, crop_pixels, crop_to_size, detector
+from owdfa.images.features import StoredFeatures
 from owdfa.inference.lists import name_files, no_images
 from owdfa.records.split import ROLES, Split
 from owdfa.runs.data import find_split, find_store, open_store
@@ -31,6 +32,7 @@ class Crops(NamedTuple):
     pixels: np.ndarray  # (B, S, S, 3) uint8, of those that can be used
     positions: np.ndarray  # (B,) int64: which of the images that were asked for
     errors: dict[int, str]  # position -> why it cannot be used
+    features: np.ndarray | None = None  # (B, F) float32 where a frozen backbone's are kept
 
 
 class Inputs(Protocol):
@@ -73,13 +75,15 @@ class Files:
     size: int
     passed_over: Sequence[tuple[str, str]] = ()
     split_digest: None = None
+    fit: Fit = "resize"
 
     def read(self, positions: range) -> Crops:
         """Crops of the files at these positions."""
         good, made, errors = [], [], {}
         for position in positions:
             try:
-                made.append(crop_pixels(Path(self.paths[position]), self.faces, self.size))
+                path = Path(self.paths[position])
+                made.append(crop_pixels(path, self.faces, self.size, self.fit))
                 good.append(position)
             except BadImageError as error:
                 errors[position] = error.reason
@@ -96,27 +100,31 @@ class Stored:
     ids: list[str]
     crops: store.Crops
     split_digest: str
+    features: StoredFeatures | None = None
+    names: Sequence[str] = ()  # SHA-256 of each, by which features are found
     passed_over: Sequence[tuple[str, str]] = ()
 
     def read(self, positions: range) -> Crops:
-        """Crops of the images at these positions."""
-        pixels = self.crops[positions.start : positions.stop]
-        return Crops(pixels, np.arange(positions.start, positions.stop), {})
+        """Crops of the images at these positions, and their features if there are any."""
+        part = slice(positions.start, positions.stop)
+        found = None if self.features is None else self.features.read(self.names[part])
+        return Crops(self.crops[part], np.arange(part.start, part.stop), {}, found)
 
 
-def read_crop(image: Image, faces: str, size: int) -> np.ndarray:
+def read_crop(image: Image, faces: str, size: int, fit: Fit = "resize") -> np.ndarray:
     """Make the crop of one image: (size, size, 3) uint8.
 
     Args:
         image: A file, the content of one, or pixels (H, W, 3) uint8 RGB.
         faces: Name of the face detector.
         size: Side of the crop.
+        fit: How it gets that size.
 
     Raises:
         BadImageError: The image cannot be used.
     """
     if isinstance(image, str | Path):
-        return crop_pixels(Path(image), faces, size)
+        return crop_pixels(Path(image), faces, size, fit)
     if isinstance(image, bytes):
         picture = decoded(image, "image")
     elif image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
@@ -124,7 +132,7 @@ def read_crop(image: Image, faces: str, size: int) -> np.ndarray:
     else:
         raise BadImageError("image", f"is {image.dtype} {image.shape}, not (H, W, 3) uint8")
     face = next(iter(detector(faces).detect(np.asarray(picture))), None)
-    return np.asarray(crop_face(picture, face).resize((size, size), Pillow.Resampling.BILINEAR))
+    return crop_to_size(picture, face, size, fit)
 
 
 def find_images(
@@ -153,7 +161,7 @@ def find_images(
     check_faces(predictor.faces)
     ids, paths = [file.id for file in files], [file.path for file in files]
     faces, size = predictor.faces, predictor.store_size
-    return Files(named.name, ids, paths, faces, size, named.passed_over)
+    return Files(named.name, ids, paths, faces, size, named.passed_over, fit=predictor.fit)
 
 
 def _split_images(
@@ -178,10 +186,16 @@ def _split_images(
     if not ids:
         raise UserError(f"{folder}: holds no {role} images; split again")
     found = open_store(folder, split, store)
-    if (found.basis.faces, found.size) != (predictor.faces, predictor.store_size):
+    basis, taken = found.basis, (predictor.faces, predictor.store_size, predictor.fit)
+    if (basis.faces, basis.size, basis.fit) != taken:
         raise UserError(
-            f"{found.folder}: was prepared with faces {found.basis.faces} and size {found.size};"
-            f" {source} takes {predictor.faces} and {predictor.store_size},"
-            " prepare the images so"
+            f"{found.folder}: was prepared with faces {basis.faces} and size {basis.size}, fit"
+            f" {basis.fit}; {source} takes {', '.join(map(str, taken))}, prepare the images so"
         )
-    return Stored(f"{_PREFIX}{role}", ids, found.crops(found.rows(ids)), split.digest())
+    rows = found.rows(ids)
+    made = Stored(f"{_PREFIX}{role}", ids, found.crops(rows), split.digest())
+    if predictor.features is None:
+        return made
+    names = found.table["sha256"].take(rows).to_pylist()
+    kept = StoredFeatures.open(found.folder, predictor.features)
+    return made if len(kept.missing(names)) else replace(made, features=kept, names=names)

@@ -5,9 +5,12 @@ from pathlib import Path
 from threading import Lock
 from typing import final
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from owdfa.devices import algorithms, autocast, find_device
+from owdfa.inference.frozen_features import as_images
 from owdfa.inference.session import FEW, BatchOutput
 from owdfa.loading.views import Pixels, PlainView
 from owdfa.methods.base import Method
@@ -32,19 +35,37 @@ class TorchSession:
         self.engine = f"torch {torch.__version__}"
         self.batch_size = batch_size
         self._method, self._view, self._precision = method, view, precision
-        self._device = next(method.parameters()).device
+        self._device = method.backbone.scale.device
         self._turn = Lock()  # one call takes all cores, or the GPU
 
-    @torch.inference_mode()
     def predict_batch(self, crops: Pixels) -> BatchOutput:
         """Predict crops (B, S, S, 3) uint8."""
-        images = self._view(crops)
+        return self.predict_images(self._view(crops))
+
+    @torch.inference_mode()
+    def predict_images(self, images: Tensor) -> BatchOutput:
+        """Predict what the method takes: normalised images, or features of a frozen backbone."""
         # On a CPU each image's numbers are the same anyway, and asking costs two seconds.
         exact = nullcontext() if self._device.type == "cpu" else algorithms(deterministic=True)
         with self._turn, exact, autocast(self._device, self._precision):
             outputs = self._method(images.to(self._device))
             probabilities = outputs.logits.float().softmax(dim=1).cpu().numpy()
             return BatchOutput(probabilities, outputs.embedding.float().cpu().numpy())
+
+
+@final
+class FeatureSession:
+    """The same network, given features (B, F) of its frozen backbone in place of crops."""
+
+    batch_size = 256
+
+    def __init__(self, network: TorchSession) -> None:
+        self.engine = network.engine
+        self._network = network
+
+    def predict_batch(self, features: np.ndarray) -> BatchOutput:
+        """Predict by features that were kept."""
+        return self._network.predict_images(as_images(features))
 
 
 def open_network(folder: Path, device: Device, precision: Precision) -> TorchSession:

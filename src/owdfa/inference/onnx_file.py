@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError
 
 from owdfa.config import Settings
 from owdfa.errors import UserError
-from owdfa.images.faces import ENLARGE, check_faces
+from owdfa.images.faces import ENLARGE, Fit, check_faces
 from owdfa.images.workers import num_processes
 from owdfa.inference.session import FEW, BatchOutput
 from owdfa.records.provenance import Provenance
@@ -60,6 +60,7 @@ class ModelNote(Settings):
     faces: str  # name of the detector
     enlarge: float  # what a face's box is multiplied by
     store_size: int  # side S of a crop
+    fit: Fit = "resize"  # how it gets that size
     decoder: str  # that the crops of the training were decoded with
     image_size: int  # from here on: part of the graph
     mean: tuple[float, float, float]

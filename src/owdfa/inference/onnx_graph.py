@@ -51,7 +51,9 @@ _CROP_RULE = (
     "first frame, turned upright by its EXIF orientation, RGB, transparency over white, no colour"
     " profile; cut to the box of the surest face, enlarged `enlarge` times about its centre and"
     " clipped to the image, or left whole where `faces` is none or finds none; resized to"
-    " `store_size` x `store_size` by Pillow, bilinear, whatever its proportions"
+    " `store_size` x `store_size` by Pillow, bilinear, whatever its proportions; where `fit` is"
+    " native, instead a square of that size at the image's own resolution, about the centre of the"
+    " box or the image, moved inside it, mirrored at the edges of an image that is smaller"
 )
 _MAX_BYTES = 2**31 - 2**24  # of weights: one ONNX file is one message of at most 2 GiB
 _EXACT_IN_FLOAT32 = 2**16  # units in 1, so that 255 times a sum of weights stays below 2**24
@@ -303,6 +305,7 @@ def _note(run: Run, num_active: int, graph_bytes: int, parity: Parity) -> ModelN
         faces=metadata.faces,
         enlarge=ENLARGE,
         store_size=metadata.store_size,
+        fit=metadata.fit,
         decoder=DECODER,
         image_size=metadata.image_size,
         mean=metadata.mean,

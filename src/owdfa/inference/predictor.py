@@ -6,13 +6,15 @@ found.name, found.confidence, found.embedding
 """
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from owdfa.errors import UserError
+from owdfa.images.faces import Fit
 from owdfa.inference.inputs import Image, read_crop
 from owdfa.inference.onnx_file import OnnxSession, read_model
 from owdfa.inference.session import DEFAULTS, BatchOutput, ComputeOptions, Session
@@ -20,6 +22,9 @@ from owdfa.records.predictions import class_names
 from owdfa.records.provenance import Device, Precision, Provenance
 from owdfa.runs import checkpoint
 from owdfa.runs.metadata import MODEL, RunMetadata
+
+if TYPE_CHECKING:
+    from owdfa.inference.network import TorchSession
 
 _FLOAT32: Precision = "32-true"
 _DRIVERS = ("libcuda.so.1", "nvcuda.dll")
@@ -47,7 +52,10 @@ class Predictor:
         store_size: Side S of the crops that the network is given.
         provenance: What it rests on; ``precision`` is what it computes in.
         session: Computes.
+        fit: How a crop gets its size.
         run: Of a run folder, its run.json.
+        features: Digest of features that ``by_features`` predicts by; None without.
+        device: What to compute on.
         notes: Why it is not as fast as it could be, for the user.
     """
 
@@ -58,7 +66,10 @@ class Predictor:
     store_size: int
     provenance: Provenance
     session: Session
+    fit: Fit = "resize"
     run: RunMetadata | None = None
+    features: str | None = None
+    device: Device = "cpu"
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -88,13 +99,20 @@ class Predictor:
         """Predict crops (B, S, S, 3) uint8, ``session.batch_size`` of them as a rule."""
         return self.session.predict_batch(crops)
 
+    def by_features(self) -> "Predictor":
+        """Start the network to be given features of a frozen backbone in place of crops."""
+        from owdfa.inference.network import FeatureSession
+
+        network = _start_torch(self.source, self.device, self.provenance.precision)
+        return replace(self, session=FeatureSession(network))
+
     def predict_image(self, image: Image) -> ImagePrediction:
         """Predict an image: a file, the content of one, or its pixels (H, W, 3) uint8 RGB.
 
         Raises:
             BadImageError: It cannot be used.
         """
-        crop = read_crop(image, self.faces, self.store_size)
+        crop = read_crop(image, self.faces, self.store_size, self.fit)
         (probabilities,), (embedding,) = self.predict_batch(crop[None])
         index = int(probabilities.argmax())
         return ImagePrediction(
@@ -119,6 +137,7 @@ class Predictor:
             num_known=note.num_known,
             faces=note.faces,
             store_size=note.store_size,
+            fit=note.fit,
             provenance=note.provenance,
             session=session,
         )
@@ -132,7 +151,7 @@ class Predictor:
         update = {"weights_digest": selected.weights, "precision": precision}
         session: Session | None = None
         notes: tuple[str, ...] = ()
-        if precision == _FLOAT32 and not _uses_gpu(device):
+        if precision == _FLOAT32 and not uses_gpu(device):
             session, notes = _graph_of_run(folder, run, selected.weights, num_callers)
         return cls(
             source=folder,
@@ -140,9 +159,12 @@ class Predictor:
             num_known=run.num_known,
             faces=run.faces,
             store_size=run.store_size,
+            fit=run.fit,
             provenance=run.provenance.model_copy(update=update),
             session=session or _start_torch(folder, device, precision),
             run=run,
+            features=run.features if find_spec("torch") else None,
+            device=device,
             notes=notes,
         )
 
@@ -166,7 +188,7 @@ def _graph_of_run(
     )
 
 
-def _start_torch(folder: Path, device: Device, precision: Precision) -> Session:
+def _start_torch(folder: Path, device: Device, precision: Precision) -> "TorchSession":
     try:
         from owdfa.inference.network import open_network
     except ImportError as error:
@@ -177,7 +199,7 @@ def _start_torch(folder: Path, device: Device, precision: Precision) -> Session:
     return open_network(folder, device, precision)
 
 
-def _uses_gpu(device: Device) -> bool:
+def uses_gpu(device: Device) -> bool:
     """Whether to compute on a GPU; torch, which knows, is asked only where there is a driver."""
     if device != "auto":
         return device == "cuda"

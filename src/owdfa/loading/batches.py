@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from owdfa.config import Settings
 from owdfa.distributed import Shard, get_shard
 from owdfa.errors import UserError
+from owdfa.images.faces import Fit
 from owdfa.images.store import Store
 from owdfa.loading.sampling import Sampling, sample_epoch
 from owdfa.loading.views import PlainView, TrainingViews, ViewSettings
@@ -41,6 +42,8 @@ class LoaderSettings(Settings):
     """shuffled: each once; half_labelled: half of a batch labelled; alternating: and by class."""
     workers: int = Field(default=0, ge=0)
     """Processes that make batches; 0 makes them in the training process."""
+    fit: Fit = "resize"
+    """How owdfa run makes crops: resize, or native (cut out at the image's own resolution)."""
     views: ViewSettings
     """Sizes and augmentation."""
 

@@ -63,6 +63,9 @@ class Method(nn.Module, ABC):
     """Whether it tells novel classes apart; otherwise the number of classes does not concern it."""
     uses_unlabelled: bool = True
     """Whether it is trained on unlabelled images as well; otherwise it is given none."""
+    takes_features: bool = False
+    """Whether it sees images through the last map of its backbone alone, so that features of a
+    frozen backbone, (B, channels, 1, 1), serve it in place of images."""
     reconstruction: tuple[str, ...] = ()
     """What had to be chosen where a paper's code and numbers are not public: its file's ``CHOSEN``.
     With anything in it every table calls the method a reconstruction."""
@@ -76,15 +79,34 @@ class Method(nn.Module, ABC):
     def classify(self, features: Features) -> Tensor:
         """Compute logits (B, num_active) from features; the known classes come first."""
 
-    @abstractmethod
-    def objective(self, views: tuple[Features, ...], labels: Tensor, progress: Progress) -> Losses:
+    def fit_input(self, images: Tensor) -> Tensor:
+        """Compute what ``finish`` is given of images (B, 3, H, W): by default embeddings.
+
+        A method that makes its embedding by what it fits overrides it.
+        """
+        return self.features(images).embedding
+
+    def objective(
+        self,
+        views: tuple[Features, ...],
+        labels: Tensor,
+        progress: Progress,
+    ) -> Losses:
         """Compute the training objective of a whole batch.
+
+        A method that is fitted by ``finish`` alone, and not trained, leaves it out.
 
         Args:
             views: Features of each of ``views``.
             labels: (B,) int64: class index, or ``UNLABELLED``.
             progress: Where the training is.
         """
+        raise NotImplementedError(f"{type(self).__name__} is not trained")
+
+    @classmethod
+    def is_trained(cls) -> bool:
+        """Whether there is an objective; otherwise a run of it has no epochs."""
+        return cls.objective is not Method.objective
 
     def begin_training(self, labels: Tensor) -> None:
         """Take note of the training images, before the first step and on resuming.
@@ -115,7 +137,8 @@ class Method(nn.Module, ABC):
         A method that overrides it is given the embeddings of its training images.
 
         Args:
-            embeddings: (N, D) float32, plain views in evaluation mode; on the CPU.
+            embeddings: (N, D) float32, what ``fit_input`` made of plain views in evaluation mode;
+                on the CPU.
             labels: (N,) int64: class index, or ``UNLABELLED``; on the CPU.
         """
 

@@ -70,6 +70,7 @@ class GCD(Method):
     """A projection head on the pooled feature map, and a centre for every class."""
 
     settings_type = GCDSettings
+    takes_features = True
     views = ("strong", "strong")
     needs_num_classes = True
 
@@ -95,7 +96,7 @@ class GCD(Method):
         """Number of classes."""
         return len(self.centres)
 
-    def features(self, images: Float[Tensor, "batch 3 h w"]) -> Features:
+    def features(self, images: Float[Tensor, "batch _ h w"]) -> Features:
         """Compute the mean of the feature map over its places."""
         (maps,) = self.backbone(images)
         return Features(maps.mean(dim=(2, 3)))

@@ -53,6 +53,7 @@ class ORCA(Method):
     """A cosine classifier of all classes on the pooled feature map."""
 
     settings_type = ORCASettings
+    takes_features = True
     views = ("strong", "strong")
     needs_num_classes = True
 
@@ -78,7 +79,7 @@ class ORCA(Method):
         """Number of classes."""
         return len(self.classifier.vectors)
 
-    def features(self, images: Float[Tensor, "batch 3 h w"]) -> Features:
+    def features(self, images: Float[Tensor, "batch _ h w"]) -> Features:
         """Compute the mean of the feature map over its places."""
         (maps,) = self.backbone(images)
         return Features(maps.mean(dim=(2, 3)))

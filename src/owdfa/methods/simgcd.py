@@ -76,6 +76,7 @@ class SimGCD(Method):
     """A cosine classifier of all classes and a projection head, both on the pooled feature map."""
 
     settings_type = SimGCDSettings
+    takes_features = True
     views = ("strong", "strong")
     needs_num_classes = True
 
@@ -99,7 +100,7 @@ class SimGCD(Method):
         """Number of classes."""
         return len(self.classifier.vectors)
 
-    def features(self, images: Float[Tensor, "batch 3 h w"]) -> Features:
+    def features(self, images: Float[Tensor, "batch _ h w"]) -> Features:
         """Compute the mean of the feature map over its places."""
         (maps,) = self.backbone(images)
         return Features(maps.mean(dim=(2, 3)))

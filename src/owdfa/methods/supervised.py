@@ -33,6 +33,7 @@ class Supervised(Method):
     """A classifier of the known classes; the number of classes in all does not concern it."""
 
     settings_type = SupervisedSettings
+    takes_features = True
     discovers = False
     uses_unlabelled = False
 
@@ -54,7 +55,7 @@ class Supervised(Method):
         """Number of known classes."""
         return self.classifier.out_features
 
-    def features(self, images: Float[Tensor, "batch 3 h w"]) -> Features:
+    def features(self, images: Float[Tensor, "batch _ h w"]) -> Features:
         """Compute the normalised embedding of images."""
         (maps,) = self.backbone(images)
         return Features(self.neck(maps))

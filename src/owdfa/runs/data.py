@@ -96,4 +96,5 @@ def _is_alike(place: Path, metadata: RunMetadata) -> bool:
         store = Store.open(place)
     except UserError:
         return False
-    return (store.size, store.basis.faces) == (metadata.store_size, metadata.faces)
+    made = store.basis
+    return (made.size, made.faces, made.fit) == (metadata.store_size, metadata.faces, metadata.fit)

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from owdfa.config import Settings
 from owdfa.errors import UserError
 from owdfa.files import read_json, write_json
+from owdfa.images.faces import Fit
 from owdfa.images.store import Store
 from owdfa.records.provenance import Device, Provenance
 
@@ -37,6 +38,8 @@ class RunImages(Settings):
     """Side of a crop in pixels."""
     faces: str
     """Name of the face detector."""
+    fit: Fit = "resize"
+    """How a crop gets its size."""
 
     @classmethod
     def of(cls, run: Path, split: Path, store: Store) -> "RunImages":
@@ -46,6 +49,7 @@ class RunImages(Settings):
             store=_path_from(run, store.folder),
             store_size=store.size,
             faces=store.basis.faces,
+            fit=store.basis.fit,
         )
 
 
@@ -74,6 +78,8 @@ class RunMetadata(RunImages):
     selected_epochs: int = 0
     """Epochs of the checkpoint that predicts."""
     complete: bool = False
+    features: str | None = None
+    """Digest of a frozen backbone's features, which are kept beside the crops; None without."""
     model_error: str | None = None
     """Why the folder holds no ``model.onnx``, where making it failed."""
 

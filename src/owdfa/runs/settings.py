@@ -36,7 +36,7 @@ class BackboneSettings(Settings):
     name: str
     """<library>/<model>; owdfa backbones lists the libraries."""
     weights: str = "none"
-    """Weights at the start: none, hub, a file, or the folder of an earlier run."""
+    """Weights at the start: none, hub, package, a file, or the folder of an earlier run."""
 
 
 class OptimiserSettings(Settings):
@@ -220,13 +220,8 @@ def load_settings(
         UserError: A file cannot be read, a name is unknown, a value does not fit; the message
             says which of the four sources it came from.
     """
-    layers: list[tuple[str, Mapping[str, Any]]] = []
-    if config is not None:
-        layers.append((str(config), read_toml(config)))
-    layers.append(("--set", parse_overrides(overrides)))
-    layers.append(("settings", explicit or {}))
-    named = [name for _, table in layers if (name := _method_name(table)) is not None]
-    method = named[-1] if named else catalog.method_of_recipe(recipe) or DEFAULT_METHOD
+    layers = _layers(config, overrides, explicit)
+    method = _named_method(layers) or catalog.method_of_recipe(recipe) or DEFAULT_METHOD
     schema = _schema(method)  # first of all: a method that does not exist has no recipe
     if recipe != "none":
         path = catalog.recipe_path(method, recipe)
@@ -242,6 +237,33 @@ def load_settings(
     for stage in settings.stages:  # now, and not when the stages before have been trained
         settings.stage(stage)
     return settings
+
+
+def named_method(
+    recipe: str | None = None,
+    config: Path | None = None,
+    overrides: Sequence[str] = (),
+    explicit: Mapping[str, Any] | None = None,
+) -> str | None:
+    """The method that the arguments of ``load_settings`` name; None where they name none."""
+    layers = _layers(config, overrides, explicit)
+    return _named_method(layers) or catalog.method_of_recipe(recipe)
+
+
+_Layers = list[tuple[str, Mapping[str, Any]]]
+
+
+def _layers(
+    config: Path | None, overrides: Sequence[str], explicit: Mapping[str, Any] | None
+) -> _Layers:
+    """What is laid over the recipe, and where it comes from."""
+    file = [] if config is None else [(str(config), read_toml(config))]
+    return [*file, ("--set", parse_overrides(overrides)), ("settings", explicit or {})]
+
+
+def _named_method(layers: _Layers) -> str | None:
+    named = [name for _, table in layers if (name := _method_name(table)) is not None]
+    return named[-1] if named else None
 
 
 @cache

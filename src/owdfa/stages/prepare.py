@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,7 +22,7 @@ from owdfa.files import read_json, read_table, write_json, write_table, writing_
 from owdfa.images.bad import check_bad, check_place
 from owdfa.images.cropping import File, crop_chunk
 from owdfa.images.decode import DECODER
-from owdfa.images.faces import check_faces
+from owdfa.images.faces import Fit, check_faces
 from owdfa.images.journal import Journal
 from owdfa.images.store import (
     ABSENT,
@@ -49,6 +49,7 @@ def prepare(  # noqa: PLR0913  the options of the command
     *,
     faces: str = "none",
     size: int = 292,
+    fit: Fit = "resize",
     jobs: int = 0,
     max_bad: float = 0.01,
     on_progress: OnProgress = no_progress,
@@ -66,6 +67,7 @@ def prepare(  # noqa: PLR0913  the options of the command
         output: Folder of the store.
         faces: Name of the face detector: ``"dlib"``, or ``"none"`` for the whole image.
         size: Side of the crops in pixels.
+        fit: ``"resize"``, or ``"native"`` to cut crops of that size out of the middle.
         jobs: Number of processes; 0 is one a core.
         max_bad: Bad images to tolerate: a share of all when below 1, else a count.
         on_progress: Called with (images done, images in all).
@@ -82,13 +84,15 @@ def prepare(  # noqa: PLR0913  the options of the command
         raise UserError(
             f"prepare: size {size}, jobs {jobs}: size must be 8 or more, jobs 0 or more"
         )
+    if fit not in get_args(Fit):
+        raise UserError(f"prepare: fit {fit!r}: take one of {', '.join(get_args(Fit))}")
     images = Manifest.read(manifest)
     rows = sorted_by_id(images.usable().table)
     if not rows.num_rows:
         raise UserError(f"{manifest}: lists no usable image; scan a place that holds some")
     output = output.absolute()
     check_place(output)
-    work = _Work(output, rows, StoreBasis(size, faces, DECODER), jobs, max_bad, on_progress)
+    work = _Work(output, rows, StoreBasis(size, faces, DECODER, fit), jobs, max_bad, on_progress)
     try:
         failures = _crop_all(work)
     except OSError as error:
@@ -243,7 +247,7 @@ def _clear(folder: Path) -> None:
 def _crop_missing(journal: Journal, rows: pa.Table, work: _Work, num_there: int) -> None:
     chunks = journal.missing()
     files = (_files(rows, journal.rows(chunk)) for chunk in chunks)
-    crop = partial(crop_chunk, faces=work.basis.faces, size=work.basis.size)
+    crop = partial(crop_chunk, faces=work.basis.faces, size=work.basis.size, fit=work.basis.fit)
     done = num_there + journal.num_done
     jobs = max(1, min(num_processes(work.jobs), len(chunks)))
     for chunk, cropped in zip(chunks, ordered_map(crop, files, jobs), strict=True):

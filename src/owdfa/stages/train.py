@@ -34,7 +34,8 @@ from owdfa.runs.metadata import RunImages
 from owdfa.runs.run import Run, describe
 from owdfa.runs.settings import RunSettings, load_settings
 from owdfa.training.checkpoints import CheckpointManager, open_for_resume
-from owdfa.training.evaluation import evaluate
+from owdfa.training.evaluation import fit_inputs
+from owdfa.training.features import keep_features_of_split
 from owdfa.training.initial_weights import check_method, initial_method
 from owdfa.training.launch import end_with_launcher, run_processes
 from owdfa.training.meter import Meter, summary
@@ -104,6 +105,7 @@ def _train(
     start_process_group(device)
     report = on_progress if is_first_process() else no_progress
     crops = open_store(split, data, store)
+    features = keep_features_of_split(settings, data, crops, device, report)
     classes = ClassCount(output, settings, data, crops, run.estimated_classes if run else None)
     earlier = _train_stages(split, output, classes, resume, store, report)
     with algorithms(deterministic=settings.deterministic):
@@ -115,7 +117,7 @@ def _train(
         if run is None:
             images = RunImages.of(output, split, crops)
             metadata = describe(start, method, data.known, images, data.digest(), device)
-            update = {"novel_labels": names[len(data.known) :]}
+            update = {"novel_labels": names[len(data.known) :], "features": features}
             run = Run(output, metadata.model_copy(update=update), settings)
             barrier()  # every process has seen that there is no run before the first makes it
             if is_first_process():
@@ -262,9 +264,10 @@ def _whole_fit(training: _Training, settings: RunSettings) -> Callable[[], None]
 def _finish(training: _Training, settings: RunSettings) -> None:
     rows = training.rows
     seed_step(settings.seed, settings.epochs, 0)
-    _, embeddings = evaluate(training.method, training.store, rows.ids, training.view, settings)
+    method = training.method
+    inputs = fit_inputs(method, training.store, rows.ids, training.view, settings)
     with torch.no_grad():
-        training.method.finish(torch.from_numpy(embeddings), torch.from_numpy(rows.labels))
+        method.finish(torch.from_numpy(inputs), torch.from_numpy(rows.labels))
 
 
 def _with_model(run: Run, split: Path, data: Split, store: Path | None) -> Run:

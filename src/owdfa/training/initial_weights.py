@@ -6,7 +6,7 @@ import torch
 
 from owdfa.backbones.base import Backbone, build
 from owdfa.errors import UserError
-from owdfa.methods.base import Method
+from owdfa.methods.base import Method, method_type
 from owdfa.runs.run import Run, assemble, empty_method
 from owdfa.runs.settings import RunSettings
 from owdfa.weights import load_weights_strict
@@ -26,11 +26,39 @@ def check_method(settings: RunSettings, num_known: int) -> None:
             f"{weights}: was trained on hidden labels (labels=all), which this run must not know;"
             " name other weights with --weights"
         )
+    _check_fitted(settings)
     size = settings.data.views.size
     if settings.estimator is not None:  # whatever the estimate will be
         settings = settings.with_classes(num_known)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         empty_method(settings, num_known).features(torch.zeros(2, 3, size, size))
+
+
+def _check_fitted(settings: RunSettings) -> None:
+    """Check that a method which is only fitted has no epochs, and a network that knows something.
+
+    Raises:
+        UserError: It is not so.
+    """
+    name = settings.method.name
+    if method_type(name).is_trained():
+        return
+    if settings.epochs or settings.stages:
+        raise UserError(f"method {name}: is fitted and not trained; set epochs=0 and stages=[]")
+    if begins_random(settings):
+        raise UserError(
+            f"method {name}: is fitted to features of {settings.backbone.name}, whose weights would"
+            " be random; name some with --weights (package, hub, a file or a run), or add"
+            " --set backbone.name=frozen/residual, which needs none"
+        )
+
+
+def begins_random(settings: RunSettings) -> bool:
+    """Whether the backbone has weights, and they are random at the start."""
+    if settings.backbone.weights != "none":
+        return False
+    with torch.random.fork_rng(devices=[]):
+        return any(True for _ in build(settings.backbone.name, None).parameters())
 
 
 def initial_method(settings: RunSettings, num_known: int, earlier: Path | None = None) -> Method:

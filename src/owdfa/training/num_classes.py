@@ -8,19 +8,20 @@ import numpy as np
 import torch
 
 from owdfa.backbones.base import Backbone
-from owdfa.devices import autocast, find_device
+from owdfa.devices import autocast, find_device, seed_step
 from owdfa.distributed import barrier, is_first_process
 from owdfa.errors import UserError
 from owdfa.estimators.base import FoundClasses, estimate, load_estimator
 from owdfa.images.store import Store
+from owdfa.inference.frozen_features import StoredImages, features_digest
 from owdfa.loading.views import PlainView
 from owdfa.methods.base import method_type
 from owdfa.records.estimate import RunEstimate
 from owdfa.records.split import Split
-from owdfa.runs.run import Run
+from owdfa.runs.run import Run, assemble
 from owdfa.runs.settings import MethodSettings, RunSettings
-from owdfa.training.evaluation import evaluate
-from owdfa.training.initial_weights import initial_backbone
+from owdfa.training.evaluation import evaluate, fit_inputs
+from owdfa.training.initial_weights import begins_random, initial_backbone
 
 
 class _Embedded(NamedTuple):
@@ -110,16 +111,15 @@ class ClassCount:
         ids, settings = self.split.training_rows().ids, self.settings
         device = find_device(settings.device)
         if source is None:
-            backbone = initial_backbone(settings).to(device).eval()
-            view = PlainView(settings.data.views.size, backbone.mean, backbone.std)
-            return _Embedded(_pooled(backbone, self.store, ids, view, settings))
+            return _Embedded(_first_embedding(self.store, self.split, settings, device))
         metadata = source.metadata
-        crops = self.store.size, self.store.basis.faces
-        if settings.classes_from is not None and crops != (metadata.store_size, metadata.faces):
+        made = self.store.basis
+        taken = metadata.store_size, metadata.faces, metadata.fit
+        if settings.classes_from is not None and (made.size, made.faces, made.fit) != taken:
             raise UserError(
-                f"{source.folder}: was trained on crops of {metadata.store_size} px and faces"
-                f" {metadata.faces}, and {self.store.folder} has {crops[0]} px and {crops[1]};"
-                " name another run with --classes-from"
+                f"{source.folder}: was trained on crops of {taken[0]} px, faces {taken[1]} and fit"
+                f" {taken[2]}, and {self.store.folder} has {made.size} px, {made.faces} and"
+                f" {made.fit}; name another run with --classes-from"
             )
         view = PlainView(metadata.image_size, metadata.mean, metadata.std)
         method = source.method().to(device)
@@ -153,7 +153,7 @@ def check_num_classes(settings: RunSettings, split: Split) -> None:
         method = _method_that_finds(stage)
     elif Run.exists(Path(settings.backbone.weights)):
         method = _method_that_finds(Run.open(settings.backbone.weights).settings)
-    elif settings.backbone.weights == "none":
+    elif begins_random(settings):
         raise UserError(
             f"classes {settings.classes}: the network begins with random weights, whose embedding"
             " says nothing; name a run with --classes-from, or weights with --weights"
@@ -210,17 +210,35 @@ def _source(settings: RunSettings, earlier: Path | None) -> Run | None:
     return None if folder is None else Run.open(folder)
 
 
-@torch.inference_mode()
-def _pooled(
-    backbone: Backbone, store: Store, ids: object, view: PlainView, settings: RunSettings
+def _first_embedding(
+    store: Store, split: Split, settings: RunSettings, device: torch.device
 ) -> np.ndarray:
+    """Embed the training images without a run: (N, D) float32.
+
+    By a method that is only fitted, as it is when fitted with the known classes alone; otherwise by
+    the mean of the backbone's last feature map over its places.
+    """
+    rows, known = split.training_rows(), len(split.known)
+    backbone = initial_backbone(settings).to(device).eval()
+    view = PlainView(settings.data.views.size, backbone.mean, backbone.std)
+    if method_type(settings.method.name).is_trained():
+        digest = features_digest(backbone, view.size)
+        return _pooled(backbone, StoredImages.of(store, rows.ids, view, digest), settings)
+    method = assemble(settings.with_classes(known), known, backbone).to(device)
+    inputs = fit_inputs(method, store, rows.ids, view, settings)
+    seed_step(settings.seed, 0, 0)
+    with torch.no_grad():
+        method.finish(torch.from_numpy(inputs), torch.from_numpy(rows.labels))
+    return evaluate(method, store, rows.ids, view, settings).embedding
+
+
+@torch.inference_mode()
+def _pooled(backbone: Backbone, images: StoredImages, settings: RunSettings) -> np.ndarray:
     """The mean of the last feature map over its places: (N, D) float32."""
-    rows, size = store.rows(ids), settings.data.batch_size
-    device = backbone.scale.device
+    device, size = backbone.scale.device, settings.data.batch_size
     found = []
-    for first in range(0, len(rows), size):
-        images = view(store.crops(rows[first : first + size])).to(device)
+    for first in range(0, len(images), size):
         with autocast(device, settings.precision):
-            (maps,) = backbone(images)
+            (maps,) = backbone(images[first : first + size].to(device))
         found.append(maps.mean(dim=(2, 3)).float().cpu().numpy())
     return np.concatenate(found)

@@ -49,7 +49,7 @@ def compile_features(
     if get_shard().num > 1:
         raise UserError("compile: one process compiles, several do not; set compile=false")
     eager = method.features
-    device = next(method.parameters()).device
+    device = method.backbone.scale.device
     was_training = method.training
     with torch.no_grad():  # makes the buffers that depend on the size of images
         method.eval().features(torch.zeros(2, 3, image_size, image_size, device=device))

@@ -12,7 +12,8 @@ from owdfa.runs.settings import OptimiserSettings, ScheduleSettings
 
 def build_optimizer(method: nn.Module, settings: OptimiserSettings) -> Optimizer:
     """The optimiser of all parameters that are trained."""
-    parameters = [each for each in method.parameters() if each.requires_grad]
+    # A group, since torch refuses an empty list: a method that is only fitted trains none.
+    parameters = [{"params": [each for each in method.parameters() if each.requires_grad]}]
     lr, decay = settings.lr, settings.weight_decay
     if settings.name == "sgd":
         return SGD(parameters, lr, momentum=settings.momentum, weight_decay=decay)

@@ -13,7 +13,7 @@ from owdfa.config import parse_settings
 from owdfa.files import atomic, check_replaceable, table_writer
 from owdfa.images.bad import check_bad, check_place
 from owdfa.images.workers import num_processes
-from owdfa.inference.inputs import Inputs, find_images
+from owdfa.inference.inputs import Inputs, Stored, find_images
 from owdfa.inference.predictor import Predictor
 from owdfa.inference.session import ComputeOptions
 from owdfa.progress import OnProgress, no_progress
@@ -69,6 +69,8 @@ def predict(  # noqa: PLR0913  the options of the command
     options = parse_settings(ComputeOptions, {"device": device, "precision": precision}, "predict")
     predictor = Predictor.open(run, options, num_callers=num_processes(0))
     inputs = find_images(predictor, images, split, store)
+    if isinstance(inputs, Stored) and inputs.features is not None:
+        predictor = predictor.by_features()
     table = output.with_suffix(".parquet") if output.suffix == ".csv" else output
     if table != output:
         check_replaceable(output, _is_ours)

@@ -70,7 +70,8 @@ def _predict_part(
     crops = inputs.read(positions)
     if not len(crops.positions):
         return Part(crops.positions, None, crops.errors)
-    output = session.predict_batch(crops.pixels)
+    given = crops.pixels if crops.features is None else crops.features
+    output = session.predict_batch(given)
     rows = _rows([inputs.ids[i] for i in crops.positions], output, metadata)
     return Part(crops.positions, rows, crops.errors)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from owdfa.errors import UserError
-from owdfa.images.faces import check_faces
+from owdfa.images.faces import Fit, check_faces
 from owdfa.images.workers import num_processes
 from owdfa.inference.inputs import Crops, Files, Inputs
 from owdfa.inference.predictor import Predictor
@@ -33,6 +33,7 @@ class Network(NamedTuple):
     metadata: PredictionMetadata
     faces: str
     store_size: int
+    fit: Fit
     notes: tuple[str, ...]
 
 
@@ -57,7 +58,9 @@ class Task:
     def files(self, shard: int) -> Files:
         """The images of a shard."""
         ids, paths = self.folder.read_shard(shard)
-        return Files(f"shard {shard}", ids, paths, self.network.faces, self.network.store_size)
+        network = self.network
+        size = network.store_size
+        return Files(f"shard {shard}", ids, paths, network.faces, size, fit=network.fit)
 
 
 @final
@@ -91,7 +94,7 @@ def describe(run: Path, images: str, options: ComputeOptions) -> Network:
     if predictor.provenance.is_oracle:
         notes = (*notes, f"ORACLE: {predictor.provenance.oracle}")
     metadata = metadata_of(predictor, images)
-    return Network(metadata, predictor.faces, predictor.store_size, notes)
+    return Network(metadata, predictor.faces, predictor.store_size, predictor.fit, notes)
 
 
 class Worker:
