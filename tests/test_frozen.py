@@ -20,7 +20,7 @@ from owdfa.runs import checkpoint
 from owdfa.runs.settings import load_settings
 from owdfa.stages.predict import predict
 from owdfa.stages.train import train
-from tiny_data import SIDE, make_data
+from tiny_data import SIDE, TINY, make_data
 
 SMALL = [
     "device=cpu",
@@ -183,6 +183,22 @@ def test_a_trained_method_works_on_frozen_features(own, tmp_path):
     chosen += ["stages=[]", "classes=4", "method.hidden_dim=8", "method.projection_dim=8"]
     run = train(own.split, tmp_path / "run", settings=load_settings("gcd", None, chosen))
     assert run.metadata.features is not None
+
+
+def test_it_is_fitted_to_the_embedding_of_a_trained_network(data, tmp_path):
+    earlier = train(
+        data.split,
+        tmp_path / "earlier",
+        settings=load_settings("supervised", None, [*TINY, "epochs=1"]),
+    )
+    chosen = settings("backbone.name=tiny/trace8w16", f"backbone.weights={earlier.folder}")
+    run = train(data.split, tmp_path / "run", settings=chosen)
+    assert run.metadata.features is None
+    one, other = (checkpoint.read_weights(each.checkpoint) for each in (earlier, run))
+    names = [name for name in other if name.startswith("backbone.")]
+    assert names
+    assert all(torch.equal(one[name], other[name]) for name in names)
+    assert other["matrix"].any()
 
 
 @pytest.mark.parametrize(

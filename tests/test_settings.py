@@ -5,6 +5,7 @@ import pytest
 
 from owdfa import catalog
 from owdfa.errors import UserError
+from owdfa.methods.base import method_type
 from owdfa.methods.cal import CALSettings
 from owdfa.runs.settings import DEFAULT_METHOD, load_settings
 from owdfa.training.checkpoints import MAY_CHANGE
@@ -27,7 +28,7 @@ every_recipe = pytest.mark.parametrize("name", catalog.names("recipes"))
 @every_recipe
 def test_every_recipe_is_valid_and_says_in_its_first_line_what_it_is(name):
     settings = load_settings(name)
-    assert settings.epochs >= 1
+    assert (settings.epochs >= 1) == method_type(settings.method.name).is_trained()
     assert name.startswith(settings.method.name)
     first, _, _ = catalog.text("recipes", name).partition("\n")
     assert first.startswith("# ")
@@ -46,6 +47,8 @@ def test_the_settings_of_every_recipe_survive_their_file(name, config):
 def test_a_recipe_leaves_nothing_that_a_paper_fixes_to_a_default(name):
     """Nobody trains by another method's schedule, epochs or views without saying so."""
     table = tomllib.loads(catalog.text("recipes", name))
+    if table["epochs"] == 0:
+        pytest.skip("nothing is trained")
     assert {"epochs", "method", "backbone", "data", "optimiser", "schedule"} <= table.keys()
     assert {"batch_size", "sampling", "views"} <= table["data"].keys()
     assert {"name", "lr", "weight_decay"} <= table["optimiser"].keys()
