@@ -75,6 +75,21 @@ def algorithms(*, deterministic: bool) -> Iterator[None]:
             os.environ.pop(_WORKSPACE, None)
 
 
+@contextmanager
+def one_thread_an_operation() -> Iterator[int]:
+    """For a block, let operations on a CPU take one thread each; give the number they had.
+
+    As many batches at a time are then faster than one after the other. Threads of one operation
+    wait for each other, and on a machine that does something else as well that is most of the time.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield before
+    finally:
+        torch.set_num_threads(before)
+
+
 def seed_step(seed: int, epoch: int, step: int) -> None:
     """Seed torch as a function of the step alone, so that a resumed run draws what it would have.
 

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from owdfa.backbones.base import Backbone
+from owdfa.devices import one_thread_an_operation
 from owdfa.errors import UserError
 from owdfa.images.features import StoredFeatures
 from owdfa.images.store import Store
+from owdfa.images.workers import threaded_map
 from owdfa.loading.views import PlainView
 from owdfa.methods.base import Method
 from owdfa.progress import OnProgress, no_progress
@@ -73,12 +75,17 @@ def keep_features(
     rows = store.rows(ids)
     names = store.table["sha256"].take(pa.array(rows)).to_pylist()
     missing = StoredFeatures.open(store.folder, digest).missing(names)
+
+    def compute(places: np.ndarray) -> np.ndarray:
+        return _features(backbone, view(store.crops(rows[places])))
+
     for first in range(0, len(missing), _PART):
         part, made = missing[first : first + _PART], []
-        for start in range(0, len(part), _BATCH):
-            crops = store.crops(rows[part[start : start + _BATCH]])
-            made.append(_features(backbone, view(crops)))
-            on_progress(first + min(start + _BATCH, len(part)), len(missing), "features")
+        batches = [part[start : start + _BATCH] for start in range(0, len(part), _BATCH)]
+        with one_thread_an_operation() as num_threads:
+            for values in threaded_map(compute, batches, num_threads):
+                made.append(values)
+                on_progress(first + sum(map(len, made)), len(missing), "features")
         kept = StoredFeatures.open(store.folder, digest)
         kept.add([names[place] for place in part], np.concatenate(made))
 
