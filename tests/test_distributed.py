@@ -19,6 +19,7 @@ from outside import KILLED
 from owdfa import catalog
 from owdfa.distributed import Shard, all_gather_rows, explain_worker_loss, get_shard, launched
 from owdfa.errors import UserError
+from owdfa.methods.base import method_type
 from owdfa.runs import checkpoint
 from owdfa.runs.settings import load_settings
 from owdfa.stages import train as stage
@@ -62,7 +63,11 @@ def computed(names, sizes):
     }
 
 
-METHODS = [*catalog.names("methods"), "outside.centres", "outside.drift"]
+METHODS = [
+    name
+    for name in (*catalog.names("methods"), "outside.centres", "outside.drift")
+    if method_type(name).is_trained()
+]
 ROWS = (6, 5, 2, 1)  # of the last ones, not every process has any
 
 
