@@ -49,7 +49,7 @@ def semi_supervised_kmeans(
     stream = np.random.default_rng(seed)
     known, counts = np.unique(labels[labels != UNLABELLED], return_counts=True)
     centres = np.zeros((num_classes, rows.shape[1]), rows.dtype)
-    centres[known] = _sums(rows, labels, num_classes)[known] / counts[:, None]
+    centres[known] = class_sums(rows, labels, num_classes)[known] / counts[:, None]
     unlabelled = rows[labels == UNLABELLED]
     candidates = unlabelled if len(unlabelled) else rows
     missing = np.setdiff1d(np.arange(num_classes), known)
@@ -98,13 +98,13 @@ def iterate(
     """
     free = labels == UNLABELLED
     moving, centres = rows[free], centres.copy()
-    held = _sums(rows, labels, len(centres))
+    held = class_sums(rows, labels, len(centres))
     num_held = np.bincount(labels[~free], minlength=len(centres))
     nearest = np.full(len(moving), UNLABELLED)
     for _ in range(max_iterations):
         before, nearest = nearest, squared_distances(moving, centres).argmin(axis=1)
         counts = num_held + np.bincount(nearest, minlength=len(centres))
-        sums = held + _sums(moving, nearest, len(centres))
+        sums = held + class_sums(moving, nearest, len(centres))
         used = counts > 0
         centres[used] = sums[used] / counts[used, None]
         if np.array_equal(before, nearest):
@@ -121,7 +121,7 @@ def squared_distances(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return np.asarray(np.maximum(lengths - 2 * rows @ centres.T, 0))
 
 
-def _sums(rows: np.ndarray, assigned: np.ndarray, num: int) -> np.ndarray:
+def class_sums(rows: np.ndarray, assigned: np.ndarray, num: int) -> np.ndarray:
     """Sum (num, D) of the rows of each class; rows without one count for nothing."""
     chosen = np.flatnonzero(assigned != UNLABELLED)
     ones = np.ones(len(chosen), rows.dtype)

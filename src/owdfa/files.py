@@ -21,6 +21,7 @@ IsOurs = Callable[[Path], bool]
 
 _METADATA_KEY = b"owdfa"
 _GROUP_BYTES = 1 << 24  # of a row group that is written bit by bit
+_HEAD = 2000  # bytes of a file that its mark is in
 
 
 def nothing_is_ours(path: Path) -> bool:  # noqa: ARG001  an IsOurs
@@ -108,6 +109,12 @@ def write_text(path: Path, text: str, is_ours: IsOurs | None = None) -> None:
     content = text.encode(errors="backslashreplace")
     with atomic(path, is_ours or (lambda found: found.read_bytes() == content)) as temporary:
         temporary.write_bytes(content)
+
+
+def holds_mark(path: Path, mark: bytes) -> bool:
+    """Whether a mark of ours is among the first bytes of a file: a text that only we begin with."""
+    with path.open("rb") as stream:
+        return mark in stream.read(_HEAD)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -15,6 +15,7 @@ from owdfa.signatures import identify_file
 
 # Where trained models of this field keep their backbone.
 _PREFIXES = ("encoder.encoder.", "backbone.network.", "module.", "model.")
+_CLASSIFIER = "backbone.network.fc."  # of the backbone's pre-training
 _SHOWN = 3  # tensors that do not fit, named in an error
 _PARALLEL = "module."  # what DataParallel puts before every name
 # Where a checkpoint keeps its network's state dict, the surest name first.
@@ -180,6 +181,12 @@ def renamed(weights: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> dict[
         for before, after in prefixes.items()
         if name.startswith(before)
     }
+
+
+def of_release(weights: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> dict[str, Tensor]:
+    """``renamed``, without the classifier that the backbone was pre-trained with: none uses it."""
+    state = renamed(weights, prefixes)
+    return {name: tensor for name, tensor in state.items() if not name.startswith(_CLASSIFIER)}
 
 
 def stacked(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

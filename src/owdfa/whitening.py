@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from owdfa.clustering import class_sums
 from owdfa.records.training import UNLABELLED
 
 _SMALL = 1e-6  # of the largest: a feature of less deviation is constant
@@ -67,19 +68,27 @@ def _leading_directions(rows: np.ndarray, num: int) -> np.ndarray:
 def within_class_covariance(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Covariance (D, D) of labelled rows about the mean of their class, shrunk.
 
-    Ledoit and Wolf's: a mixture with the mean variance times the identity, by the share that
-    minimises the expected squared error.
-
     Args:
         rows: (N, D) float.
         labels: (N,) int64: class, or ``UNLABELLED``.
     """
     chosen = labels != UNLABELLED
-    _, index, counts = np.unique(labels[chosen], return_inverse=True, return_counts=True)
-    rows = rows[chosen].astype(np.float64)
-    means = np.zeros((len(counts), rows.shape[1]))
-    np.add.at(means, index, rows)
-    centred = rows - (means / counts[:, None])[index]
+    index = np.unique(labels[chosen], return_inverse=True)[1]
+    return shrunk_covariance(within_class(rows[chosen].astype(np.float64), index))
+
+
+def within_class(rows: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Rows (N, D) about the mean of their class, ``index`` (N,), from 0 without gaps."""
+    counts = np.bincount(index)
+    return np.asarray(rows - (class_sums(rows, index, len(counts)) / counts[:, None])[index])
+
+
+def shrunk_covariance(centred: np.ndarray) -> np.ndarray:
+    """Covariance (D, D) of rows (N, D) whose mean is 0, shrunk by Ledoit and Wolf's estimate.
+
+    A mixture with the mean variance times the identity, by the share that minimises the expected
+    squared error.
+    """
     num, dim = centred.shape
     covariance = centred.T @ centred / num
     mean_variance = np.trace(covariance) / dim
@@ -91,10 +100,15 @@ def within_class_covariance(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.asarray((1 - share) * covariance + share * target)
 
 
-def whitening(covariance: np.ndarray) -> np.ndarray:
-    """The symmetric matrix (D, D) that turns ``covariance`` into the identity; 0 where it is 0."""
+def whitening(covariance: np.ndarray, smallest: float = _SMALL) -> np.ndarray:
+    """The symmetric matrix (D, D) that turns ``covariance`` into the identity; 0 where it is 0.
+
+    Args:
+        covariance: (D, D).
+        smallest: Of the largest variance: what is less counts as 0.
+    """
     values, vectors = np.linalg.eigh(covariance)
-    usable = values > _SMALL * max(values[-1], np.finfo(np.float64).tiny)
+    usable = values > smallest * max(values[-1], np.finfo(np.float64).tiny)
     scale = np.where(usable, 1 / np.sqrt(np.where(usable, values, 1)), 0)
     return np.asarray((vectors * scale) @ vectors.T)
 

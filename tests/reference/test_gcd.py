@@ -7,11 +7,9 @@ from torch import nn
 from owdfa.backbones.base import Backbone
 from owdfa.clustering import iterate
 from owdfa.methods.gcd import GCD, GCDSettings
-from owdfa.records.training import Batch, Progress
-from owdfa.runs.settings import OptimiserSettings, ScheduleSettings
-from owdfa.training.optimizer import learning_rate
-from reference.recordings import Recording, arrays, cases, note, tensors
-from small_networks import backbone, losses
+from reference.recorded_training import RecordedTraining
+from reference.recordings import Recording, cases, tensors
+from small_networks import backbone
 
 TERMS = {"ucon": "contrastive", "scon": "supervised_contrastive"}
 
@@ -45,8 +43,8 @@ def test_kmeans(recording: Recording):
 
 
 def test_training():
-    run = note("gcd_training")
-    given = {name: torch.from_numpy(array) for name, array in arrays("gcd_training").items()}
+    recording = RecordedTraining("gcd_training")
+    run = recording.run
     settings = GCDSettings(
         hidden_dim=run["hidden"],
         bottleneck_dim=run["bottleneck"],
@@ -55,28 +53,8 @@ def test_training():
     )
     method = GCD(backbone(), run["num_known"], run["num_classes"], settings).double()
     names = {name: official_name(name) for name, _ in method.named_parameters()}
-    with torch.no_grad():
-        for name, parameter in method.named_parameters():
-            parameter.copy_(given[f"init_{names[name]}"])
-    sgd = {"lr": run["lr"], "momentum": run["momentum"], "weight_decay": run["weight_decay"]}
-    optimizer = torch.optim.SGD(method.parameters(), **sgd)
-    schedule = ScheduleSettings(name="cosine", gamma=run["lr_end"])
-    seen, labels = [], torch.tensor(run["labels"])
-    for epoch in range(run["epochs"]):
-        progress = Progress(epoch, run["epochs"])
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(OptimiserSettings(name="sgd", **sgd), schedule, progress)
-        for number in range(run["batches"]):
-            views = tuple(given[f"b{number}v{view}"].double() for view in range(2))
-            found = losses(method, Batch(views, labels, torch.arange(len(labels))), progress)
-            optimizer.zero_grad()
-            found.total.backward()
-            optimizer.step()
-            seen.append(found.total.item())
-    assert seen == pytest.approx(run["losses"], rel=1e-7)
-    for name, parameter in method.named_parameters():
-        expected = given[f"final_{names[name]}"]
-        torch.testing.assert_close(parameter.detach(), expected, rtol=1e-6, atol=1e-7)
+    recording.begin(method, names)
+    recording.assert_same(method, names, list(method.parameters()))
 
 
 def official_name(name):

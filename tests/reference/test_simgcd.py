@@ -6,11 +6,10 @@ from torch import nn
 
 from owdfa.backbones.base import Backbone
 from owdfa.methods.simgcd import SimGCD, SimGCDSettings
-from owdfa.records.training import Batch, Progress
-from owdfa.runs.settings import OptimiserSettings, ScheduleSettings
-from owdfa.training.optimizer import learning_rate
-from reference.recordings import Recording, arrays, cases, note, tensors
-from small_networks import backbone, losses
+from owdfa.records.training import Progress
+from reference.recorded_training import RecordedTraining
+from reference.recordings import Recording, cases, tensors
+from small_networks import backbone
 
 TERMS = {
     "ce": "cross_entropy",
@@ -48,8 +47,8 @@ def test_losses(recording: Recording):
 
 
 def test_training():
-    run = note("simgcd_training")
-    given = {name: torch.from_numpy(array) for name, array in arrays("simgcd_training").items()}
+    recording = RecordedTraining("simgcd_training")
+    run = recording.run
     settings = SimGCDSettings(
         hidden_dim=run["hidden"],
         projection_dim=run["bottleneck"],
@@ -59,33 +58,12 @@ def test_training():
     )
     method = SimGCD(backbone(), run["num_known"], run["num_classes"], settings).double()
     names = official_names(method)
-    with torch.no_grad():
-        for name, parameter in method.named_parameters():
-            parameter.copy_(given[f"init_{names[name]}"])
+    recording.begin(method, names)
     # In the release, biases have no weight decay.
     decayed = [p for p in method.parameters() if p.dim() > 1]
     others = [p for p in method.parameters() if p.dim() == 1]
     groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
-    sgd = {"lr": run["lr"], "momentum": run["momentum"], "weight_decay": run["weight_decay"]}
-    optimizer = torch.optim.SGD(groups, **sgd)
-    schedule = ScheduleSettings(name="cosine", gamma=run["lr_end"])
-    seen = []
-    for epoch in range(run["epochs"]):
-        progress = Progress(epoch, run["epochs"])
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(OptimiserSettings(name="sgd", **sgd), schedule, progress)
-        for number in range(run["batches"]):
-            views = tuple(given[f"b{number}v{view}"].double() for view in range(2))
-            labels = torch.tensor(run["labels"])
-            found = losses(method, Batch(views, labels, torch.arange(len(labels))), progress)
-            optimizer.zero_grad()
-            found.total.backward()
-            optimizer.step()
-            seen.append(found.total.item())
-    assert seen == pytest.approx(run["losses"], rel=1e-7)
-    for name, parameter in method.named_parameters():
-        expected = given[f"final_{names[name]}"]
-        torch.testing.assert_close(parameter.detach(), expected, rtol=1e-6, atol=1e-7)
+    recording.assert_same(method, names, groups)
 
 
 def official_names(method):

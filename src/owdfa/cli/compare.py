@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from owdfa.cli.progress import progress_bar
-from owdfa.cli.stages import Config, Output, Ray, Recipe, Rule, Set, Validation
+from owdfa.cli.progress import print_note, progress_bar
+from owdfa.cli.stages import Config, Output, Ray, Recipe, Rule, Set, Validation, names
+from owdfa.errors import UserError
 
 
 def add_compare(app: typer.Typer) -> None:
@@ -55,9 +56,9 @@ def compare(
 
     given = {
         "sources": tuple(sources or ()),
-        "methods": _parts(methods),
-        "protocols": _parts(protocols),
-        "classes": _parts(classes),
+        "methods": _parts(methods, "--methods"),
+        "protocols": _parts(protocols, "--protocols"),
+        "classes": _parts(classes, "--classes"),
         "seeds": numbers(seeds, "--seeds"),
         "split_seeds": numbers(split_seeds, "--split-seeds"),
         "rule": rule or "group",
@@ -70,7 +71,7 @@ def compare(
     options = parse_settings(GridOptions, given, "compare")
     workers = Cluster(ray, cpus, gpus) if ray else Local(jobs or default_jobs())
     command = shlex.join(["owdfa", *sys.argv[1:]])
-    found = whole(output, options, workers, show=progress_bar, tell=_print_note, command=command)
+    found = whole(output, options, workers, show=progress_bar, tell=print_note, command=command)
     print_comparison(found.table)
     if found.page is not None:
         typer.echo(f"table: {output / 'table.md'}, page: {found.page}")
@@ -85,9 +86,8 @@ def compare_cell(root: Path, cell: str) -> None:
     run_as_process(root, cell)
 
 
-def _parts(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _print_note(note: str) -> None:
-    typer.echo(f"note: {note}")
+def _parts(text: str, option: str) -> tuple[str, ...]:
+    parts = tuple(part for part in names(text) or () if part)
+    if not parts:
+        raise UserError(f"{option}: names nothing")
+    return parts

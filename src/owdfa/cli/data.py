@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from owdfa.cli.progress import progress_bar
+from owdfa.cli.progress import print_note, progress_bar
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,7 +70,7 @@ def scan(
     _list_bad(table)
     print_notes(output)
     for note in notes_on(manifest):
-        typer.echo(f"note: {note}")
+        print_note(note)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from owdfa.cli.data import MaxBad
-from owdfa.cli.progress import progress_bar
+from owdfa.cli.progress import print_note, progress_bar
 from owdfa.cli.stages import MovedSplit, Output, Ray, Store, named_images
 
 if TYPE_CHECKING:
@@ -76,6 +76,6 @@ def _print_predicted(
     )
     typer.echo(f"{output}: {sum(images)} images, {novel} given to novel types")
     for note in notes:
-        typer.echo(f"note: {note}")
+        print_note(note)
     print_types(types)
     print_bad(output, listing)

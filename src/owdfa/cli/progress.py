@@ -39,6 +39,11 @@ def progress_bar(label: str) -> Iterator[OnProgress]:
         yield report
 
 
+def print_note(note: str) -> None:
+    """Print what the user should know."""
+    typer.echo(f"note: {note}")
+
+
 class _Lines:
     """Plain lines, at most one in ``_LOG_SECONDS``, and always the last."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from owdfa.cli.progress import progress_bar
+from owdfa.cli.progress import print_note, progress_bar
 from owdfa.cli.stages import Config, Ray, Set
 from owdfa.errors import UserError
 
@@ -84,7 +84,7 @@ def reproduce(
     options = parse_settings(ReproduceOptions, given, "reproduce")
     workers = Cluster(ray, cpus, gpus) if ray else Local(max(1, jobs))
     command = shlex.join(["owdfa", *sys.argv[1:]])
-    made = whole(folder, options, workers, show=progress_bar, tell=_print_note, command=command)
+    made = whole(folder, options, workers, show=progress_bar, tell=print_note, command=command)
     _print_outcome(made, folder)
     if made.failed:
         raise typer.Exit(1)
@@ -164,7 +164,3 @@ def _print_outcome(made: "Reproduction", folder: Path) -> None:
     for line in made.remarks:
         console.print(line, highlight=False, markup=False)
     typer.echo(f"table: {folder / TABLE}, numbers: {folder / JSON}")
-
-
-def _print_note(note: str) -> None:
-    typer.echo(f"note: {note}")

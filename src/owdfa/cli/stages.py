@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from owdfa.cli.data import MaxBad
-from owdfa.cli.progress import progress_bar
+from owdfa.cli.progress import print_note, progress_bar
 from owdfa.progress import no_progress
 
 if TYPE_CHECKING:
@@ -129,11 +129,11 @@ def run(
     given |= {"seed": seed, "weights": weights}
     chosen, note = choose_settings(source, recipe, config, settings or [], _explicit(given))
     if note is not None:
-        _print_note(note)
+        print_note(note)
     other = baseline and _baseline(chosen, baseline, recipe or "tiny", config, settings)
     division = {
         "protocol": protocol,
-        "known": _names(known),
+        "known": names(known),
         "labelled": labelled,
         "test": test,
         "validation": validation,
@@ -150,7 +150,7 @@ def run(
     }
     options = parse_settings(PathOptions, others, "run")
     outcome = whole(
-        source, output, settings=chosen, options=options, show=progress_bar, tell=_print_note
+        source, output, settings=chosen, options=options, show=progress_bar, tell=print_note
     )
     if outcome.scores:
         print_scores(outcome.scores)
@@ -175,7 +175,7 @@ def split(
 
     given = {
         "protocol": protocol,
-        "known": _names(known),
+        "known": names(known),
         "labelled": labelled,
         "test": test,
         "validation": validation,
@@ -188,7 +188,7 @@ def split(
     typer.echo(f"{output}: {len(made.known)} known and {len(made.novel)} novel classes; {counts}")
     typer.echo(f"rule {made.basis.rule}, digest {made.digest()}")
     for note in made.notes:
-        typer.echo(f"note: {note}")
+        print_note(note)
 
 
 def train(
@@ -322,18 +322,14 @@ def _baseline(
     return load_settings(size, config, shared, chosen)
 
 
-def _print_note(note: str) -> None:
-    typer.echo(f"note: {note}")
-
-
 def named_images(named: list[str]) -> str | list[Path]:
     """A single name may be a folder or a role of a split; several are files."""
     return named[0] if len(named) == 1 else [Path(name) for name in named]
 
 
-def _names(text: str | None) -> tuple[str, ...] | None:
+def names(text: str | None) -> tuple[str, ...] | None:
     """Names with commas between; one that has a comma itself stands in quotes, as in CSV."""
     if not text:
         return None
-    names = next(csv.reader([unicodedata.normalize("NFC", text)], skipinitialspace=True))
-    return tuple(name.strip() for name in names)
+    parts = next(csv.reader([unicodedata.normalize("NFC", text)], skipinitialspace=True))
+    return tuple(part.strip() for part in parts)

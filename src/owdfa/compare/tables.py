@@ -19,7 +19,7 @@ from owdfa.compare.summary import (
     reference_of,
     summarise,
 )
-from owdfa.files import write_text
+from owdfa.files import holds_mark, write_text
 from owdfa.metrics.intervals import LEVEL, MEASURES
 from owdfa.records.provenance import mark
 
@@ -53,7 +53,6 @@ PAGE = "index.html"
 _TITLE, _LATEX_MARK = "# Comparison\n", "% A comparison by owdfa\n"
 _PAGE_MARK = '<meta name="generator" content="owdfa compare">'
 _CELL_NAMES = ("protocol", "row", "classes", "split_seed", "seed")
-_HEAD = 2000  # bytes of a file that its mark is in
 Rows = Mapping[RowKey, Sequence[Result]]
 
 
@@ -219,12 +218,7 @@ def write_all(table: Table, results: Sequence[Result], page: str, output: Path) 
         PAGE: (page, _PAGE_MARK),
     }
     for name, (text, own) in texts.items():
-        write_text(output / name, text, partial(_has, own))
-
-
-def _has(mark: str, path: Path) -> bool:
-    with path.open("rb") as stream:
-        return mark.encode() in stream.read(_HEAD)
+        write_text(output / name, text, partial(holds_mark, mark=own.encode()))
 
 
 def _plain(value: float, measure: str) -> str:

@@ -31,6 +31,7 @@ from owdfa.errors import UserError
 from owdfa.metrics.clustering import best_match, contingency, matched_images
 from owdfa.records.estimate import Curve, Estimate
 from owdfa.records.training import UNLABELLED
+from owdfa.whitening import unit_length
 
 NOISE = -1  # the cluster of an image that is in none
 _MAX_PER_KNOWN = 10  # classes for each known one, as CAL's prototypes at the start
@@ -126,7 +127,7 @@ def estimate(
     numbered = np.where(labels == UNLABELLED, UNLABELLED, np.searchsorted(known, labels))
     chosen = _share_of_each(numbered, settings.max_images / len(labels), stream)
     images = Images(embeddings, numbered, found).take(chosen)
-    images = images._replace(rows=_unit(images.rows))
+    images = images._replace(rows=unit_length(images.rows))
 
     def estimated(curve: Curve) -> int:
         return max(len(known), min(curve.best, max_classes))
@@ -220,8 +221,3 @@ def _share_of_each(labels: np.ndarray, share: float, stream: np.random.Generator
         num = max(1, int(share * len(rows)))
         chosen.append(stream.choice(rows, num, replace=False))
     return np.sort(np.concatenate(chosen))
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.maximum(lengths, np.finfo(rows.dtype).tiny))

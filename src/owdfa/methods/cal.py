@@ -50,14 +50,13 @@ from owdfa.records.training import (
     Progress,
     RowMove,
 )
-from owdfa.weights import renamed
+from owdfa.weights import of_release
 
 _OFFICIAL = {
     "encoder.encoder.": "backbone.network.",
     "encoder.fft_attn_module.freq_attn_net.": "ffe.mask.",
     "encoder.bottleneck.": "neck.norm.",
 }
-_CLASSIFIER = "backbone.network.fc."  # of the backbone's pre-training
 
 
 class CALSettings(Settings):
@@ -136,8 +135,7 @@ class CAL(Method):
         if prototypes is None or prototypes.dim() != 2 or not prototypes.any():
             return None
         num_classes, num_active = len(prototypes), int(prototypes.any(dim=1).nonzero().max()) + 1
-        state = renamed(weights, _OFFICIAL)
-        state = {name: each for name, each in state.items() if not name.startswith(_CLASSIFIER)}
+        state = of_release(weights, _OFFICIAL)
         state["prototypes.vectors"] = prototypes
         state["prototypes.active"] = torch.tensor(num_active)
         state["novel_threshold"] = torch.zeros(())

@@ -42,14 +42,13 @@ from owdfa.pseudo_labels import (
 )
 from owdfa.records.training import UNLABELLED, Features, Losses, Progress
 from owdfa.votes import Votes, cast_votes, choose_partners, part_similarity
-from owdfa.weights import renamed, stacked
+from owdfa.weights import of_release, stacked
 
 _OFFICIAL = {
     "encoder.encoder.": "backbone.network.",
     "encoder.bottleneck.": "neck.norm.",
     "encoder.fc2.weight": "prototypes.vectors",
 }
-_CLASSIFIER = "backbone.network.fc."  # of the backbone's pre-training
 
 
 class CPLSettings(Settings):
@@ -101,8 +100,7 @@ class CPL(Method):
     @classmethod
     def from_official(cls, weights: Mapping[str, Tensor]) -> OfficialCheckpoint | None:
         """Translate a checkpoint of the release, which numbers its cells' necks."""
-        state = renamed(weights, _OFFICIAL)
-        state = {name: each for name, each in state.items() if not name.startswith(_CLASSIFIER)}
+        state = of_release(weights, _OFFICIAL)
         cells = stacked(weights, "encoder.bnneck")
         if "prototypes.vectors" not in state or not cells:
             return None

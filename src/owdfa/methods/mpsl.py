@@ -42,14 +42,13 @@ from owdfa.pseudo_labels import (
 )
 from owdfa.records.training import UNLABELLED, Features, Losses, Progress
 from owdfa.votes import Votes, band_similarity, cast_votes, choose_partners, part_similarity
-from owdfa.weights import renamed, stacked
+from owdfa.weights import of_release, stacked
 
 _OFFICIAL = {
     "encoder.encoder.": "backbone.network.",
     "encoder.bottleneck.": "neck.norm.",
     "encoder.fc2.weight": "prototypes.vectors",
 }
-_CLASSIFIER = "backbone.network.fc."  # of the backbone's pre-training
 _OFFICIAL_CELLS = (3, 5, 7)
 
 
@@ -104,8 +103,7 @@ class MPSL(Method):
     @classmethod
     def from_official(cls, weights: Mapping[str, Tensor]) -> OfficialCheckpoint | None:
         """Translate a checkpoint of the release, which numbers its cells' necks by grid."""
-        state = renamed(weights, _OFFICIAL)
-        state = {name: each for name, each in state.items() if not name.startswith(_CLASSIFIER)}
+        state = of_release(weights, _OFFICIAL)
         grids = [stacked(weights, f"encoder.bnneck{n}_") for n in _OFFICIAL_CELLS]
         if "prototypes.vectors" not in state or not all(grids):
             return None

@@ -68,20 +68,44 @@ def score_conventions(table: Int[np.ndarray, "classes indices"], num_known: int)
         >>> found.gcd.known.acc, found.gcd.novel.acc
         (0.42105263157894735, 1.0)
     """
-    parts = slice(None), slice(0, num_known), slice(num_known, None)
-    paper_match = np.concatenate([np.arange(num_known), best_match(table[num_known:])])
-    gcd_match = best_match(table, favoured=num_known)
-    by_paper, by_gcd = matched_images(table, paper_match), matched_images(table, gcd_match)
-    # On everything the paper fits a match anew, which can be no better than gcd-v2's: both are
-    # optimal.
-    right = [by_gcd, by_paper[parts[1]], by_paper[parts[2]]]
-    known, novel = (counts_of(table[part]) for part in parts[1:])
+    found = match(table, num_known)
+    known, novel = counts_of(table[:num_known]), counts_of(table[num_known:])
     overlaps = [_overlap(counts) for counts in (known.stacked(novel), known, novel)]
     return Conventions(
-        Convention(*map(_agreement, right, overlaps)),
-        Convention(*map(_agreement, (by_gcd[part] for part in parts), overlaps)),
-        paper_match,
-        gcd_match,
+        Convention(*map(_agreement, found.paper_right, overlaps)),
+        Convention(*map(_agreement, found.gcd_right, overlaps)),
+        found.paper,
+        found.gcd,
+    )
+
+
+class Matches(NamedTuple):
+    """The index that counts as right for each class under both conventions, and what it catches.
+
+    Attributes:
+        paper: (classes,) int64: a known class's own index; a novel one's match, or -1.
+        gcd: (classes,) int64: its match, or -1.
+        paper_right: Images that are right among all, those of known and those of novel classes.
+        gcd_right: Likewise.
+    """
+
+    paper: Int[np.ndarray, "classes"]
+    gcd: Int[np.ndarray, "classes"]
+    paper_right: tuple[int, int, int]
+    gcd_right: tuple[int, int, int]
+
+
+def match(table: Int[np.ndarray, "classes indices"], num_known: int) -> Matches:
+    """Match classes with indices under both conventions; see ``score_conventions``."""
+    paper = np.concatenate([np.arange(num_known), best_match(table[num_known:])])
+    gcd = best_match(table, favoured=num_known)
+    by_paper, by_gcd = matched_images(table, paper), matched_images(table, gcd)
+    known, novel = slice(0, num_known), slice(num_known, None)
+    # On everything the paper fits a match anew, which can be no better than gcd-v2's: both are
+    # optimal.
+    right = (int(by_gcd.sum()), int(by_paper[known].sum()), int(by_paper[novel].sum()))
+    return Matches(
+        paper, gcd, right, (right[0], int(by_gcd[known].sum()), int(by_gcd[novel].sum()))
     )
 
 
@@ -100,6 +124,6 @@ def _overlap(counts: Counts) -> _Overlap:
     return _Overlap(images, normalised_mutual_information(counts), adjusted_rand_index(counts))
 
 
-def _agreement(right: Int[np.ndarray, "classes"], overlap: _Overlap) -> Agreement:
-    """Accuracy from the images of each class that are right; 0 of no image."""
-    return Agreement(int(right.sum()) / max(overlap.num_images, 1), overlap.nmi, overlap.ari)
+def _agreement(right: int, overlap: _Overlap) -> Agreement:
+    """Accuracy from the number of images that are right; 0 of no image."""
+    return Agreement(right / max(overlap.num_images, 1), overlap.nmi, overlap.ari)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from owdfa.metrics.clustering import best_match, matched_images
+from owdfa.metrics.conventions import match
 
 NUM_DRAWS = 500
 LEVEL = 0.95
@@ -70,12 +70,9 @@ def measures(
         [0.62, 0.42, 1.0, 0.93, 0.89, 1.0, 1.0]
     """
     known, novel = table[:num_known], table[num_known:]
-    right = matched_images(table, best_match(table, favoured=num_known))
-    by_gcd = [right.sum(), right[:num_known].sum(), right[num_known:].sum()]
-    # On everything the paper's match is gcd-v2's: both are optimal.
-    best_novel = matched_images(novel, best_match(novel)).sum() if len(novel) else 0
-    by_paper = [right.sum(), np.diagonal(known).sum(), best_novel]
-    hits = np.array([*by_gcd, *by_paper, novel[:, :num_known].sum()], dtype=np.float64)
+    found = match(table, num_known)
+    given = novel[:, :num_known].sum()
+    hits = np.array([*found.gcd_right, *found.paper_right, given], dtype=np.float64)
     parts = [table.sum(), known.sum(), novel.sum()]
     images = np.array([*parts, *parts, parts[2]], dtype=np.float64)
     return np.asarray(np.where(images > 0, hits / np.maximum(images, 1), np.nan))

@@ -11,7 +11,7 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -35,16 +35,18 @@ def render(
     values: Mapping[str, Any],
     filters: Mapping[str, Callable[..., str]],
 ) -> str:
-    """Fill in a template; it is given ``policy``, ``style`` and ``scripts`` as well.
+    """Fill in a template that extends ``base.html``.
 
     Args:
         package: Where the template is.
         template: Its file.
-        values: What it shows.
+        values: What it shows; ``plots`` are the figures whose data the page holds.
         filters: Of the template, by name.
     """
     environment = Environment(
-        loader=PackageLoader(package, "."), autoescape=True, undefined=StrictUndefined
+        loader=ChoiceLoader([PackageLoader(package, "."), PackageLoader(__package__, ".")]),
+        autoescape=True,
+        undefined=StrictUndefined,
     )
     environment.filters.update(filters)
     environment.filters["plot_json"] = _plot_json

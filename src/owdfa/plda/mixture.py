@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from owdfa.clustering import class_sums
 from owdfa.plda.model import Prior, Types, log_density, log_mixture, posterior, unseen
-from owdfa.plda.space import blocks, class_sums
+from owdfa.plda.space import blocks
 from owdfa.records.training import UNLABELLED
 
 CONFIDENT = 0.9

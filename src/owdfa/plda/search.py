@@ -12,11 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from owdfa.clustering import semi_supervised_kmeans, squared_distances
+from owdfa.clustering import class_sums, semi_supervised_kmeans, squared_distances
 from owdfa.plda.evidence import Gain, pair_gain, proposal, split_gain
 from owdfa.plda.mixture import Mixture, maximise
 from owdfa.plda.model import Types, posterior, unseen
-from owdfa.plda.space import class_sums
 from owdfa.records.training import UNLABELLED
 
 _SURPLUS = 2  # centres at the start for each known type; too many cost time and are merged

@@ -14,13 +14,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from owdfa.clustering import class_sums
 from owdfa.records.training import UNLABELLED
+from owdfa.whitening import shrunk_covariance, whitening, within_class
 
 BLOCK = 1 << 14  # images at once: bounds memory
 _MAX_COMPONENTS = 200  # that are whitened: more cannot be estimated from some hundred images
 _MAX_ROWS = 200_000  # images that say how all of them vary in the reduced space
 _FLOOR = 1e-3  # least variance of type means, where that within a type is 1
 _TINY = 1e-12
+_SMALLEST = 1e-9  # of the largest variance: what is less counts as 0
 
 
 class Space(NamedTuple):
@@ -140,7 +143,7 @@ class SpaceLearner:
     def _learn(self, known: _Labelled) -> Space:
         """The map without regard to what it was not learnt from."""
         rows = (known.rows - self._mean) @ self._components
-        white = _inverse_root(_within(rows, known.numbered, self._total))
+        white = whitening(_within(rows, known.numbered, self._total), _SMALLEST)
         matrix = self._components @ white @ _leading(white @ self._total @ white, self._dim)
         num = matrix.shape[1]
         nothing = np.zeros(num), np.eye(num), np.ones(num)
@@ -164,7 +167,7 @@ class SpaceLearner:
             if len(index) <= len(counts) or len(seen.labels) < 2:
                 return 1.0
             rows = self._learn(seen)(unseen.rows)
-            centred = rows - class_sums(rows, index, len(counts))[index] / counts[index, None]
+            centred = within_class(rows, index)
             found.append(np.square(centred).sum() / (len(rows) - len(counts)) / rows.shape[1])
         return max(1.0, 1 + (float(np.mean(found)) - 1) / 2)
 
@@ -187,40 +190,16 @@ def _leading(covariance: np.ndarray, num: int) -> np.ndarray:
     return np.asarray(np.linalg.eigh(covariance)[1][:, ::-1][:, :num])
 
 
-def _inverse_root(covariance: np.ndarray) -> np.ndarray:
-    values, vectors = np.linalg.eigh(covariance)
-    usable = values > 1e-9 * max(values[-1], _TINY)
-    root = np.where(usable, 1 / np.sqrt(np.where(usable, values, 1)), 0)
-    return np.asarray((vectors * root) @ vectors.T)
-
-
 def _within(rows: np.ndarray, index: np.ndarray, total: np.ndarray) -> np.ndarray:
     """Covariance of rows about the mean of their type; ``total`` where no type has two of them.
 
-    Shrunk towards the mean variance times the identity by Ledoit and Wolf's estimate of what
-    minimises the squared error (J. Multivariate Analysis 88, 2004). Divided by the number of rows
-    less that of types: a mean is nearer to its own rows than the type is.
+    Shrunk, and divided by the number of rows less that of types: a mean is nearer to its own rows
+    than the type is.
     """
-    counts = np.bincount(index)
-    free = len(rows) - len(counts)
+    free = len(rows) - int(index.max(initial=-1)) - 1
     if free < 1:
         return total
-    centred = rows - class_sums(rows, index, len(counts))[index] / counts[index, None]
-    covariance = centred.T @ centred / len(rows)
-    dim = len(covariance)
-    target = np.trace(covariance) / dim * np.eye(dim)
-    lengths = np.square(centred).sum(axis=1)
-    noise = (np.square(lengths).mean() - np.square(covariance).sum()) / len(rows)
-    distance = np.square(covariance - target).sum()
-    share = float(np.clip(noise / distance, 0, 1)) if distance > 0 else 1.0
-    return np.asarray(((1 - share) * covariance + share * target) * len(rows) / free)
-
-
-def class_sums(rows: np.ndarray, index: np.ndarray, num: int) -> np.ndarray:
-    """Sum (num, d) of the rows of each class."""
-    sums = np.zeros((num, rows.shape[1]))
-    np.add.at(sums, index, rows)
-    return sums
+    return np.asarray(shrunk_covariance(within_class(rows, index)) * len(rows) / free)
 
 
 def _diagonalised(space: Space, features: np.ndarray, labelled: _Labelled) -> Space:
@@ -234,7 +213,7 @@ def _diagonalised(space: Space, features: np.ndarray, labelled: _Labelled) -> Sp
     centre = sums / num
     total = products / num - np.outer(centre, centre)
     rows = space.reduced(labelled.rows) - centre
-    white = _inverse_root(_within(rows, labelled.numbered, total))
+    white = whitening(_within(rows, labelled.numbered, total), _SMALLEST)
     between = _between(rows @ white, labelled.numbered, white @ total @ white)
     values, vectors = np.linalg.eigh(between)
     return space._replace(

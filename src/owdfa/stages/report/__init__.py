@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from owdfa.files import check_replaceable, write_text
+from owdfa.files import check_replaceable, holds_mark, write_text
 from owdfa.progress import OnProgress, no_progress
 
 _NUM_STEPS = 4
 _MARK = b'<meta name="generator" content="owdfa report">'
-_HEAD = 2000  # bytes of the page that the mark is in
 
 
 def report(
@@ -58,5 +57,4 @@ def report(
 
 
 def _is_page(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return _MARK in stream.read(_HEAD)
+    return holds_mark(path, _MARK)
