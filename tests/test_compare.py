@@ -189,6 +189,12 @@ def test_mistakes_are_told_before_anything_is_trained(folder, tmp_path):
         "compare", "-o", tmp_path / "out", "--methods", "cal", "--protocols", "owdfa40/p1"
     )
     assert "say where its images are, e.g. owdfa40:DIR" in line
+    assert "names nothing" in said("--methods", ",")
+    assert "write how many side by side" in said("--methods", "cal", "--jobs", "-1")
+    assert "did you mean 'gcd'" in said("--methods", "cal", "--classes", "auto:gdc")
+    assert "every row must be told" in said("--methods", "cpl", "--classes", "auto")
+    line = said("--methods", "cal", protocol=f"{folder / 'own.toml'}/p2")
+    assert "no protocol named" in line
     assert not (tmp_path / "out").exists()
 
 

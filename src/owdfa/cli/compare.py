@@ -49,7 +49,6 @@ def compare(
     """Train every cell of a grid, and write one table; goes on where it was stopped."""
     from owdfa.cli.tables import print_comparison
     from owdfa.compare import compare as whole
-    from owdfa.compare import default_jobs
     from owdfa.compare.grid import GridOptions, numbers
     from owdfa.compare.workers import Cluster, Local
     from owdfa.config import parse_settings
@@ -69,7 +68,7 @@ def compare(
         "against": against,
     }
     options = parse_settings(GridOptions, given, "compare")
-    workers = Cluster(ray, cpus, gpus) if ray else Local(jobs or default_jobs())
+    workers = Cluster(ray, cpus, gpus) if ray else Local.of(jobs)
     command = shlex.join(["owdfa", *sys.argv[1:]])
     found = whole(output, options, workers, show=progress_bar, tell=print_note, command=command)
     print_comparison(found.table)

@@ -11,7 +11,6 @@ A comparison that was stopped, in whatever way, goes on where it was: cells that
 that was cut off resumes its training. More methods, protocols and seeds can be added.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import NamedTuple
 from owdfa.compare.cell import is_done, write_cell
 from owdfa.compare.grid import (
     GIVEN,
+    NOT_USED,
     Cell,
     GridOptions,
     Row,
@@ -126,7 +126,7 @@ def _left_out(rows: Sequence[Row], options: GridOptions) -> list[str]:
     if "auto" not in options.classes:
         return []
     told = {row.name: told_classes(row, options) for row in rows}
-    left = [name for name, ways in told.items() if "auto" not in ways and ways != ["-"]]
+    left = [name for name, ways in told.items() if "auto" not in ways and ways != [NOT_USED]]
     if not left:
         return []
     return [f"no row for --classes auto of what must be told the number: {', '.join(left)}"]
@@ -195,9 +195,7 @@ def _classes(told: str, made: Split) -> int | str:
     """The setting of a run for what a row is told of the number of classes."""
     if told == GIVEN:
         return len(made.known) + len(made.novel)
-    if told == "-":
-        return "auto"
-    return int(told) if told.isdigit() else told
+    return "auto" if told == NOT_USED else told
 
 
 def _run(
@@ -245,8 +243,3 @@ def _write(output: Path, trained: Trained, options: GridOptions, command: str) -
         return Comparison(table, None, failed)
     write_all(table, results, render(table), output)
     return Comparison(table, output / PAGE, failed)
-
-
-def default_jobs() -> int:
-    """Cells side by side where nothing is said: one for every two cores."""
-    return max(1, (os.cpu_count() or 1) // 2)

@@ -9,10 +9,12 @@ from typing import Any, Literal, NamedTuple
 from owdfa.config import Settings, merge, parse_overrides
 from owdfa.errors import UserError
 from owdfa.methods.base import method_type
+from owdfa.protocols import read_protocol
 from owdfa.runs.settings import RunSettings, load_settings
 from owdfa.stages.scan import ScanOptions
 
 GIVEN = "true"  # of the number of classes: the split's, known and novel
+NOT_USED = "-"  # of the number of classes, by a method that tells no novel ones apart
 
 
 class GridOptions(Settings):
@@ -131,7 +133,8 @@ def rows_of(options: GridOptions) -> list[Row]:
     """All rows, each checked against its method before anything is trained.
 
     Raises:
-        UserError: One cannot be trained, or two of them see images of different sizes.
+        UserError: One cannot be trained, two of them see images of different sizes, or there is no
+            such protocol.
     """
     rows = [parse_row(text, options.recipe) for text in options.methods]
     if len({row.name for row in rows}) < len(rows):
@@ -143,6 +146,14 @@ def rows_of(options: GridOptions) -> list[Row]:
     if len(sizes) > 1:
         named = ", ".join(f"{size} px for {name}" for size, name in sizes.items())
         raise UserError(f"--methods: the rows see images of different sizes ({named})")
+    told = [(row, each) for row in rows for each in told_classes(row, options)]
+    if not told:
+        raise UserError("--classes auto: every row must be told the number; add true or auto:gcd")
+    for row, each in told:  # now, and not when the images have been drawn and cropped
+        if each not in (GIVEN, NOT_USED):
+            row.settings(options, each)
+    for protocol in options.protocols:
+        read_protocol(protocol)
     return rows
 
 
@@ -151,7 +162,7 @@ def told_classes(row: Row, options: GridOptions) -> list[str]:
     settings = row.settings(options)
     method = method_type(settings.method.name)
     if not method.discovers:
-        return ["-"]
+        return [NOT_USED]
     return [each for each in options.classes if not (each == "auto" and method.needs_num_classes)]
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import plotly.graph_objects as go
 
 from owdfa import pages
+from owdfa.compare.grid import NOT_USED
 from owdfa.compare.summary import MINUTES, RowKey
 from owdfa.compare.tables import (
     ACCURACIES,
@@ -177,7 +178,7 @@ def _by_name(plot: go.Figure, labels: Sequence[str], title: str) -> go.Figure:
 
 def _labels(table: Table, keys: Sequence[RowKey]) -> list[str]:
     """Names of rows, with what they were told where that tells two apart."""
-    several = len({key.classes for key in keys} - {"-"}) > 1
+    several = len({key.classes for key in keys} - {NOT_USED}) > 1
     return [
         escape(table.name(key) + (f", K {classes_told(key.classes)}" if several else ""))
         for key in keys

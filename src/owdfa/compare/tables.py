@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from owdfa.compare.grid import GIVEN, NOT_USED
 from owdfa.compare.summary import (
     MEMORY,
     MINUTES,
@@ -98,7 +99,7 @@ class Table:
 
 def classes_told(told: str) -> str:
     """What a row was told of the number of classes, in words."""
-    return {"true": "given", "auto": "its own", "-": "not used"}.get(told, told)
+    return {GIVEN: "given", "auto": "its own", NOT_USED: "not used"}.get(told, told)
 
 
 def number(summary: Summary | None, measure: str) -> str:

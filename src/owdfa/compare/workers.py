@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from owdfa.cluster import connect
 from owdfa.compare.cell import run_cell
 from owdfa.compare.grid import Cell
+from owdfa.errors import UserError
 from owdfa.runs.lock import lock_environment
 from owdfa.training.launch import launcher_environment
 
@@ -38,6 +39,17 @@ class Local(NamedTuple):
     """
 
     num: int
+
+    @classmethod
+    def of(cls, jobs: int) -> "Local":
+        """So many cells side by side; 0 for one for every two cores.
+
+        Raises:
+            UserError: It is less than 0.
+        """
+        if jobs < 0:
+            raise UserError(f"--jobs {jobs}: write how many side by side, or 0")
+        return cls(jobs or max(1, (os.cpu_count() or 1) // 2))
 
     def run(self, root: Path, cells: Sequence[Cell], on_cell: OnCell) -> None:
         """Run cells, in order as far as that goes; return when all have ended."""
