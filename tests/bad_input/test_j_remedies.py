@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save as safetensors
 
 from command_line import done, refused
-from owdfa.cli.stages import _names
+from owdfa.cli.stages import names
 from owdfa.datasets import csv, folder
 from owdfa.errors import UserError
 from owdfa.records.manifest import Manifest
@@ -173,8 +173,8 @@ def test_a_class_with_a_comma_can_be_named(photos, tmp_path):
     assert set(Manifest.read(manifest).table["class"].to_pylist()) == {"swap, face", "b"}
     said = done("split", manifest, "-o", tmp_path / "split", "--known", '"swap, face"')
     assert "1 known and 1 novel" in said
-    assert _names('"a, b", c ,d') == ("a, b", "c", "d")
-    assert _names("a,b") == ("a", "b")
+    assert names('"a, b", c ,d') == ("a, b", "c", "d")
+    assert names("a,b") == ("a", "b")
     assert Path(tmp_path / "split" / "split.json").is_file()
 
 
