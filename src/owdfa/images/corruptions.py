@@ -107,4 +107,5 @@ def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _rounded(values: np.ndarray) -> np.ndarray:
     """Values in grey levels, (H, W, 3) float, as uint8."""
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    levels: np.ndarray = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return levels

@@ -16,6 +16,7 @@ from owdfa.metrics.clustering import contingency, matched_images
 from owdfa.metrics.conventions import Convention, Conventions, score_conventions
 from owdfa.metrics.detection import auroc
 from owdfa.metrics.intervals import LEVEL, MEASURES, GroupedCells, bootstrap, interval
+from owdfa.records.file_properties import FileProperties
 from owdfa.records.predictions import PredictionMetadata, Predictions
 from owdfa.records.rows import codes, indices_of
 from owdfa.records.scores import (
@@ -201,7 +202,16 @@ def scores_of(joined: Joined, metadata: PredictionMetadata, truth: Split) -> Sco
         calibration=_calibration(joined.confidence, joined.predicted == right[joined.true]),
         per_class=classes,
         confusion=_confusion(table, names, metadata.classes),
+        file_properties=_file_properties(metadata, truth),
     )
+
+
+def _file_properties(metadata: PredictionMetadata, truth: Split) -> FileProperties | None:
+    """What the split notes of its test images; predictions on a folder are judged by those."""
+    kind, _, role = metadata.images.partition(":")
+    if kind == "split" and role != "test":
+        return FileProperties((), {}, {}, f"not known of {role} images")
+    return truth.file_properties
 
 
 def _plain(convention: Convention) -> dict[str, Agreement]:
