@@ -44,8 +44,8 @@ def print_scores(scores: Mapping[str, "Scores"]) -> None:
         _add_baseline(table, found)
     console.print(table)
     console.print(_diagnostics_table(scores))
-    for found in files.values():
-        console.print(found.line if found else _NO_FILES, style="dim", highlight=False)
+    for each in files.values():
+        console.print(each.line if each else _NO_FILES, style="dim", highlight=False)
     for name, score in scores.items():
         for line in _remarks(score):
             console.print(f"{name}: {line}".removeprefix(": "), highlight=False)

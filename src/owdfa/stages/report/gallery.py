@@ -1,15 +1,13 @@
 """The types of a run: how large and how sure each is, what it resembles, and examples."""
 
-from base64 import b64encode
 from collections import Counter
-from io import BytesIO
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
-from PIL import Image
+from jaxtyping import Float, Int
 
 from owdfa.images.store import Store
+from owdfa.pages import thumbnail
 from owdfa.stages.report.content import Evidence
 
 NUM_EXAMPLES = {True: 8, False: 5}  # of a novel type, of a known one
@@ -105,15 +103,6 @@ def _examples(evidence: Evidence, store: Store, rows: np.ndarray, novel: bool) -
 
 def _pictures(store: Store, ids: list[str], size: int) -> list[str]:
     return [thumbnail(store.pixels[row], size) for row in store.rows(ids)]
-
-
-def thumbnail(pixels: UInt8[np.ndarray, "h w 3"], size: int) -> str:
-    """Shrink an image to ``size`` pixels and put it into a data URI as JPEG."""
-    image = Image.fromarray(np.asarray(pixels))
-    image.thumbnail((size, size), Image.Resampling.LANCZOS)
-    stream = BytesIO()
-    image.save(stream, "JPEG", quality=82, optimize=True)
-    return f"data:image/jpeg;base64,{b64encode(stream.getvalue()).decode()}"
 
 
 def _nearest_known(evidence: Evidence, found: np.ndarray) -> dict[int, tuple[str, float]]:
