@@ -98,7 +98,7 @@ def rate(rows: pa.Table) -> list[Rating]:
     if task is None:
         return []
     together = [name for name in task.features if name not in _NOT_OF_THE_FILE]
-    chosen = [together, *([name] for name in task.features)] if together else [["source"]]
+    chosen = [together] * (len(together) > 1) + [[name] for name in task.features]
     return [_rating(task.answers(each), tuple(each)) for each in chosen]
 
 

@@ -69,8 +69,8 @@ def out_of_fold(vectors: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> n
     for fold in np.unique(folds):
         held = folds == fold
         learnt = np.unique(labels[~held])
-        if len(learnt) < 2:
-            found[np.flatnonzero(held)[:, None], learnt] = 1
+        if len(learnt) < 2 or int((~held).sum()) <= len(learnt):  # too few to fit anything to
+            found[np.ix_(held, learnt)] = 1 / max(len(learnt), 1)
             continue
         model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
         model.fit(vectors[~held].astype(np.float64), labels[~held])
