@@ -49,8 +49,10 @@ def doubtful_labels(images: Images, embedding: Embedding) -> Iterator[Finding]:
     for place in found[:MAX_PAIRS].tolist():
         others = np.flatnonzero(labels == suggested[place])
         (like,), _ = nearest(vectors[place][None], vectors[others])
-        note = f"probability {probabilities[place, suggested[place]]:.2f}"
-        pairs.append(Pair(int(rows[place]), int(rows[others[like]]), note))
+        other = int(rows[others[like]])
+        sure = probabilities[place, suggested[place]]
+        note = f"looks like {images.table['class'][other]} (probability {sure:.2f})"
+        pairs.append(Pair(int(rows[place]), other, note))
     line = (
         f"{len(found)} of {len(kept)} images look more like another class than like their own in"
         f" {embedding.name} (confident learning); a weak embedding doubts much, so look at them"

@@ -65,9 +65,9 @@ def _families() -> list[list[Level]]:
     return [
         _family("jpeg", "JPEG, quality", corruptions.jpeg, "quality", _QUALITIES),
         _family("webp", "WebP, quality", corruptions.webp, "quality", (90, 75, 50, 30)),
-        _family("resize", "Smaller and back, share of its size", corruptions.down_up, "share",
+        _family("resize", "Smaller and back, to the share", corruptions.down_up, "share",
                 (0.9, 0.75, 0.5, 0.25)),
-        _family("crop", "Centre crop, share of its sides", corruptions.centre_crop, "share",
+        _family("crop", "Centre crop, share of a side", corruptions.centre_crop, "share",
                 (0.95, 0.9, 0.75, 0.5)),
         _family("blur", "Blur, pixels", corruptions.blur, "sigma", (0.5, 1.0, 2.0, 3.0)),
         _family("noise", "Noise, grey levels", corruptions.noise, "sigma", (2.0, 5.0, 10.0, 20.0),
@@ -77,7 +77,7 @@ def _families() -> list[list[Level]]:
             for label, parameters in _SCREENSHOTS.items()
         ],
         [
-            Level("upload", "Upload to a platform", label, corruptions.upload, {"steps": steps})
+            Level("upload", "Upload", label, corruptions.upload, {"steps": steps})
             for label, steps in _UPLOADS.items()
         ],
     ]  # fmt: skip
