@@ -62,7 +62,7 @@ def test_what_the_files_alone_give_away_is_a_row_of_its_own(capsys):
     (row,) = (line for line in out.splitlines() if line.startswith(f"{NAME}  "))
     assert row.removeprefix(NAME).split() == ["87.5", "100.0", "-", "87.5", "100.0", "-", "-", "-"]
     assert f"{NAME}: a decision tree on format, told all training labels" in out
-    assert "the commonest class has 25.0 / 50.0" in " ".join(out.split())
+    assert "the commonest class, is 25.0 / 50.0" in " ".join(out.split())
 
 
 def test_a_split_that_does_not_know_what_its_files_give_away_says_so(capsys):

@@ -35,10 +35,10 @@ class FileProperties:
             f"{100 * self.chance[part]:.1f}" for part in SETS if part in self.chance
         )
         if not self.properties:
-            return f"{NAME}: files do not differ in format, size or quality; chance is {chance}"
+            return f"{NAME}: they do not differ in format, size or quality; chance is {chance}"
         return (
             f"{NAME}: a decision tree on {', '.join(self.properties)}, told all training labels;"
-            f" the commonest class has {chance}"
+            f" chance, to name the commonest class, is {chance}"
         )
 
     def as_json(self) -> dict[str, Any]:
