@@ -58,9 +58,9 @@ def audit(
     if output is not None:
         check_replaceable(output, _is_page)
     images = read_images(place, options.manifest, options.store)
+    embedding = embed(images, options.run, on_progress)  # first: a run may not open
     made = shortcuts(images, on_progress)
     findings = [*leaks(images), *copies(images), *look_alikes(images), *made.findings]
-    embedding = embed(images, options.run, on_progress)
     notes = [*images.notes, *made.notes]
     if isinstance(embedding, Embedding):
         findings += [*neighbours(images, embedding), *doubtful_labels(images, embedding)]

@@ -34,7 +34,10 @@ def shortcuts(images: Images, on_progress: OnProgress) -> Shortcuts:
     JPEG tables are read from the files, of which memory holds the first part of a few at a time.
     """
     if find_spec("sklearn") is None:
-        note = "shortcuts were not looked for; that needs scikit-learn (pip install 'owdfa[train]')"
+        note = (
+            "shortcuts and doubtful labels were not looked for; that needs scikit-learn (pip"
+            " install 'owdfa[train]')"
+        )
         return Shortcuts([], (), (note,))
     rows = checks.sample(images.table, ("source", "path"))
     tables, forms, num_missing = _read_traits(rows, on_progress)
