@@ -14,6 +14,7 @@ from owdfa.images.store import Crops
 from owdfa.metrics.intervals import bootstrap_means
 from owdfa.records.manifest import Manifest
 from owdfa.records.predictions import Predictions
+from owdfa.records.scores import Scores
 from owdfa.records.stress import FILE, Stress
 from owdfa.stages.stress.grid import NONE, Level, grid
 from owdfa.stages.stress.images import Corrupted, Originals, StoredCrops
@@ -113,12 +114,15 @@ def test_without_the_files_the_crops_are_corrupted_and_it_is_said(whole_run, tmp
     assert ".gone: is not there; the stored crops are corrupted instead" in out
     record = Stress.read(tmp_path / "out" / FILE)
     assert (record.applied_to, record.known, record.novel) == ("crops", ("a",), ("c",))
+    scored = {each["class"]: each for each in Scores.read(moved / "scores.json").per_class}
+    unchanged = record.levels[0].per_class["c"]  # its match is that of all test images
+    assert unchanged.value == scored["c"]["acc_gcd_v2"]
 
 
 def test_a_file_that_was_changed_is_left_out(whole_run):
     photo = sorted((whole_run.parent / "photos/a").iterdir())[0]
     source = Originals([str(photo), str(photo)], ["0" * 64, sha256(photo.read_bytes()).hexdigest()])
-    images = Corrupted("split:test", ["one", "two"], "", source, "none", 20, "resize")
+    images = Corrupted("split:test", ["one", "two"], np.arange(2), "", source, "none", 20, "resize")
     found = images.read(range(2))
     assert found.errors == {0: "has changed since it was scanned"}
     assert found.positions.tolist() == [1]
@@ -128,21 +132,28 @@ def test_a_file_that_was_changed_is_left_out(whole_run):
 def test_a_crop_that_shrinks_gets_its_size_back_and_noise_is_the_images_own():
     pixels = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3), dtype=np.uint8)
     source = StoredCrops(Crops(pixels, np.arange(3)))
-    images = Corrupted("split:test", ["a", "b", "c"], "", source, "none", 24, "resize")
+    images = Corrupted(
+        "split:test", ["a", "b", "c"], np.arange(3), "", source, "none", 24, "resize"
+    )
     assert_array_equal(images.read(range(3)).pixels, pixels)
     levels = {level.name: level for level in grid()}
     assert images.at(levels["crop-0.5"]).read(range(3)).pixels.shape == (3, 24, 24, 3)
     noisy = images.at(levels["noise-5"])
-    assert_array_equal(noisy.read(range(1, 2)).pixels[0], noisy.read(range(3)).pixels[1])
+    alone = noisy.only(np.array([1])).read(range(1))
+    assert_array_equal(alone.pixels[0], noisy.read(range(3)).pixels[1])
 
 
 def test_what_is_right_is_settled_by_the_unchanged_images():
     """Novel class 1 is index 2 there; that it all becomes index 1 under a corruption is wrong."""
     truth = Truth(np.array([0, 0, 1, 1]), np.arange(4), ("real", "swap"), 1)
     unchanged, corrupted = np.array([0, 1, 2, 2]), np.array([0, 0, 1, 1])
-    assert right_indices(truth, unchanged, 3).tolist() == [0, 2]
+    right = right_indices(truth, unchanged, 3)
+    assert right.tolist() == [0, 2]
     none, other = summarise(
-        [grid()[0], Level("x", "X", "1", np.copy, {})], [unchanged, corrupted], truth, 3
+        [grid()[0], Level("x", "X", "1", np.copy, {})],
+        [unchanged, corrupted],
+        truth,
+        right[truth.classes],
     )
     assert (none.all.value, none.known.value, none.novel.value, none.same.value) == (
         0.75,

@@ -9,13 +9,11 @@ Everything lies in one folder::
 A test that was stopped, in whatever way, goes on where it was: levels that are done stay.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow.compute as pc
 
 from owdfa.catalog import nearest
 from owdfa.config import Settings
@@ -27,15 +25,21 @@ from owdfa.inference.predictor import Predictor
 from owdfa.inference.session import ComputeOptions
 from owdfa.metrics.intervals import LEVEL
 from owdfa.progress import OnProgress, no_progress
-from owdfa.records.rows import codes, indices_of
 from owdfa.records.split import Split
 from owdfa.records.stress import FILE, Stress
 from owdfa.runs.data import find_split
 from owdfa.runs.lock import writing
-from owdfa.stages.stress.grid import grid
+from owdfa.stages.stress.grid import Level, grid
 from owdfa.stages.stress.images import Corrupted, corrupted, take
 from owdfa.stages.stress.levels import ABSENT, Job, open_job, predict_level
-from owdfa.stages.stress.summary import CSV_HEAD, Truth, summarise, table_csv
+from owdfa.stages.stress.summary import (
+    CSV_HEAD,
+    Truth,
+    right_indices,
+    summarise,
+    table_csv,
+    truth_of,
+)
 
 PAGE = "index.html"
 QUICK_IMAGES = 40  # of each class
@@ -92,98 +96,100 @@ def stress(
     folder = split if predictor.run is None else find_split(run, predictor.run, split)
     assert folder is not None  # find_images has found one
     made = Split.read(folder)
-    rows = _choose(stored, made, options, folder)
-    taken = take(stored, rows, made, crops=options.crops)
-    images = corrupted(predictor, stored, rows, taken)
+    taken = take(stored, made, crops=options.crops)
+    truth = truth_of(made, stored.ids)
+    judged = np.flatnonzero(truth.classes >= 0)
+    images, truth = corrupted(predictor, stored, judged, taken), truth.only(judged)
+    chosen = _choose(truth, options, folder)
     with writing(output):
-        job = open_job(output, predictor, images, taken.applied_to)
-        predicted = _predict_all(output, predictor, images, job, options, on_progress)
-        record = _record(predicted, images, job, made, options)
+        job = open_job(output, predictor, images.only(chosen), taken.applied_to)
+        work = _Work(output, predictor, images, chosen, job, grid(quick=options.quick))
+        record = _record(work, _predict_all(work, on_progress), truth, options)
         page = _write(output, record)
     notes = tuple(note for note in (taken.note, *predictor.notes) if note)
     return Stressed(record, page, notes)
 
 
-def _choose(stored: Stored, split: Split, options: StressOptions, folder: Path) -> np.ndarray:
-    """Rows of the images to look at: those with a class, evenly spread where only some are."""
-    table = split.table.take(indices_of(stored.ids, split.table["id"]))
-    names = split.known + split.novel
+class _Work(NamedTuple):
+    """What is predicted."""
+
+    output: Path
+    predictor: Predictor
+    images: Corrupted  # all test images with a class: their unchanged ones settle the match
+    chosen: np.ndarray  # (N,) int64, places of those that are stressed
+    job: Job
+    levels: tuple[Level, ...]
+
+
+def _choose(truth: Truth, options: StressOptions, folder: Path) -> np.ndarray:
+    """Places of the images to stress, evenly spread where only some of a class are."""
     for name in options.classes or ():
-        if name not in names:
-            raise UserError(f"{folder}: no class {name!r}{nearest(name, list(names))}")
+        if name not in truth.names:
+            raise UserError(f"{folder}: no class {name!r}{nearest(name, list(truth.names))}")
     found = []
-    for name in options.classes or names:
-        rows = np.flatnonzero(np.asarray(pc.fill_null(pc.equal(table["class"], name), False)))
-        if options.quick and len(rows) > QUICK_IMAGES:
-            rows = rows[np.linspace(0, len(rows) - 1, QUICK_IMAGES).astype(np.int64)]
-        found.append(rows)
-    rows = np.sort(np.concatenate(found))
-    if not len(rows):
+    for name in options.classes or truth.names:
+        places = np.flatnonzero(truth.classes == truth.names.index(name))
+        if options.quick and len(places) > QUICK_IMAGES:
+            places = places[np.linspace(0, len(places) - 1, QUICK_IMAGES).astype(np.int64)]
+        found.append(places)
+    chosen = np.unique(np.concatenate(found))
+    if not len(chosen):
         named = ", ".join(options.classes or ())
         raise UserError(f"{folder}: no test image of {named or 'a class'}; name other --classes")
-    return rows
+    return chosen
 
 
-def _predict_all(
-    output: Path,
-    predictor: Predictor,
-    images: Corrupted,
-    job: Job,
-    options: StressOptions,
-    on_progress: OnProgress,
-) -> list[np.ndarray]:
-    levels = grid(quick=options.quick)
-    num, total = len(images.ids), len(images.ids) * len(levels)
-    predicted = []
-    for place, level in enumerate(levels):
+def _predict_all(work: _Work, on_progress: OnProgress) -> list[np.ndarray]:
+    """Indices of all unchanged images, then of the chosen ones at each further level."""
+    others = work.levels[1:]  # the first is the unchanged one
+    todo = [work.images, *(work.images.only(work.chosen).at(level) for level in others)]
+    total, first, predicted = sum(len(images.ids) for images in todo), 0, []
+    for images in todo:
 
-        def report(done: int, _: int, note: str = "", /, first: int = place * num) -> None:
-            on_progress(first + done, total, note)
+        def report(done: int, _: int, note: str = "", /, before: int = first) -> None:
+            on_progress(before + done, total, note)
 
-        predicted.append(predict_level(output, predictor, images.at(level), job, report))
-        report(num, num, level.name)
+        predicted.append(predict_level(work.output, work.predictor, images, work.job, report))
+        first += len(images.ids)
+        on_progress(first, total, images.level.name)
     return predicted
 
 
 def _record(
-    predicted: Sequence[np.ndarray],
-    images: Corrupted,
-    job: Job,
-    split: Split,
-    options: StressOptions,
+    work: _Work, predicted: list[np.ndarray], whole: Truth, options: StressOptions
 ) -> Stress:
     """Judge all levels on the images that could be used at each of them.
 
     Raises:
         UserError: There is none.
     """
-    usable = np.all([index != ABSENT for index in predicted], axis=0)
+    job, everything = work.job, predicted[0]
+    indices = [everything[work.chosen], *predicted[1:]]
+    usable = np.all([index != ABSENT for index in indices], axis=0)
     if not usable.any():
-        raise UserError(f"{images.name}: none of its files can be used; add --crops")
-    table = split.table.take(indices_of(images.ids, split.table["id"])).filter(usable)
-    names = split.known + split.novel
-    classes = [names.index(name) for name in table["class"].to_pylist()]
-    groups = codes(pc.coalesce(table["group"], table["id"]))
-    truth = Truth(np.array(classes), groups, names, len(split.known))
-    num_indices = len(job.metadata.classes)
-    kept = [index[usable] for index in predicted]
-    present = {names[each] for each in classes}
+        raise UserError(f"{work.images.name}: none of its files can be used; add --crops")
+    here = everything != ABSENT
+    right = right_indices(whole.only(here), everything[here], len(job.metadata.classes))
+    truth = whole.only(work.chosen[usable])
+    present = {truth.names[each] for each in np.unique(truth.classes)}
+    kept = [index[usable] for index in indices]
+    known, novel = truth.names[: truth.num_known], truth.names[truth.num_known :]
     return Stress(
         run=job.metadata.run,
-        images=images.name,
-        split_digest=images.split_digest,
+        images=work.images.name,
+        split_digest=work.images.split_digest,
         applied_to=job.applied_to,
         quick=options.quick,
         engine=job.metadata.engine,
         decoder=job.decoder,
         provenance=job.metadata.provenance,
-        known=tuple(name for name in split.known if name in present),
-        novel=tuple(name for name in split.novel if name in present),
+        known=tuple(name for name in known if name in present),
+        novel=tuple(name for name in novel if name in present),
         num_images=int(usable.sum()),
         num_left_out=int((~usable).sum()),
-        num_groups=len(np.unique(groups)),
+        num_groups=len(np.unique(truth.groups)),
         interval=LEVEL,
-        levels=tuple(summarise(grid(quick=options.quick), kept, truth, num_indices)),
+        levels=tuple(summarise(work.levels, kept, truth, right[truth.classes])),
     )
 
 

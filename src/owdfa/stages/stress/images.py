@@ -30,7 +30,7 @@ AppliedTo = Literal["originals", "crops"]
 
 
 class Source(Protocol):
-    """Pixels of images before they are corrupted."""
+    """Pixels of all images of a role before they are corrupted."""
 
     def pixels(self, position: int) -> np.ndarray:
         """Of an image, (H, W, 3) uint8.
@@ -86,6 +86,7 @@ class Corrupted:
 
     name: str
     ids: list[str]
+    rows: np.ndarray  # (N,) int64, places of the images in ``source``
     split_digest: str
     source: Source
     faces: str
@@ -97,6 +98,10 @@ class Corrupted:
     def at(self, level: Level) -> "Corrupted":
         """The same images at another level."""
         return replace(self, level=level)
+
+    def only(self, places: np.ndarray) -> "Corrupted":
+        """Some of the images: those at these places."""
+        return replace(self, ids=[self.ids[each] for each in places], rows=self.rows[places])
 
     def read(self, positions: range) -> Crops:
         """Corrupt and crop the images at these positions."""
@@ -113,12 +118,12 @@ class Corrupted:
     def _crop(self, position: int) -> np.ndarray:
         # The seed is the image's own: neither the order nor the number of images matters.
         seed = crc32(self.ids[position].encode())
-        image = self.level.apply(self.source.pixels(position), seed)
+        image = self.level.apply(self.source.pixels(int(self.rows[position])), seed)
         return read_crop(image, self.faces, self.size, self.fit)
 
 
 def corrupted(predictor: Predictor, stored: Stored, rows: np.ndarray, taken: Taken) -> Corrupted:
-    """The chosen images of a role, unchanged as yet.
+    """Images of a role, unchanged as yet.
 
     Args:
         predictor: What they are for.
@@ -129,25 +134,23 @@ def corrupted(predictor: Predictor, stored: Stored, rows: np.ndarray, taken: Tak
     faces = predictor.faces if taken.applied_to == "originals" else NONE
     ids = [stored.ids[row] for row in rows]
     size, fit = predictor.store_size, predictor.fit
-    return Corrupted(stored.name, ids, stored.split_digest, taken.source, faces, size, fit)
+    return Corrupted(stored.name, ids, rows, stored.split_digest, taken.source, faces, size, fit)
 
 
-def take(stored: Stored, rows: np.ndarray, split: Split, *, crops: bool) -> Taken:
+def take(stored: Stored, split: Split, *, crops: bool) -> Taken:
     """Take the files where all are at hand, the crops otherwise, or where they are asked for.
 
     Args:
         stored: All images of the role.
-        rows: (N,) int64, which of them.
         split: That they are of.
         crops: Whether to take the crops in any case.
     """
     if not crops:
-        found = _originals([stored.ids[row] for row in rows], split)
+        found = _originals(stored.ids, split)
         if isinstance(found, Originals):
             return Taken(found, "originals", None)
         note = f"{found}; the stored crops are corrupted instead"
-    own = store.Crops(stored.crops.pixels, stored.crops.places[rows])
-    return Taken(StoredCrops(own), "crops", None if crops else note)
+    return Taken(StoredCrops(stored.crops), "crops", None if crops else note)
 
 
 def _originals(ids: list[str], split: Split) -> Originals | str:

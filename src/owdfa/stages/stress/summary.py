@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from owdfa.metrics.clustering import contingency
 from owdfa.metrics.conventions import match
 from owdfa.metrics.intervals import bootstrap_means, interval
+from owdfa.records.rows import codes, indices_of
+from owdfa.records.split import Split
 from owdfa.records.stress import Share, Stress, StressLevel
 from owdfa.stages.stress.grid import Level
 
@@ -24,6 +28,19 @@ class Truth(NamedTuple):
     names: tuple[str, ...]  # of the classes, the known ones first
     num_known: int
 
+    def only(self, rows: np.ndarray) -> "Truth":
+        """That of some of the images."""
+        return self._replace(classes=self.classes[rows], groups=self.groups[rows])
+
+
+def truth_of(split: Split, ids: Sequence[str]) -> Truth:
+    """What images of a split are; class -1 where nobody knows."""
+    names = split.known + split.novel
+    table = split.table.take(indices_of(ids, split.table["id"]))
+    classes = pc.fill_null(pc.index_in(table["class"], pa.array(names, pa.string())), -1)
+    groups = codes(pc.coalesce(table["group"], table["id"]))
+    return Truth(np.asarray(classes).astype(np.int64), groups, names, len(split.known))
+
 
 def right_indices(truth: Truth, unchanged: np.ndarray, num_indices: int) -> np.ndarray:
     """The index that counts as right for each class: (classes,) int64, -1 for none.
@@ -32,7 +49,7 @@ def right_indices(truth: Truth, unchanged: np.ndarray, num_indices: int) -> np.n
     corruption does is judged by what the index meant before.
 
     Args:
-        truth: What the images are.
+        truth: What the images are: all test images, so that the match is that of ``score``.
         unchanged: (N,) int64, index predicted of each unchanged image.
         num_indices: How many there are.
     """
@@ -42,7 +59,7 @@ def right_indices(truth: Truth, unchanged: np.ndarray, num_indices: int) -> np.n
 
 
 def summarise(
-    levels: Sequence[Level], predicted: Sequence[np.ndarray], truth: Truth, num_indices: int
+    levels: Sequence[Level], predicted: Sequence[np.ndarray], truth: Truth, right: np.ndarray
 ) -> list[StressLevel]:
     """Judge every level.
 
@@ -50,9 +67,8 @@ def summarise(
         levels: The unchanged one first.
         predicted: Of each level (N,) int64, the index of each image.
         truth: What the images are.
-        num_indices: How many there are.
+        right: (N,) int64, the index that is right for each image; -1 for none.
     """
-    right = right_indices(truth, predicted[0], num_indices)[truth.classes]
     present = np.unique(truth.classes)
     known = truth.classes < truth.num_known
     parts = [np.ones_like(known), known, ~known, *(truth.classes == each for each in present)]
