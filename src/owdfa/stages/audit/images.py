@@ -16,6 +16,9 @@ from owdfa.records.rows import codes, indices_of, sorted_by_id
 from owdfa.records.split import ROLES, Split
 
 IDENTITY = "identity"  # a column that a user may add to a manifest
+_UNHASHED = (
+    "images that look alike were not looked for: they are not prepared; owdfa data prepare does it"
+)
 NOT_USED, TRAINING, TEST = -1, 0, 1  # sides of a split
 
 
@@ -100,7 +103,9 @@ def read_images(place: Path, manifest: Path | None, store: Path | None) -> Image
     if split is not None:
         table = _with_roles(table, split, path, place)
     crops, note = _open_store(found, store)
-    return Images(place, table, split, crops, (note,) if note else ())
+    unhashed = table["phash"].null_count == len(table)
+    notes = (note, _UNHASHED if unhashed else None)
+    return Images(place, table, split, crops, tuple(filter(None, notes)))
 
 
 def _with_roles(table: pa.Table, split: Split, path: Path, place: Path) -> pa.Table:
@@ -130,13 +135,11 @@ def _identities(path: Path, num_rows: int) -> pa.ChunkedArray | None:
 
 
 def _open_store(manifest: Manifest, given: Path | None) -> tuple[Store | None, str | None]:
-    """The crops; or None, and why."""
+    """The crops; or None, and why, where there should be some."""
     if given is not None:
         return Store.open(given), None
     if manifest.store is None:
-        return None, (
-            "images that look alike were not looked for: they are not prepared; owdfa data prepare"
-        )
+        return None, None
     try:
         return Store.open(manifest.store), None
     except UserError as error:
