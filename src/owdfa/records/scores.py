@@ -83,6 +83,15 @@ class Calibration(TypedDict):
     bins: list[Bin]
 
 
+class RatioScore(TypedDict):
+    """Likelihood ratios of the known type that each image is most like, against the truth."""
+
+    cllr: float | None  # bits: 0 right and sure, 1 says nothing; None without images of both kinds
+    right: int  # images that this type did make
+    wrong: int  # images that it did not: of novel types, or of another known one
+    misled: float | None  # share of images of novel types with a ratio above 10
+
+
 ClassScore = TypedDict(
     "ClassScore",
     {
@@ -128,6 +137,7 @@ class Scores:
             predicted as that class; one of a novel class when predicted as its gcd-v2 match.
         per_class: One entry a class that was scored, known classes first.
         confusion: Images by true class and predicted name.
+        ratios: Likelihood ratios against the truth; None where the method gives none.
     """
 
     run: str
@@ -147,6 +157,7 @@ class Scores:
     calibration: Calibration
     per_class: list[ClassScore]
     confusion: Confusion
+    ratios: RatioScore | None = None
 
     def write(self, path: Path) -> None:
         """Write JSON, a line for each attribute, whole or not at all.

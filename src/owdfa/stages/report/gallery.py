@@ -11,6 +11,7 @@ from PIL import Image
 
 from owdfa.images.store import Store
 from owdfa.stages.report.content import Evidence
+from owdfa.stages.report.ratios import ratio
 
 NUM_EXAMPLES = {True: 8, False: 5}  # of a novel type, of a known one
 _NUM_UNSURE = {True: 2, False: 0}  # how many of these are the least confident
@@ -38,6 +39,7 @@ class TypeEntry(NamedTuple):
     similarity: float | None  # cosine
     truth: str | None  # commonest true class; None when the truth is not known
     purity: float | None  # that class's share of the images
+    ratio: str | None  # likelihood ratio of the middle one of its images; None without
     examples: list[Example]
 
 
@@ -67,6 +69,7 @@ def _describe(
         truth, count = Counter(evidence.truth[row] for row in rows).most_common(1)[0]
         purity = count / len(rows)
     name, similarity = nearest.get(int(index), (None, None))
+    ratios = evidence.log_ratio()
     return TypeEntry(
         name=evidence.names[index],
         novel=novel,
@@ -76,6 +79,7 @@ def _describe(
         similarity=similarity,
         truth=truth,
         purity=purity,
+        ratio=None if ratios is None else ratio(float(np.median(ratios[rows]))),
         examples=_examples(evidence, store, rows, novel) if store else [],
     )
 
