@@ -164,7 +164,7 @@ def test_what_a_method_says_of_types_and_evidence_is_shown(tmp_path):
     ):
         assert said in text, said
     right, _ = _plots(Tags(page))["tippett"]["data"]
-    assert right["name"] == "that type made it (24 images)"
+    assert right["name"] == "made by that type (24)"
 
 
 def test_without_evidence_the_page_has_no_word_of_it(page, tags):

@@ -65,9 +65,9 @@ def test_a_line_of_ratios_is_the_share_of_images_with_that_or_more():
         known_index=np.array([0, 0, 0, 1]),
     )  # fmt: skip
     right, wrong = tippett(evidence).plot.data
-    assert right.x.tolist() == pytest.approx([-6, -3.667, 0, 0.5], abs=1e-3)
-    assert right.y.tolist() == pytest.approx([1, 2 / 3, 1 / 3, 0], abs=1e-3)
-    assert wrong.x.tolist() == [2, 2]
+    assert right.x == (-6, -6, -1, 0.5, 6)
+    assert right.y == pytest.approx((1, 1, 2 / 3, 1 / 3, 0), abs=1e-4)
+    assert (wrong.x, wrong.y) == ((-6, 2, 6), (1, 1, 0))
 
 
 def test_ratios_are_written_in_two_digits():

@@ -53,7 +53,8 @@ class Episode:
         free = self.pile.labels == UNLABELLED
         pools = [self.pile.rows[free & (self.truth == k)] for k in range(int(self.truth.max()) + 1)]
         spread = [float(np.var(p, axis=0, ddof=1).mean()) if len(p) > 1 else 1.0 for p in pools]
-        return float(np.mean(spread[self.num_kept :]) / np.mean(spread[: self.num_kept]))
+        kept = float(np.mean(spread[: self.num_kept]))
+        return float(np.mean(spread[self.num_kept :])) / kept if kept else 1.0
 
     def mixture(self, noise: float) -> Mixture:
         """The kept types alone."""

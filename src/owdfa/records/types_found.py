@@ -40,6 +40,8 @@ class TypesFound(Settings):
             f"at least {self.novel_share:.0%} of the unlabelled images are of novel types"
             f" ({self.confidence:.0%} confidence)"
         )
+        if not self.novel_share:
+            share = "it cannot be shown that any unlabelled image is of a novel type"
         made = [f"{self.num_types} types{between}; {share}"]
         if self.known_out is not None:
             out = self.known_out

@@ -19,7 +19,7 @@ from owdfa.stages.report.ratios import FAR, ratio
 _MAX_NUMBERED = 24  # columns of a confusion matrix whose cells are wide enough for a number
 _MAX_NAMED = 30  # types whose names fit on the map
 _MAX_STEPS = 201  # of a line of shares
-_OUTCOMES = ("that type made it", "it did not")
+_OUTCOMES = ("made by that type", "not made by it")
 
 
 class Confusion(NamedTuple):
@@ -242,20 +242,21 @@ def tippett(evidence: Evidence) -> Figure | None:
     right = named == np.asarray(evidence.truth, dtype=object)
     plot = go.Figure()
     for colour, name, chosen in zip(COLOURS, _OUTCOMES, (right, ~right), strict=False):
-        some = ratios[chosen]
+        some = np.sort(ratios[chosen]).clip(-FAR, FAR)
         if len(some):
-            shares = np.linspace(0, 1, min(_MAX_STEPS, len(some) + 1))
+            at = np.unique(np.linspace(0, len(some) - 1, _MAX_STEPS).astype(int))
             plot.add_scatter(
-                x=np.quantile(some, shares).clip(-FAR, FAR).round(3),
-                y=(1 - shares).round(4),
-                name=f"{name} ({len(some):,} images)",
+                x=[-FAR, *some[at].round(3), FAR],
+                y=[1, *(1 - at / len(some)).round(4), 0],
+                line_shape="vh",
+                name=f"{name} ({len(some):,})",
                 mode="lines",
-                line={"width": 2.5, "color": colour},
+                line={"width": 2.5, "color": colour, "shape": "vh"},
                 hovertemplate="%{y:.1%}<extra></extra>",
             )
     for place, dash in ((0, "dot"), (1, "dash")):
         plot.add_vline(place, line={"dash": dash, "width": 1, "color": NEUTRAL})
-    ticks = list(range(-FAR, FAR + 1, 2))
+    ticks = list(range(2 - FAR, FAR, 2))
     labels = [f"1/{10**-t:,}" if t < 0 else f"{10**t:,}" for t in ticks]
     plot.update_xaxes(title_text="likelihood ratio", tickvals=ticks, ticktext=labels)
     plot.update_xaxes(range=[-FAR, FAR])
@@ -267,7 +268,7 @@ def tippett(evidence: Evidence) -> Figure | None:
         "explanation. Blue should stay high until far right, orange fall before 1 (dotted). Orange "
         "at 10 (dashed) is the share that strong evidence misled."
     )
-    return Figure("tippett", "Is its evidence earned?", note, plot, wide=True)
+    return Figure("tippett", "Is its evidence earned?", note, plot)
 
 
 def _by_kind(names: Sequence[str], known: Sequence[bool]) -> list[str]:

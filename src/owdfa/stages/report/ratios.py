@@ -40,7 +40,7 @@ def sentences(found: TypesFound) -> list[str]:
         text += f" Asked again of parts of them, it says {low} to {high} in nine cases of ten."
     share = (
         f"At least {percent(found.novel_share)} % of its unlabelled images are of new types, with"
-        f" {found.confidence:.0%} confidence: a lower bound, the truth is usually more."
+        f" {100 * found.confidence:.0f} % confidence: a lower bound, the truth is usually more."
     )
     if not found.novel_share:
         share = "It cannot say that any of its unlabelled images must be of a new type."
