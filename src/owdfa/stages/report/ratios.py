@@ -36,8 +36,8 @@ def sentences(found: TypesFound) -> list[str]:
     """The number of types and the share of novel images, for a reader who is no statistician."""
     text = f"By its account, the images that it was trained on are of {found.num_types} types."
     if found.interval is not None:
-        low, high = found.interval
-        text += f" Asked again of parts of them, it says {low} to {high} in nine cases of ten."
+        ends = " to ".join(map(str, dict.fromkeys(found.interval)))
+        text += f" Asked again of parts of them, it says {ends} in nine cases of ten."
     share = (
         f"At least {percent(found.novel_share)} % of its unlabelled images are of new types, with"
         f" {100 * found.confidence:.0f} % confidence: a lower bound, the truth is usually more."
