@@ -161,6 +161,7 @@ def test_what_a_method_says_of_types_and_evidence_is_shown(tmp_path):
         "<td>0.25</td><td>0.34</td>",
         "<td>1.3 %</td><td>2.1 %</td>",
         "<dt>Ratio</dt>",
+        '<td class="start">0.34</td><td>2.1</td>',
     ):
         assert said in text, said
     right, _ = _plots(Tags(page))["tippett"]["data"]

@@ -54,11 +54,13 @@ def render(
     """
     sections = _sections(evidence, chart)
     found = {entry.name for entry in types}
+    rows = [_score_row(scores) for scores in (evidence.scores, *others) if scores]
     values = {
         "evidence": evidence,
         "headline": wording.headline(evidence),
         "verdict": wording.verdict(evidence),
-        "rows": [_score_row(scores) for scores in (evidence.scores, *others) if scores],
+        "rows": rows,
+        "gives_ratios": any(row.scores.ratios for row in rows),
         "types": types,
         "found": ratios.sentences(evidence.types_found) if evidence.types_found else [],
         "checks": ratios.checks(evidence),
