@@ -215,7 +215,7 @@ def _diagnostics_table(scores: Mapping[str, "Scores"]) -> Table:
 
 def _remarks(score: "Scores") -> list[str]:
     """What is not in the scores, and whether it is a reconstruction."""
-    counts, lines = score.num_images, []
+    counts, lines = score.num_images, _ratio_lines(score)
     if score.provenance.reconstruction:
         lines.append("a reconstruction; owdfa methods lists what had to be chosen")
     if left := counts["not_predicted"]:
@@ -223,6 +223,20 @@ def _remarks(score: "Scores") -> list[str]:
     if left := counts["without_truth"]:
         lines.append(f"{left} predicted images are no test images with a class, and do not count")
     return lines
+
+
+def _ratio_lines(score: "Scores") -> list[str]:
+    """What the likelihood ratios were worth."""
+    found = score.ratios
+    if found is None:
+        return []
+    cost = "-" if found["cllr"] is None else f"{found['cllr']:.2f}"
+    misled = (
+        ""
+        if found["misled"] is None
+        else (f", {found['misled']:.1%} of novel images misled (ratio above 10 for a known type)")
+    )
+    return [f"likelihood ratios of known types: Cllr {cost} bits (1 says nothing){misled}"]
 
 
 def _intervals_line(score: "Scores") -> str:

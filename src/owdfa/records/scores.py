@@ -84,6 +84,15 @@ class Calibration(TypedDict):
     bins: list[Bin]
 
 
+class RatioScore(TypedDict):
+    """Likelihood ratios of the known type that each image is most like, against the truth."""
+
+    cllr: float | None  # bits: 0 right and sure, 1 says nothing; None without images of both kinds
+    right: int  # images that this type did make
+    wrong: int  # images that it did not: of novel types, or of another known one
+    misled: float | None  # share of images of novel types with a ratio above 10
+
+
 ClassScore = TypedDict(
     "ClassScore",
     {
@@ -131,6 +140,7 @@ class Scores:
         confusion: Images by true class and predicted name.
         file_properties: What the form of the files alone gets right of the test images; None
             where the images are others, or the split is of an earlier version.
+        ratios: Likelihood ratios against the truth; None where the method gives none.
     """
 
     run: str
@@ -151,6 +161,7 @@ class Scores:
     per_class: list[ClassScore]
     confusion: Confusion
     file_properties: FileProperties | None = None
+    ratios: RatioScore | None = None
 
     def write(self, path: Path) -> None:
         """Write JSON, a line for each attribute, whole or not at all.

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from owdfa.images.store import Store
 from owdfa.pages import thumbnail
 from owdfa.stages.report.content import Evidence
+from owdfa.stages.report.ratios import ratio
 
 NUM_EXAMPLES = {True: 8, False: 5}  # of a novel type, of a known one
 _NUM_UNSURE = {True: 2, False: 0}  # how many of these are the least confident
@@ -36,6 +37,7 @@ class TypeEntry(NamedTuple):
     similarity: float | None  # cosine
     truth: str | None  # commonest true class; None when the truth is not known
     purity: float | None  # that class's share of the images
+    ratio: str | None  # likelihood ratio of the middle one of its images; None without
     examples: list[Example]
 
 
@@ -65,6 +67,7 @@ def _describe(
         truth, count = Counter(evidence.truth[row] for row in rows).most_common(1)[0]
         purity = count / len(rows)
     name, similarity = nearest.get(int(index), (None, None))
+    ratios = evidence.log_ratio()
     return TypeEntry(
         name=evidence.names[index],
         novel=novel,
@@ -74,6 +77,7 @@ def _describe(
         similarity=similarity,
         truth=truth,
         purity=purity,
+        ratio=None if ratios is None else ratio(float(np.median(ratios[rows]))),
         examples=_examples(evidence, store, rows, novel) if store else [],
     )
 
