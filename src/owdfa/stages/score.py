@@ -16,8 +16,8 @@ from owdfa.metrics.clustering import contingency, matched_images
 from owdfa.metrics.conventions import Convention, Conventions, score_conventions
 from owdfa.metrics.detection import auroc
 from owdfa.metrics.intervals import LEVEL, MEASURES, GroupedCells, bootstrap, interval
-from owdfa.records.file_properties import FileProperties
 from owdfa.metrics.likelihood_ratios import STRONG, cllr
+from owdfa.records.file_properties import FileProperties
 from owdfa.records.predictions import PredictionMetadata, Predictions
 from owdfa.records.rows import codes, indices_of
 from owdfa.records.scores import (
