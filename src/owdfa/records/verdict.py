@@ -1,7 +1,8 @@
 """Verdicts: what may be said of an image, or of each face in it, and how surely.
 
-``verdicts.jsonl`` holds one ``FileVerdict`` a line, one line an input file, in order of path. All
-that every line rests on is said once, in an ``Attribution``; a line names its digest.
+``verdicts.jsonl`` holds one ``FileVerdict`` a line, one line an input file, in the order in which
+they were named. What every line rests on is said once, in an ``Attribution``; a line names its
+digest.
 
 Each file has a verdict or more: one a face where the run has a detector, else one of the whole
 image. One that cannot be used has one too, ``not-applicable`` with the reason. An outcome in words
@@ -28,7 +29,7 @@ Reason = Literal[
     "unstable",  # inconclusive: mild re-encoding changes the verdict
     "undecodable",  # not-applicable from here on: no image, empty, damaged or encrypted
     "no-face",  # the run has a detector, and it found none
-    "face-too-small",
+    "too-small",  # the face, or the whole image
     "too-compressed",
     "not-of-domain",  # unlike all that the run was trained on, where the method can tell
 ]
@@ -123,7 +124,9 @@ class Verdict(Settings):
     probability: float | None
     """Calibrated, of the outcome; of the likeliest statement where it is inconclusive."""
     operating_point: OperatingPoint | None
-    """None where no statement is made."""
+    """Of the statement; None where none is made."""
+    accusation_point: OperatingPoint | None
+    """Of "it is not real", which an accusing statement needs too, where real images are known."""
     alternatives: tuple[Alternative, ...]
     """The five likeliest classes, the most probable first."""
     prediction_set: PredictionSet | None
@@ -158,8 +161,11 @@ class FileVerdict(Settings):
 
     @property
     def outcome(self) -> Outcome:
-        """Of the file: an accusing verdict if there is one, the surest; else an inconclusive one;
-        else a real-consistent one; else why none is possible."""
+        """Of the file.
+
+        The surest accusing verdict if there is one; else an inconclusive one; else a
+        real-consistent one; else why none is possible.
+        """
         order = ("not-applicable", "real-consistent", "inconclusive")
 
         def weight(verdict: Verdict) -> tuple[int, float]:
