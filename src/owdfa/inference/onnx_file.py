@@ -24,6 +24,7 @@ from owdfa.errors import UserError
 from owdfa.images.faces import ENLARGE, Fit, check_faces
 from owdfa.images.workers import num_processes
 from owdfa.inference.session import FEW, BatchOutput
+from owdfa.records.calibration import Calibration
 from owdfa.records.provenance import Provenance
 
 INPUT = "crops"
@@ -69,6 +70,7 @@ class ModelNote(Settings):
     graph_bytes: int  # length of the file before this note
     parity: Parity
     provenance: Provenance
+    calibration: Calibration | None = None  # of its run, where that was calibrated
 
 
 @final

@@ -314,7 +314,14 @@ def _note(run: Run, num_active: int, graph_bytes: int, parity: Parity) -> ModelN
         graph_bytes=graph_bytes,
         parity=parity,
         provenance=metadata.provenance.model_copy(update=update),
+        calibration=_calibration(run, weights),
     )
+
+
+def _calibration(run: Run, weights: str) -> Calibration | None:
+    """The calibration of the run; None where there is none of these weights."""
+    found = Calibration.read(run.folder)
+    return found if found is not None and found.provenance.weights_digest == weights else None
 
 
 def _require(package: str) -> Any:

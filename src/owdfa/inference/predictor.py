@@ -18,6 +18,7 @@ from owdfa.images.faces import Fit
 from owdfa.inference.inputs import Image, read_crop
 from owdfa.inference.onnx_file import OnnxSession, read_model
 from owdfa.inference.session import DEFAULTS, BatchOutput, ComputeOptions, Session
+from owdfa.records.calibration import Calibration
 from owdfa.records.predictions import class_names
 from owdfa.records.provenance import Device, Precision, Provenance
 from owdfa.runs import checkpoint
@@ -57,6 +58,7 @@ class Predictor:
         features: Digest of features that ``by_features`` predicts by; None without.
         device: What to compute on.
         notes: Why it is not as fast as it could be, for the user.
+        calibration: What an exported file carries; that of a run lies in its folder.
     """
 
     source: Path
@@ -71,6 +73,7 @@ class Predictor:
     features: str | None = None
     device: Device = "cpu"
     notes: tuple[str, ...] = ()
+    calibration: Calibration | None = None
 
     @classmethod
     def open(
@@ -140,6 +143,7 @@ class Predictor:
             fit=note.fit,
             provenance=note.provenance,
             session=session,
+            calibration=note.calibration,
         )
 
     @classmethod

@@ -192,6 +192,10 @@ class Attribution(Settings):
     """Name of the face detector; ``none``: verdicts are of whole images."""
     store_size: int
     fit: Fit
+    min_size: int
+    """Shorter side in pixels that a face, or a whole image, must have."""
+    min_quality: int
+    """Estimated quality that a JPEG file must have."""
     calibration: Calibration
     provenance: Provenance
     """Of the network; ``precision`` is what was computed in."""

@@ -1,0 +1,136 @@
+"""Calibrate a run by the images of its split's validation part: groups it did not learn from."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+
+from owdfa.calibration.fit import CalibrateOptions, HeldOut, Names, calibrate
+from owdfa.errors import UserError
+from owdfa.images.workers import num_processes, threaded_map
+from owdfa.inference.inputs import Inputs, Stored, find_images
+from owdfa.inference.predictor import Predictor
+from owdfa.progress import OnProgress, no_progress
+from owdfa.records.calibration import Calibration
+from owdfa.records.manifest import Manifest
+from owdfa.records.rows import codes
+from owdfa.records.split import Split
+from owdfa.runs.data import find_split
+
+_REAL = "real"
+_ROLE = "validation"
+
+
+def calibrate_run(
+    run: Path,
+    options: CalibrateOptions,
+    split: Path | None = None,
+    store: Path | None = None,
+    on_progress: OnProgress = no_progress,
+) -> Calibration:
+    """Calibrate a run, and write ``calibration.json`` into its folder.
+
+    Args:
+        run: The run folder.
+        options: What is asked of verdicts.
+        split: Folder of the split; None to look for it.
+        store: Folder of its crops; None to look for it.
+        on_progress: Called with (images done, images in all).
+
+    Raises:
+        UserError: The split has no validation part, or the images cannot be read.
+    """
+    predictor = Predictor.open(run, num_callers=num_processes(0))
+    if predictor.run is None:
+        raise UserError(f"{run}: is an exported file; calibrate its run, and export that again")
+    folder = find_split(run, predictor.run, split)
+    data = Split.read(folder)
+    if not data.num_images()[_ROLE]:
+        raise UserError(f"{folder}: {no_validation(data)}")
+    inputs = find_images(predictor, f"split:{_ROLE}", folder, store)
+    if isinstance(inputs, Stored) and inputs.features is not None:
+        predictor = predictor.by_features()
+    rows = data.with_role(_ROLE)
+    held_out = HeldOut(
+        probabilities=_probabilities(predictor, inputs, on_progress),
+        labels=data.validation_rows().labels,
+        groups=codes(pc.coalesce(rows["group"], rows["id"])),
+    )
+    names, notes = _names(predictor, data, folder, options)
+    if predictor.provenance.selection == _ROLE:
+        notes.append("the same images chose the checkpoint, so they look a little better")
+    if shared := _num_shared(data):
+        notes.append(
+            f"{shared} of the held-out groups have images of other classes in the training"
+        )
+    made = calibrate(held_out, names, options, predictor.provenance, notes)
+    made.write(run)
+    return made
+
+
+def no_validation(data: Split) -> str:
+    """What to say of a split that holds nothing back."""
+    return (
+        "holds no validation images, so nothing can be calibrated; make another with owdfa split"
+        f" {data.basis.manifest} --validation 0.2, and train on it"
+    )
+
+
+def _probabilities(predictor: Predictor, inputs: Inputs, on_progress: OnProgress) -> np.ndarray:
+    """Of all classes, at temperature 1: (N, C) float32, in the order of the images."""
+    total, size = len(inputs.ids), predictor.session.batch_size
+    parts = (range(first, min(first + size, total)) for first in range(0, total, size))
+
+    def one(part: range) -> np.ndarray:
+        crops = inputs.read(part)
+        given = crops.pixels if crops.features is None else crops.features
+        return predictor.predict_batch(given).probabilities
+
+    found = []
+    for each in threaded_map(one, parts, num_processes(0)):
+        found.append(each)
+        on_progress(sum(map(len, found)), total)
+    return np.concatenate(found)
+
+
+def _names(
+    predictor: Predictor, data: Split, folder: Path, options: CalibrateOptions
+) -> tuple[Names, list[str]]:
+    """Families of the known classes, and which are real: as the manifest or the user says."""
+    families, notes = _families(data, folder)
+    real = options.real
+    if real is None:
+        real = tuple(
+            name for name in data.known if families.get(name, name).casefold() == _REAL
+        )
+    elif unknown := [name for name in real if name not in data.known]:
+        raise UserError(
+            f"--real {unknown[0]}: is none of the known classes ({', '.join(data.known)})"
+        )
+    if not real:
+        notes.append(
+            "no known class is of real images, so the budget is of known classes named wrongly,"
+            " and nothing is said to be real; name one with --real"
+        )
+    known = {name: families[name] for name in data.known if name in families}
+    return Names(predictor.classes, predictor.num_known, real, known), notes
+
+
+def _families(data: Split, folder: Path) -> tuple[dict[str, str], list[str]]:
+    """Family of each class that has one, by the manifest of the split, where it is found."""
+    for place in (Path(data.basis.manifest), folder.parent / Path(data.basis.manifest).name):
+        if place.is_file():
+            table = Manifest.read(place, ("class", "family")).table
+            pairs = table.group_by(["class", "family"]).aggregate([]).to_pylist()
+            named = {
+                each["class"]: each["family"] for each in pairs if each["class"] and each["family"]
+            }
+            return named, []
+    return {}, [f"{data.basis.manifest} is not there, so the families of the classes are unknown"]
+
+
+def _num_shared(data: Split) -> int:
+    """How many held-out groups have images in the training."""
+    groups = pc.unique(data.with_role(_ROLE)["group"])
+    seen = pc.unique(data.with_role("labelled", "unlabelled")["group"])
+    return int(pc.sum(pc.is_in(groups.drop_null(), seen.drop_null())).as_py() or 0)
