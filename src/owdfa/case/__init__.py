@@ -1,12 +1,12 @@
-"""A case: the folder in which an analyst's inputs, verdicts and decisions are kept, for others to check.
+"""A case: the folder of an analyst's inputs, verdicts and decisions, for others to check.
 
 case = Case.create("case")                      # or Case.open
-case.add(verdicts, basis)                       # each call is acknowledged once it returns
-case.verdicts()                                 # the state: the journal replayed
-case.problems()                                 # a line for each thing that was altered
+case.add(found, attribution)                    # acknowledged, and on the disk, once it returns
+case.items()                                    # the state: the journal replayed
+check("case")                                   # a line for each thing that was altered
 """
 
-from owdfa.case.case import Case
+from owdfa.case.case import ATTRIBUTED, Attributed, Case, Item, check, is_case
 from owdfa.case.journal import Entry, Journal
 
-__all__ = ["Case", "Entry", "Journal"]
+__all__ = ["ATTRIBUTED", "Attributed", "Case", "Entry", "Item", "Journal", "check", "is_case"]

@@ -1,9 +1,9 @@
 """A case folder.
 
 case.json         what makes the folder a case, and its id
-journal.jsonl     who did what and when: ``journal.Journal``; the state of the case is this, replayed
-verdicts.jsonl    one verdict an image, a line each; the journal holds the SHA-256 of every line
-verdicts.csv      the same as a table, made anew from the two
+journal.jsonl     who did what and when: ``journal.Journal``; the case's state is this, replayed
+verdicts.jsonl    one ``FileVerdict`` a line; the journal holds the SHA-256 of every line
+verdicts.csv      the same as a table, a row a verdict; made anew from the two
 inputs/           copies of the inputs, named by their SHA-256, where they were asked for
 
 A verdict counts once its hash is in the journal. One that was written and not yet noted there, as
@@ -11,30 +11,43 @@ a crash leaves it, is left aside and overwritten.
 """
 
 import hashlib
-import json
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
-from owdfa.case.journal import (
-    Entry,
-    Journal,
-    append_bytes,
-    clock_notes,
-    current_user,
-    parse,
-    read_bytes,
-)
+from pydantic import ValidationError
+
+from owdfa.case.journal import Entry, Journal, append_bytes, current_user, parse, read_bytes
+from owdfa.case.table import write_verdict_table
 from owdfa.errors import UserError
 from owdfa.files import atomic, read_json, write_json
+from owdfa.records.verdict import Attribution, FileVerdict
 from owdfa.runs.lock import writing
+from owdfa.runs.metadata import path_from
 
 SCHEMA = "owdfa/case/1"
 ATTRIBUTED = "attributed"
 WHAT = "a case (owdfa attribute makes one)"
-_MARKER, _JOURNAL, _VERDICTS, _INPUTS = "case.json", "journal.jsonl", "verdicts.jsonl", "inputs"
+_MARKER, _JOURNAL, _INPUTS = "case.json", "journal.jsonl", "inputs"
+_VERDICTS, _TABLE = "verdicts.jsonl", "verdicts.csv"
+
+
+class Attributed(NamedTuple):
+    """An input file and what is said of it."""
+
+    verdict: FileVerdict
+    place: Path  # where the file is
+
+
+class Item(NamedTuple):
+    """An input of a case, as the journal has it."""
+
+    verdict: FileVerdict
+    place: Path  # where the file was when it was attributed
+    seq: int  # line of the journal that added it
 
 
 @final
@@ -50,11 +63,8 @@ class Case:
         self.id = _read_id(folder)
         self.journal = Journal(folder / _JOURNAL)
         self._depth = 0
-
-    @staticmethod
-    def exists(folder: str | Path) -> bool:
-        """Whether a folder is a case, whole or not."""
-        return (Path(folder) / _MARKER).is_file()
+        self._end: int | None = None  # of the verdicts that the journal has, while this writes
+        self._added = False
 
     @classmethod
     def open(cls, folder: str | Path) -> "Case":
@@ -64,7 +74,7 @@ class Case:
             UserError: The folder is none, or a line of its journal was altered.
         """
         case = cls(Path(folder))
-        if not case.journal.entries:
+        if not case.entries:
             raise UserError(
                 f"{case.journal.path}: holds no line; restore it from a copy, or begin another case"
             )
@@ -83,13 +93,13 @@ class Case:
         """
         folder = Path(folder)
         with writing(folder):
-            if not cls.exists(folder):
+            if not is_case(folder):
                 if any(folder.iterdir()):
                     raise UserError(f"{folder}: holds files and is no case; choose another -o")
                 write_json(folder / _MARKER, {"schema": SCHEMA, "id": secrets.token_hex(8)})
             case = cls(folder)
             # A kill may have left the marker alone.
-            if case.journal.entries or (folder / _VERDICTS).exists():
+            if case.entries or (folder / _VERDICTS).exists():
                 raise UserError(f"{folder}: is a case already; choose another -o")
             case.record("created", {"schema": SCHEMA, "id": case.id}, who=who)
         return case
@@ -101,7 +111,7 @@ class Case:
 
     @property
     def head(self) -> str:
-        """Hash of the journal's last line."""
+        """Hash of the journal's last line, which stands for all of them."""
         return self.journal.head
 
     @property
@@ -111,21 +121,24 @@ class Case:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Let no other process write to the case until the block ends.
+        """Let no other process write to the case until the block ends; then make the table.
 
         Raises:
             UserError: Another process is writing to it.
         """
         with writing(self.folder):
             if not self._depth:
-                self.journal.reload()  # of what others wrote meanwhile
+                self.journal.reload()  # others may have written meanwhile
+                self._end, self._added = None, False
             self._depth += 1
             try:
                 yield
             finally:
                 self._depth -= 1
+            if self._added and not self._depth:
+                write_verdict_table(self.folder / _TABLE, [each.verdict for each in self.items()])
 
-    def record(self, what: str, data: Mapping[str, Any], *, who: str | None = None) -> Entry:
+    def record(self, what: str, data: dict[str, Any], *, who: str | None = None) -> Entry:
         """Add a line to the journal; when this returns, it is on the disk.
 
         Args:
@@ -137,91 +150,119 @@ class Case:
             UserError: Another process is writing to the case, or it cannot be written.
         """
         with self.writing():
-            return self.journal.append(what, dict(data), who or current_user())
+            return self.journal.append(what, data, who or current_user())
 
     def add(
         self,
-        verdicts: Iterable[Mapping[str, Any]],
-        basis: Mapping[str, Any],
+        found: Sequence[Attributed],
+        attribution: Attribution,
         *,
+        command: Sequence[str] = (),
         copy: bool = False,
         who: str | None = None,
     ) -> Entry:
         """Add verdicts; when this returns, they are on the disk and in the journal.
 
-        A verdict of an image that has one already takes its place; the journal keeps both.
+        A verdict of a file that has one already takes its place; the journal keeps both.
 
         Args:
-            verdicts: A verdict an image, as JSON holds it; ``path`` and ``sha256`` name the image.
-            basis: What they rest on, as JSON holds it: run, command, options, versions.
-            copy: Whether to copy the images into the case.
-            who: Who made them; None for the user of this process.
+            found: Files and what is said of them.
+            attribution: What that rests on.
+            command: The command that was given.
+            copy: Whether to copy the files into the case.
+            who: Who made the verdicts; None for the user of this process.
 
         Raises:
-            UserError: Another process is writing to the case, it cannot be written, or an image to
+            UserError: Another process is writing to the case, it cannot be written, or a file to
                 copy is no longer the one that the verdict is of.
         """
         with self.writing():
-            found = list(verdicts)
+            lines = [each.verdict.model_dump_json(by_alias=True).encode() for each in found]
             if copy:
-                for verdict in found:
-                    self._copy(verdict)
-            lines = [_line_of(verdict) for verdict in found]
-            kept = b"".join(line + b"\n" for line in self._lines())
+                for each in found:
+                    self._copy(each)
+            if self._end is None:
+                self._end = sum(len(line) + 1 for line in self._lines())
             new = b"".join(line + b"\n" for line in lines)
-            append_bytes(self.folder / _VERDICTS, len(kept), new)
-            hashes = [hashlib.sha256(line).hexdigest() for line in lines]
-            return self.record(ATTRIBUTED, {"basis": dict(basis), "verdicts": hashes}, who=who)
+            append_bytes(self.folder / _VERDICTS, self._end, new)
+            files = [
+                {"line": _digest(line), "at": path_from(self.folder, each.place)}
+                for line, each in zip(lines, found, strict=True)
+            ]
+            data = {
+                "attribution": attribution.model_dump(by_alias=True, mode="json"),
+                "command": shlex.join(command),
+                "copied": copy,
+                "files": files,
+                "folder": str(Path.cwd()),
+            }
+            entry = self.record(ATTRIBUTED, data, who=who)
+            self._end, self._added = self._end + len(new), True
+            return entry
 
-    def verdicts(self, until: int | None = None) -> list[dict[str, Any]]:
-        """The verdict of each image: the last that it was given.
+    def items(self, until: int | None = None) -> list[Item]:
+        """The inputs with the last verdict of each, in order of that.
 
         Args:
             until: Number of the journal's line to stop after; None for all of them.
 
         Raises:
-            UserError: A line was altered.
+            UserError: A verdict was altered.
         """
-        latest: dict[tuple[str, str | None], dict[str, Any]] = {}
-        for line in self._lines(until):
-            verdict = json.loads(line)
-            key = (verdict["path"], verdict["sha256"])
-            latest.pop(key, None)
-            latest[key] = verdict
+        entries = self.entries[:until]
+        noted = [(entry.seq, file["at"]) for entry in entries for file in _files_of(entry)]
+        latest: dict[tuple[str, str | None], Item] = {}
+        for line, (seq, at) in zip(self._lines(until), noted, strict=True):
+            try:
+                verdict = FileVerdict.model_validate_json(line)
+            except ValidationError:
+                raise UserError(
+                    f"{self.folder / _VERDICTS}: holds verdicts that this version does not read;"
+                    " use the version that wrote them, see the journal"
+                ) from None
+            latest.pop((at, verdict.sha256), None)
+            latest[at, verdict.sha256] = Item(verdict, self.folder / at, seq)
         return list(latest.values())
 
-    def find_input(self, verdict: Mapping[str, Any]) -> Path:
-        """Where the image of a verdict is: its copy in the case, or the file that it was made of."""
-        copy = self._copy_of(verdict)
-        return copy if copy.is_file() else Path(verdict["path"])
+    def attributions(self, until: int | None = None) -> dict[str, Attribution]:
+        """What verdicts rest on, by its digest; see ``items``."""
+        made = (
+            Attribution.model_validate(entry.data["attribution"])
+            for entry in self.entries[:until]
+            if entry.what == ATTRIBUTED
+        )
+        return {each.digest: each for each in made}
 
-    def problems(self) -> list[str]:
-        """A line for each line of the case that was altered, removed or put in."""
-        return check(self.folder)
+    def find_input(self, item: Item) -> Path:
+        """Where the file of an item is: its copy in the case, or where it was."""
+        copy = self._copy_of(item.verdict)
+        return copy if copy.is_file() else item.place
 
     def _lines(self, until: int | None = None) -> list[bytes]:
         """The lines of the verdicts that the journal has."""
-        entries = self.entries[:until]
-        found, problems = _verdict_lines(self.folder / _VERDICTS, entries)
+        found, problems = _verdict_lines(self.folder / _VERDICTS, self.entries[:until])
         if problems:
             raise UserError(f"{problems[0]}; restore the file from a copy")
         return found
 
-    def _copy_of(self, verdict: Mapping[str, Any]) -> Path:
-        digest = str(verdict["sha256"])
-        return self.folder / _INPUTS / f"{digest}{Path(verdict['path']).suffix.lower()}"
+    def _copy_of(self, verdict: FileVerdict) -> Path:
+        return self.folder / _INPUTS / f"{verdict.sha256}{Path(verdict.path).suffix.lower()}"
 
-    def _copy(self, verdict: Mapping[str, Any]) -> None:
-        """Copy an image into the case; one that could not be read has nothing to copy."""
-        copy = self._copy_of(verdict)
-        if verdict["sha256"] is None or copy.is_file():
+    def _copy(self, found: Attributed) -> None:
+        """Copy a file into the case; one that could not be read has nothing to copy."""
+        copy, digest = self._copy_of(found.verdict), found.verdict.sha256
+        if digest is None or copy.is_file():
             return
-        source = Path(verdict["path"])
-        data = read_bytes(source)
-        if hashlib.sha256(data).hexdigest() != verdict["sha256"]:
-            raise UserError(f"{source}: has changed since its verdict was made; attribute it again")
+        data = read_bytes(found.place)
+        if _digest(data) != digest:
+            raise UserError(f"{found.place}: has changed meanwhile; attribute it again")
         with atomic(copy) as temporary:
             temporary.write_bytes(data)
+
+
+def is_case(folder: str | Path) -> bool:
+    """Whether a folder is a case, whole or not."""
+    return (Path(folder) / _MARKER).is_file()
 
 
 def check(folder: Path) -> list[str]:
@@ -235,40 +276,33 @@ def check(folder: Path) -> list[str]:
     found = [f"{path}: line {number} {reason}" for number, reason in content.problems]
     if not content.entries:
         return found or [f"{path}: holds no line"]
-    if content.entries[0].data.get("id") not in (identity, None):
-        found.append(f"{path}: line 1 is of another case than {folder / _MARKER}")
+    if content.entries[0].seq == 1 and content.entries[0].data.get("id") != identity:
+        found.append(f"{path}: is of another case than {folder / _MARKER}")
     if content.problems:  # which verdicts there should be is not known
         return found
     return found + _verdict_lines(folder / _VERDICTS, content.entries)[1]
 
 
-def notes_of(folder: Path) -> list[str]:
-    """What a reader should know of a journal, altered or not."""
-    return [f"{folder / _JOURNAL}: {note}" for note in clock_notes(_entries(folder))]
-
-
-def _entries(folder: Path) -> tuple[Entry, ...]:
-    return parse(read_bytes(folder / _JOURNAL)).entries
+def _files_of(entry: Entry) -> list[dict[str, str]]:
+    return entry.data["files"] if entry.what == ATTRIBUTED else []
 
 
 def _verdict_lines(path: Path, entries: Iterable[Entry]) -> tuple[list[bytes], list[str]]:
-    """The lines of the verdicts that the journal has, and a sentence for each that is not as it was."""
-    wanted = [
-        digest for entry in entries if entry.what == ATTRIBUTED for digest in entry.data["verdicts"]
-    ]
+    """The lines that the journal has, and a sentence for each that is not as it was."""
+    wanted = [file["line"] for entry in entries for file in _files_of(entry)]
     lines = read_bytes(path).split(b"\n")[:-1]
     problems = [
         f"{path}: line {number} was altered: the journal has another hash of it"
         for number, (line, digest) in enumerate(zip(lines, wanted, strict=False), start=1)
-        if hashlib.sha256(line).hexdigest() != digest
+        if _digest(line) != digest
     ]
     if len(lines) < len(wanted):
         problems.append(f"{path}: line {len(lines) + 1} is missing: the journal has its hash")
     return lines[: len(wanted)], problems
 
 
-def _line_of(verdict: Mapping[str, Any]) -> bytes:
-    return json.dumps(dict(verdict), separators=(",", ":"), allow_nan=False).encode()
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _read_id(folder: Path) -> str:

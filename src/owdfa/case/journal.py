@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -94,7 +95,7 @@ def parse(data: bytes) -> Content:
 def clock_notes(entries: tuple[Entry, ...]) -> list[str]:
     """A sentence for each line whose time is before that of the line before."""
     notes = []
-    for before, entry in zip(entries, entries[1:], strict=False):
+    for before, entry in pairwise(entries):
         lag = datetime.fromisoformat(before.time) - datetime.fromisoformat(entry.time)
         if lag.total_seconds() > 0:
             notes.append(
