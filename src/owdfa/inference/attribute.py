@@ -281,9 +281,7 @@ def _stable(
     return next((s for s in supported if all(s.statement in found for found in after)), None)
 
 
-def _inconclusive(
-    supported: Sequence[Supported], changed: dict[str, list[Supported]]
-) -> Outcome:
+def _inconclusive(supported: Sequence[Supported], changed: dict[str, list[Supported]]) -> Outcome:
     if not supported:
         return Outcome(
             kind="inconclusive", reason="unsure", detail="no statement passes its threshold"
@@ -297,7 +295,9 @@ def _inconclusive(
 
 def _variant(change: str, found: Sequence[Supported]) -> Variant:
     if found:
-        return Variant(change=change, outcome=outcome_of(found[0]), probability=found[0].probability)
+        return Variant(
+            change=change, outcome=outcome_of(found[0]), probability=found[0].probability
+        )
     return Variant(
         change=change, outcome=Outcome(kind="inconclusive", reason="unsure"), probability=None
     )
@@ -309,9 +309,7 @@ def _point(threshold: Threshold | None) -> OperatingPoint | None:
     return OperatingPoint(**threshold.model_dump(include=set(OperatingPoint.model_fields)))
 
 
-def _alternatives(
-    attribution: Attribution, probabilities: np.ndarray
-) -> tuple[Alternative, ...]:
+def _alternatives(attribution: Attribution, probabilities: np.ndarray) -> tuple[Alternative, ...]:
     order = np.argsort(-probabilities, kind="stable")[:_TOP].tolist()
     return tuple(
         Alternative(

@@ -100,9 +100,7 @@ def _names(
     families, notes = _families(data, folder)
     real = options.real
     if real is None:
-        real = tuple(
-            name for name in data.known if families.get(name, name).casefold() == _REAL
-        )
+        real = tuple(name for name in data.known if families.get(name, name).casefold() == _REAL)
     elif unknown := [name for name in real if name not in data.known]:
         raise UserError(
             f"--real {unknown[0]}: is none of the known classes ({', '.join(data.known)})"
