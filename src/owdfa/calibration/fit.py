@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from pydantic import Field
 
 from owdfa.calibration.conformal import set_threshold
 from owdfa.calibration.limits import groups_needed, tolerance_limit
@@ -32,11 +33,11 @@ from owdfa.records.provenance import Provenance
 class CalibrateOptions(Settings):
     """What is asked of verdicts."""
 
-    budget: float = 0.01
+    budget: float = Field(default=0.01, gt=0, lt=1)
     """Share of groups of which each kind of statement may be false."""
-    confidence: float = 0.95
+    confidence: float = Field(default=0.95, gt=0, lt=1)
     """With which the budget holds."""
-    coverage: float = 0.9
+    coverage: float = Field(default=0.9, gt=0, lt=1)
     """Of the prediction sets."""
     real: tuple[str, ...] | None = None
     """Known classes of real images; None for those of the family "real"."""

@@ -80,10 +80,13 @@ def add_run(app: typer.Typer) -> None:
 def add_stages(app: typer.Typer) -> None:
     """Add the stages to ``app``."""
     from owdfa.cli.predict import predict
+    from owdfa.cli.verdict import attribute, calibrate
 
     app.command()(split)
     app.command(short_help="Train a method.")(train)
+    app.command(short_help="Choose the thresholds of verdicts.")(calibrate)
     app.command(short_help="Predict the type of each image.")(predict)
+    app.command(short_help="Give a verdict of each face, into a case.")(attribute)
     for command in (export, score, report):
         app.command()(command)
 

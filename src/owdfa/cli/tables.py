@@ -1,7 +1,7 @@
 """Scores as a table on the terminal."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from owdfa.compare.tables import Table as Comparison
+    from owdfa.records.calibration import Calibration
     from owdfa.records.scores import Scores
+    from owdfa.records.verdict import FileVerdict
 
 _CONVENTIONS = ("gcd-v2", "paper")
 _SETS: tuple[Literal["all", "known", "novel"], ...] = ("all", "known", "novel")
@@ -82,6 +84,68 @@ def print_types(types: "pa.Table") -> None:
     for row in types.to_pylist():
         table.add_row(escape(row["prediction"]), str(row["images"]), f"{row['confidence']:.3f}")
     Console().print(table)
+
+
+_MEANING = {
+    "forged": "real sources accused",
+    "real": "forged sources called real-consistent",
+    "class": "forged sources given a wrong type",
+    "family": "forged sources given a wrong family",
+    "novel": "known sources called novel",
+}
+
+
+def print_calibration(made: "Calibration") -> None:
+    """Print what verdicts are worth: a row for each kind of statement."""
+    console = Console()
+    real = ", ".join(made.real) or "none"
+    console.print(
+        f"{made.num_images} held-out images in {made.num_groups} groups; real: {real}; temperature"
+        f" {made.temperature:.2f}; ECE {made.ece_before:.3f}, calibrated {made.ece:.3f}",
+        highlight=False, markup=False, soft_wrap=True,
+    )  # fmt: skip
+    table = Table(box=None, pad_edge=False)
+    table.add_column("error that is limited")
+    for head in ("at most", "groups", "wronged", "threshold", "recall"):
+        table.add_column(head, justify="right")
+    for each in made.thresholds:
+        table.add_row(
+            _MEANING[each.statement],
+            f"{each.bound:.1%}" if each.num_groups else "-",
+            str(each.num_groups),
+            str(each.num_wronged),
+            f"{each.threshold:.3f}",
+            "-" if each.recall is None else f"{each.recall:.1%}",
+        )
+    console.print(table)
+
+
+def print_verdicts(files: Sequence["FileVerdict"], outcomes: Mapping[str, int]) -> None:
+    """Print a row a verdict, and the number of each outcome.
+
+    Args:
+        files: Those to show.
+        outcomes: Number of verdicts by outcome, of all files.
+    """
+    table = Table(box=None, pad_edge=False)
+    for head in ("file", "face", "verdict"):
+        table.add_column(head, overflow="fold")
+    table.add_column("probability", justify="right")
+    table.add_column("why", overflow="fold")
+    for file in files:
+        for number, verdict in enumerate(file.verdicts, start=1):
+            outcome, sure = verdict.outcome, verdict.probability
+            table.add_row(
+                escape(file.path) if number == 1 else "",
+                str(number) if verdict.box else "-",
+                escape(outcome.label),
+                "-" if sure is None else f"{sure:.3f}",
+                escape(": ".join(filter(None, (outcome.reason, outcome.detail)))),
+            )
+    console = Console()
+    console.print(table)
+    counts = ", ".join(f"{num} {name}" for name, num in Counter(outcomes).most_common())
+    console.print(counts, highlight=False, markup=False)
 
 
 def print_bad(output: Path, listing: Path | None = None) -> None:

@@ -12,10 +12,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from itertools import batched
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+from pydantic import Field
 
 from owdfa.calibration.statements import Decision, Supported
 from owdfa.config import Settings
@@ -42,6 +44,8 @@ from owdfa.records.verdict import (
     Verdict,
 )
 
+_Item = TypeVar("_Item")
+
 _TOP = 5  # alternatives that are kept
 _KINDS: dict[StatementKind, Kind] = {
     "class": "known",
@@ -55,10 +59,14 @@ _KINDS: dict[StatementKind, Kind] = {
 class AttributeOptions(Settings):
     """What is looked at."""
 
-    min_size: int | None = None
+    min_size: int | None = Field(default=None, ge=1)
     """Shorter side in pixels that a face, or a whole image, must have; None: 64, or half a crop."""
-    min_quality: int = 30
+    min_quality: int = Field(default=30, ge=0, le=100)
     """Estimated quality that a JPEG file must have."""
+    jobs: int = Field(default=0, ge=0)
+    """Threads that work at the same time; 0 for one a core."""
+    copy_files: bool = False
+    """Copy the files into the case."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,7 @@ class Attributor:
     rule: CropRule
 
     @classmethod
-    def open(cls, run: str | Path, options: AttributeOptions = AttributeOptions()) -> "Attributor":
+    def open(cls, run: str | Path, options: AttributeOptions | None = None) -> "Attributor":
         """Start a run folder or an exported file that was calibrated.
 
         Raises:
@@ -85,6 +93,7 @@ class Attributor:
         predictor = Predictor.open(run, num_callers=num_processes(0))
         check_faces(predictor.faces)
         size = predictor.store_size
+        options = options or AttributeOptions()
         smallest = min(64, size // 2) if options.min_size is None else options.min_size
         rule = CropRule(predictor.faces, size, predictor.fit, smallest, options.min_quality)
         attribution = Attribution(
@@ -115,7 +124,7 @@ class Attributor:
         """
         decision = Decision(self.attribution.calibration, self.attribution.classes)
         one = partial(self._attribute_some, decision, self.attribution.digest)
-        parts = batched(files, self.predictor.session.batch_size)
+        parts = _in_parts(files, self.predictor.session.batch_size)
         for part in threaded_map(one, parts, num_processes(jobs)):
             yield from part
 
@@ -170,10 +179,17 @@ class Attributor:
         size = self.predictor.session.batch_size
         found = [
             self.predictor.predict_batch(np.stack(part)).probabilities
-            for part in batched(crops, size)
+            for part in _in_parts(crops, size)
         ]
         shape = (0, len(self.attribution.classes))
         return decision.scaled(np.concatenate(found) if found else np.zeros(shape, np.float32))
+
+
+def _in_parts(items: Iterable[_Item], size: int) -> Iterator[tuple[_Item, ...]]:
+    """The items, some at a time."""
+    rest = iter(items)
+    while part := tuple(islice(rest, size)):
+        yield part
 
 
 def _calibration_of(predictor: Predictor) -> Calibration:
@@ -230,7 +246,7 @@ def _not_applicable(subject: Subject) -> Verdict:
     )
 
 
-def _verdict(  # noqa: PLR0913  what a verdict is made of
+def _verdict(
     attribution: Attribution,
     decision: Decision,
     subject: Subject,

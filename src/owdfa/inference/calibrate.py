@@ -1,6 +1,7 @@
 """Calibrate a run by the images of its split's validation part: groups it did not learn from."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.compute as pc
@@ -16,6 +17,9 @@ from owdfa.records.manifest import Manifest
 from owdfa.records.rows import codes
 from owdfa.records.split import Split
 from owdfa.runs.data import find_split
+
+if TYPE_CHECKING:
+    from owdfa.runs.run import Run
 
 _REAL = "real"
 _ROLE = "validation"
@@ -66,6 +70,24 @@ def calibrate_run(
     made = calibrate(held_out, names, options, predictor.provenance, notes)
     made.write(run)
     return made
+
+
+def calibrate_trained(run: "Run", split: Path, store: Path | None) -> None:
+    """Calibrate a run that was just trained, where its split has a validation part.
+
+    Args:
+        run: The run; one that is calibrated already is left as it is.
+        split: Folder of the split.
+        store: Folder of its crops; None to look for it.
+    """
+    weights = run.metadata.provenance.weights_digest
+    if Split.read(split, ("id", "role")).num_images()[_ROLE]:
+        try:
+            found = Calibration.read(run.folder)
+        except UserError:
+            found = None
+        if found is None or found.provenance.weights_digest != weights:
+            calibrate_run(run.folder, CalibrateOptions(), split, store)
 
 
 def no_validation(data: Split) -> str:

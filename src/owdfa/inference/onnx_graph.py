@@ -37,6 +37,7 @@ from owdfa.inference.session import FEW
 from owdfa.loading.pixels import resize_taps
 from owdfa.loading.views import PlainView
 from owdfa.methods.base import Method
+from owdfa.records.calibration import Calibration
 from owdfa.records.predictions import class_names
 from owdfa.runs import checkpoint
 from owdfa.runs.run import Run

@@ -85,10 +85,7 @@ def inspect(path: Path, rule: CropRule) -> Inspected:
 
 
 def _subject(image: Image.Image, box: FaceBox | None, facts: FileFacts, rule: CropRule) -> Subject:
-    if box is None:
-        size = min(image.size)
-    else:
-        size = min(box.right - box.left, box.bottom - box.top)
+    size = min(image.size) if box is None else min(box.right - box.left, box.bottom - box.top)
     problem = None
     if size < rule.min_size:
         problem = _problem("too-small", f"{size} px, less than {rule.min_size}")

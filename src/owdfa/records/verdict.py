@@ -16,7 +16,6 @@ from typing import Literal
 from pydantic import Field
 
 from owdfa.config import Settings
-from owdfa.images.faces import Fit
 from owdfa.records.calibration import Calibration
 from owdfa.records.provenance import Provenance
 
@@ -191,7 +190,8 @@ class Attribution(Settings):
     faces: str
     """Name of the face detector; ``none``: verdicts are of whole images."""
     store_size: int
-    fit: Fit
+    fit: Literal["resize", "native"]
+    """How a crop gets its size."""
     min_size: int
     """Shorter side in pixels that a face, or a whole image, must have."""
     min_quality: int
