@@ -13,7 +13,7 @@ from statistics import median_low
 from typing import Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, __version__ as PILLOW
+from PIL import Image, ImageDraw
 
 from owdfa.case import ATTRIBUTED, Case, Entry, Item
 from owdfa.case.journal import clock_notes
@@ -34,6 +34,7 @@ MAX_SHOWN = 300
 """Inputs with pictures and details; of those that follow, the table has a line each."""
 _CROP, _EXAMPLE, _OVERVIEW = 224, 112, 480  # longest side of a picture in pixels
 _MAX_LINES, _MAX_TEXT = 200, 200
+_PARTS = ("owdfa", "pillow")
 _BOX_COLOUR = (255, 64, 0)
 State = Literal["same", "missing", "changed", "unread"]
 
@@ -145,7 +146,7 @@ def gather(case: Case, networks: dict[str, Network], until: int | None = None) -
         journal=tuple(_line(entry) for entry in entries[-_MAX_LINES:]),
         num_lines=len(entries),
         notes=tuple(clock_notes(entries)),
-        versions={"owdfa": version("owdfa"), "Pillow": PILLOW, PACKAGE: reader_version()},
+        versions={**{name: version(name) for name in _PARTS}, PACKAGE: reader_version()},
     )
     return Gathered(evidence, pictures)
 

@@ -68,17 +68,15 @@ class TrainingImages:
             classes: Their names.
         """
         unit = embedding / max(float(np.linalg.norm(embedding)), 1e-12)
-        found = []
+        found: list[tuple[Neighbour, int]] = []
         for name in classes:
             ids, rows, directions = self._embedded(name)
-            cosines = (directions @ unit).astype(float) if len(ids) else []
-            found += zip(cosines, ids, [name] * len(ids), rows, strict=True)
-        found = sorted(found, key=lambda each: (-each[0], each[1]))[:NUM_SHOWN]
-        neighbours = [
-            Neighbour(id=id_, class_=name, cosine=round(float(cosine), 2))
-            for cosine, id_, name, _ in found
-        ]
-        return Found(neighbours, [np.asarray(self._store.pixels[row]) for *_, row in found])
+            for id_, row, direction in zip(ids, rows, directions, strict=True):
+                cosine = round(float(direction @ unit), 2)
+                found.append((Neighbour(id=id_, class_=name, cosine=cosine), row))
+        found = sorted(found, key=lambda each: (-each[0].cosine, each[0].id))[:NUM_SHOWN]
+        crops = [np.asarray(self._store.pixels[row]) for _, row in found]
+        return Found([neighbour for neighbour, _ in found], crops)
 
     def _embed(self, name: str) -> tuple[list[str], list[int], np.ndarray]:
         """Ids, rows of the store, and embeddings of length 1, of images of a class."""

@@ -26,7 +26,7 @@ _KINDS: dict[Kind, str] = {
 class Bin(NamedTuple):
     """A point of the reliability plot."""
 
-    count: int
+    images: int
     share: float  # of all images
     confidence: float
     accuracy: float
