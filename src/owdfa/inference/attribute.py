@@ -77,11 +77,13 @@ class Attributor:
         predictor: The network.
         attribution: What its verdicts rest on.
         rule: How crops are made.
+        jobs: Threads that work at the same time.
     """
 
     predictor: Predictor
     attribution: Attribution
     rule: CropRule
+    jobs: int
 
     @classmethod
     def open(cls, run: str | Path, options: AttributeOptions | None = None) -> "Attributor":
@@ -90,10 +92,11 @@ class Attributor:
         Raises:
             UserError: It is missing, damaged, or not calibrated.
         """
-        predictor = Predictor.open(run, num_callers=num_processes(0))
+        options = options or AttributeOptions()
+        jobs = num_processes(options.jobs)
+        predictor = Predictor.open(run, num_callers=jobs)
         check_faces(predictor.faces)
         size = predictor.store_size
-        options = options or AttributeOptions()
         smallest = min(64, size // 2) if options.min_size is None else options.min_size
         rule = CropRule(predictor.faces, size, predictor.fit, smallest, options.min_quality)
         attribution = Attribution(
@@ -111,21 +114,14 @@ class Attributor:
             provenance=predictor.provenance,
             version=version("owdfa"),
         )
-        return cls(predictor, attribution, rule)
+        return cls(predictor, attribution, rule, jobs)
 
-    def attribute(
-        self, files: Iterable[ImageFile], jobs: int = 0
-    ) -> Iterator[tuple[ImageFile, FileVerdict]]:
-        """Give each file its verdicts, in order; memory does not grow with their number.
-
-        Args:
-            files: Image files.
-            jobs: Threads that work at the same time; 0 for one a core.
-        """
+    def attribute(self, files: Iterable[ImageFile]) -> Iterator[tuple[ImageFile, FileVerdict]]:
+        """Give each file its verdicts, in order; memory does not grow with their number."""
         decision = Decision(self.attribution.calibration, self.attribution.classes)
         one = partial(self._attribute_some, decision, self.attribution.digest)
         parts = _in_parts(files, self.predictor.session.batch_size)
-        for part in threaded_map(one, parts, num_processes(jobs)):
+        for part in threaded_map(one, parts, self.jobs):
             yield from part
 
     def _attribute_some(
@@ -208,6 +204,7 @@ def _calibration_of(predictor: Predictor) -> Calibration:
     if found is None:
         raise UserError(
             f"{source}: is not calibrated, so it gives no verdicts; run owdfa calibrate {source}"
+            " (its split must hold images back: --validation of owdfa split or owdfa run)"
         )
     if found.provenance.weights_digest != predictor.provenance.weights_digest:
         raise UserError(

@@ -94,7 +94,7 @@ def no_validation(data: Split) -> str:
     """What to say of a split that holds nothing back."""
     return (
         "holds no validation images, so nothing can be calibrated; make another with owdfa split"
-        f" {data.basis.manifest} --validation 0.2, and train on it"
+        f" {data.basis.manifest} --validation 0.2, and train on it (owdfa run has the option too)"
     )
 
 

@@ -69,21 +69,21 @@ def attribute(
     Raises:
         UserError: The run is not calibrated, there are no images, or ``output`` is something else.
     """
-    options = options or AttributeOptions()
     attributor = Attributor.open(run, options)
     found = Attributions(attributor.attribution, notes=_notes(attributor))
     files = list(_files(images, found.passed_over))
     if not files:
         others = f" ({len(found.passed_over)} other files)" if found.passed_over else ""
         raise UserError(f"{images[0]}: no images there{others}; name images, or a folder of some")
-    made = attributor.attribute(files, options.jobs)
+    made = attributor.attribute(files)
     first = list(islice(made, _PART))
     _check_some(first, len(files))
+    copy = options is not None and options.copy_files
     case = Case.open(output) if is_case(output) else Case.create(output)
     with case.writing():
         for part in chain([first], iter(lambda: list(islice(made, _PART)), [])):
             added = [Attributed(verdict, Path(file.path)) for file, verdict in part]
-            case.add(added, found.attribution, command=command, copy=options.copy_files)
+            case.add(added, found.attribution, command=command, copy=copy)
             found.count([verdict for _, verdict in part])
             on_progress(found.num_files, len(files))
     return found
