@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
+from pydantic import Field
 
 from owdfa.case import ATTRIBUTED, Case, Entry, Item
 from owdfa.case.journal import clock_notes
@@ -29,7 +30,6 @@ from owdfa.stages.evidence.metadata import read_metadata
 from owdfa.stages.evidence.nearest import Neighbour, TrainingImages
 from owdfa.stages.report.gallery import thumbnail
 
-SCHEMA: Literal["owdfa/evidence/1"] = "owdfa/evidence/1"
 MAX_SHOWN = 300
 """Inputs with pictures and details; of those that follow, the table has a line each."""
 _CROP, _EXAMPLE, _OVERVIEW = 224, 112, 480  # longest side of a picture in pixels
@@ -81,7 +81,7 @@ class Line(Settings):
 class Evidence(Settings):
     """All that an evidence report says."""
 
-    schema_: Literal["owdfa/evidence/1"] = SCHEMA
+    schema_: Literal["owdfa/evidence/1"] = Field(default="owdfa/evidence/1", alias="schema")
     case: str
     """Id of the case."""
     head: str
@@ -208,7 +208,7 @@ def _input(
         file=file,
         line=item.seq,
         state=state,
-        overview=_overview(image, file, pictures) if image else None,
+        overview=_overview(image, file, network.attribution, pictures),
         metadata=read_metadata(data),
         credentials=read_credentials(data),
         faces=tuple(_face(image, verdict, network, pictures) for verdict in file.verdicts),
@@ -233,8 +233,13 @@ def _decode(data: bytes, place: Path) -> Image.Image | None:
         return None
 
 
-def _overview(image: Image.Image, file: FileVerdict, pictures: dict[str, str]) -> str:
-    """The whole image, with the faces that have a verdict framed and numbered."""
+def _overview(
+    image: Image.Image | None, file: FileVerdict, made: Attribution, pictures: dict[str, str]
+) -> str | None:
+    """The whole image, its faces framed and numbered; None where the crop shows the same."""
+    whole = all(verdict.box is None for verdict in file.verdicts)
+    if image is None or (whole and image.size == (made.store_size, made.store_size)):
+        return None
     scale = min(1.0, _OVERVIEW / max(image.size))
     size = (max(round(image.width * scale), 1), max(round(image.height * scale), 1))
     small = image.resize(size, Image.Resampling.LANCZOS)
@@ -243,7 +248,8 @@ def _overview(image: Image.Image, file: FileVerdict, pictures: dict[str, str]) -
         if verdict.box is not None:
             edges = [getattr(verdict.box, name) for name in ("left", "top", "right", "bottom")]
             left, top, right, bottom = (round(edge * scale) for edge in edges)
-            draw.rectangle((left, top, right, bottom), outline=_BOX_COLOUR, width=2)
+            low, high = (min(left, right), min(top, bottom)), (max(left, right), max(top, bottom))
+            draw.rectangle((low, high), outline=_BOX_COLOUR, width=2)
             draw.text((left + 4, top + 2), str(number), fill=_BOX_COLOUR)
     return _keep(np.asarray(small), _OVERVIEW, pictures)
 

@@ -25,7 +25,7 @@ SENTENCES: dict[Status, str] = {
     " Whether the signer can be trusted was not checked.",
     "invalid": "A C2PA manifest that does not fit the file: file or manifest was changed after it"
     " was signed.",
-    "unreadable": "A C2PA manifest could not be read.",
+    "unreadable": "Could not be checked: what the file holds cannot be read.",
 }
 
 

@@ -22,7 +22,7 @@ class Neighbour(Settings):
     """A labelled training image of the class in question."""
 
     id: str
-    class_: str
+    known_class: str
     cosine: float
     """Of the two embeddings, to two digits."""
 
@@ -73,7 +73,7 @@ class TrainingImages:
             ids, rows, directions = self._embedded(name)
             for id_, row, direction in zip(ids, rows, directions, strict=True):
                 cosine = round(float(direction @ unit), 2)
-                found.append((Neighbour(id=id_, class_=name, cosine=cosine), row))
+                found.append((Neighbour(id=id_, known_class=name, cosine=cosine), row))
         found = sorted(found, key=lambda each: (-each[0].cosine, each[0].id))[:NUM_SHOWN]
         crops = [np.asarray(self._store.pixels[row]) for _, row in found]
         return Found([neighbour for neighbour, _ in found], crops)

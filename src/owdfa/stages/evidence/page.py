@@ -62,8 +62,10 @@ def headline(files: Sequence[FileVerdict]) -> str:
 
 
 def _leading(file: FileVerdict) -> float | None:
-    """Probability of the verdict that the file's is."""
+    """Probability of the verdict that the file's is; None where that says nothing."""
     outcome = file.outcome
+    if outcome.kind == "inconclusive":
+        return None
     found = [each.probability for each in file.verdicts if each.outcome == outcome]
     return max((each for each in found if each is not None), default=None)
 
@@ -90,7 +92,7 @@ def _file_facts(found: InputEvidence) -> list[tuple[str, str]]:
     if found.credentials is not None:
         facts.append(("C2PA", found.credentials.sentence))
         facts += [(f"C2PA, {name[0].lower()}{name[1:]}", v) for name, v in found.credentials.claims]
-        facts += [("C2PA, does not fit", each) for each in found.credentials.problems]
+        facts += [("C2PA, reason", each) for each in found.credentials.problems]
     return [(name, value) for name, value in facts if value is not None]
 
 
@@ -107,15 +109,12 @@ def _subject(verdict: Verdict, number: int) -> str:
 
 def _verdict_facts(verdict: Verdict) -> list[tuple[str, str]]:
     inside = verdict.prediction_set
-    ratio = verdict.log10_ratio
+    ratio, sure = verdict.log10_ratio, verdict.probability
+    unsure = " of the likeliest statement" if verdict.outcome.kind == "inconclusive" else ""
     facts = [
-        (
-            "Probability",
-            None if verdict.probability is None else f"{percent(verdict.probability)} %",
-        ),
+        (f"Probability{unsure}", None if sure is None else f"{percent(sure)} %"),
         ("Operating point", _point(verdict.operating_point)),
         ("To say that it is not real", _point(verdict.accusation_point)),
-        ("Reason", verdict.outcome.detail),
         ("Likelihood ratio", None if ratio is None else f"10^{ratio:.2f} for a known class"),
         ("Sharpness", None if verdict.blur is None else f"{verdict.blur:.1f}"),
     ]

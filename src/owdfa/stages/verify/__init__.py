@@ -174,6 +174,7 @@ def _attribute_again(
 ) -> None:
     """Compute the verdicts anew, and add a line for each difference."""
     done = 0
+    readable = [item for item in items if item.verdict.sha256 is not None]
     for digest, network in networks.items():
         stated = network.attribution
         options = AttributeOptions(min_size=stated.min_size, min_quality=stated.min_quality)
@@ -188,7 +189,7 @@ def _attribute_again(
             before, now = getattr(stated, name), getattr(here, name)
             if before != now:
                 found.notes.append(f"{stated.run}: {name} {before} in the case, {now} here")
-        own = [item for item in items if item.verdict.attribution == digest]
+        own = [item for item in readable if item.verdict.attribution == digest]
         files = [ImageFile(item.verdict.path, str(case.find_input(item))) for item in own]
         for item, (_, again) in zip(own, attributor.attribute(files), strict=True):
             found.differences += compare_values(
@@ -197,4 +198,4 @@ def _attribute_again(
                 item.verdict.path,
             )
             done += 1
-            on_progress(done, len(items))
+            on_progress(done, len(readable))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,9 @@ def compare_pages(page: Path, text: str, made: str) -> list[str]:
 def _page_lines(page: Path, number: int, stated: str, computed: str) -> list[str]:
     """Lines on a part of the page that differs: by name where it is the data."""
     if stated.startswith(DATA_START) and computed.startswith(DATA_START):
-        lines = list(_compare_data(stated, computed, f"{page}: data"))
-        if lines:
-            return lines
+        with suppress(ValueError):  # what is no longer JSON is compared as text
+            if lines := list(_compare_data(stated, computed, f"{page}: data")):
+                return lines
     start = next((i for i, (x, y) in enumerate(zip(stated, computed, strict=False)) if x != y), 0)
     start = max(start - 20, 0)
     return [
