@@ -242,7 +242,7 @@ def many(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(many, tmp_path_factory):
     output = tmp_path_factory.mktemp("runs") / "run"
-    overrides = [*DRIFT, "epochs=2", "classes=4", "onnx=true"]
+    overrides = [*DRIFT, "epochs=2", "classes=4"]
     return train(many.split, output, settings=load_settings(None, None, overrides)).folder
 
 
@@ -270,14 +270,18 @@ def test_training_calibrates_where_the_split_holds_images_back(run):
 def test_verdicts_lie_in_a_case(run, photos, tmp_path):
     case = tmp_path / "case"
     printed = done("attribute", run, photos, "-o", case)
-    lines = [FileVerdict.model_validate_json(x) for x in (case / "verdicts.jsonl").open()]
+    lines = [FileVerdict.model_validate_json(x) for x in _lines_of(case)]
     assert [each.path for each in lines] == [f"{photos}/{n}.png" for n in ("0", "1", "2", "bad")]
     assert lines[3].outcome.reason == "undecodable"
     assert (case / "verdicts.csv").is_file()
     assert "4 files" in printed
     assert "1 other files passed over" in printed
     done("attribute", run, photos / "1.png", "-o", case, "--quiet")
-    assert len((case / "verdicts.jsonl").read_text().splitlines()) == 5
+    assert len(_lines_of(case)) == 5
+
+
+def _lines_of(case):
+    return (case / "verdicts.jsonl").read_text().splitlines()
 
 
 def test_an_exported_model_carries_the_calibration_of_its_run(run, photos, tmp_path):
