@@ -80,6 +80,8 @@ class Calibration(Settings):
     """The same at temperatures fitted to other groups."""
     reliability: tuple[ReliabilityBin, ...]
     """At temperatures fitted to other groups."""
+    no_face: float | None = None
+    """Share of them in which the detector finds no face; None without a detector."""
     notes: tuple[str, ...] = ()
     """What a reader should know, e.g. that the groups are too few for the budget."""
     provenance: Provenance
