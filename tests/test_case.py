@@ -55,7 +55,9 @@ def test_state_is_the_journal_replayed(case):
     assert [item.seq for item in again.items()] == [2, 2, 4, 4]
     assert [item.verdict.path for item in again.items(3)] == ["0-a.png", "0-b.png"]
     assert again.items() == case.items()
-    assert again.attributions() == {ATTRIBUTION.digest: ATTRIBUTION}
+    ((made, run),) = again.attributions().values()
+    assert made == ATTRIBUTION
+    assert run.resolve() == Path("runs/first").resolve()
     assert check(case.folder) == []
     assert again.notes == []
 

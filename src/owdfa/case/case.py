@@ -194,7 +194,7 @@ class Case:
                 "command": shlex.join(command),
                 "copied": copy,
                 "files": files,
-                "folder": str(Path.cwd()),
+                "run": path_from(self.folder, Path(attribution.run)),
             }
             entry = self.record(ATTRIBUTED, data, who=who)
             self._end, self._added = self._end + len(new), True
@@ -224,14 +224,14 @@ class Case:
             latest[at, verdict.sha256] = Item(verdict, self.folder / at, seq)
         return list(latest.values())
 
-    def attributions(self, until: int | None = None) -> dict[str, Attribution]:
-        """What verdicts rest on, by its digest; see ``items``."""
+    def attributions(self, until: int | None = None) -> dict[str, tuple[Attribution, Path]]:
+        """What verdicts rest on, by its digest, and where the run was; see ``items``."""
         made = (
-            Attribution.model_validate(entry.data["attribution"])
+            (Attribution.model_validate(entry.data["attribution"]), entry.data["run"])
             for entry in self.entries[:until]
             if entry.what == ATTRIBUTED
         )
-        return {each.digest: each for each in made}
+        return {each.digest: (each, self.folder / run) for each, run in made}
 
     def find_input(self, item: Item) -> Path:
         """Where the file of an item is: its copy in the case, or where it was."""

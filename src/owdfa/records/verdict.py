@@ -11,6 +11,7 @@ is ``known:<class>``, ``family:<family>``, ``novel:<type>``, ``novel``, ``real-c
 """
 
 import hashlib
+import json
 from typing import Literal
 
 from pydantic import Field
@@ -207,5 +208,6 @@ class Attribution(Settings):
     @property
     def digest(self) -> str:
         """SHA-256 of it as JSON, without the place of the run: the same after it was moved."""
-        text = self.model_dump_json(by_alias=True, exclude={"run"})
+        values = self.model_dump(by_alias=True, mode="json", exclude={"run"})
+        text = json.dumps(values, sort_keys=True)  # whatever order a journal keeps names in
         return hashlib.sha256(text.encode()).hexdigest()
