@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from owdfa.compare.tables import Table as Comparison
     from owdfa.records.calibration import Calibration
     from owdfa.records.scores import Scores
-    from owdfa.records.verdict import FileVerdict
+    from owdfa.records.verdict import FileVerdict, Verdict
 
 _CONVENTIONS = ("gcd-v2", "paper")
 _SETS: tuple[Literal["all", "known", "novel"], ...] = ("all", "known", "novel")
 _SHOWN = 20  # bad images
+_PATH = 32  # characters of a path beside a verdict
 _WIDE = 110  # columns of a comparison
 _NOTES = {PASSED_OVER: "passed over", LEFT_ASIDE: f"with {LEFT_ASIDE}"}
 
@@ -86,12 +87,12 @@ def print_types(types: "pa.Table") -> None:
     Console().print(table)
 
 
-_MEANING = {
-    "forged": "real sources accused",
-    "real": "forged sources called real-consistent",
-    "class": "forged sources given a wrong type",
-    "family": "forged sources given a wrong family",
-    "novel": "known sources called novel",
+_STATEMENTS = {  # what is said, and of whom it would be false
+    "forged": ("accused of anything", "real"),
+    "real": ("real-consistent", "forged"),
+    "class": ("known:<class>", "forged"),
+    "family": ("family:<family>", "forged"),
+    "novel": ("novel", "known"),
 }
 
 
@@ -105,19 +106,27 @@ def print_calibration(made: "Calibration") -> None:
         highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip
     table = Table(box=None, pad_edge=False)
-    table.add_column("error that is limited")
-    for head in ("at most", "groups", "wronged", "threshold", "recall"):
-        table.add_column(head, justify="right")
+    table.add_column("verdict", no_wrap=True)
+    for head in ("false of\nat most", "held-out groups\nwronged", "needs\nover", "said when\ntrue"):
+        table.add_column(head, justify="right", no_wrap=True)
     for each in made.thresholds:
+        said, wronged = _STATEMENTS[each.statement]
         table.add_row(
-            _MEANING[each.statement],
-            f"{each.bound:.1%}" if each.num_groups else "-",
-            str(each.num_groups),
-            str(each.num_wronged),
+            said,
+            f"{each.bound:.1%} of {wronged}",
+            f"{each.num_wronged} of {each.num_groups}",
             f"{each.threshold:.3f}",
             "-" if each.recall is None else f"{each.recall:.1%}",
         )
     console.print(table)
+
+
+def print_limit(made: "Calibration") -> None:
+    """Print the limit of error that matters most, in a line."""
+    for name, what in (("forged", "real sources accused"), ("class", "sources given a wrong type")):
+        if limit := made.find(name):  # type: ignore[arg-type]  # of a tuple of literals
+            print(f"at most {limit.bound:.1%} of {what}, at {limit.confidence:.0%} confidence")
+            return
 
 
 def print_verdicts(files: Sequence["FileVerdict"], outcomes: Mapping[str, int]) -> None:
@@ -129,23 +138,37 @@ def print_verdicts(files: Sequence["FileVerdict"], outcomes: Mapping[str, int]) 
     """
     table = Table(box=None, pad_edge=False)
     for head in ("file", "face", "verdict"):
-        table.add_column(head, overflow="fold")
+        table.add_column(head, no_wrap=True)
     table.add_column("probability", justify="right")
     table.add_column("why", overflow="fold")
     for file in files:
         for number, verdict in enumerate(file.verdicts, start=1):
-            outcome, sure = verdict.outcome, verdict.probability
+            sure = verdict.probability
             table.add_row(
-                escape(file.path) if number == 1 else "",
+                escape(_short(file.path)) if number == 1 else "",
                 str(number) if verdict.box else "-",
-                escape(outcome.label),
+                escape(verdict.outcome.label),
                 "-" if sure is None else f"{sure:.3f}",
-                escape(": ".join(filter(None, (outcome.reason, outcome.detail)))),
+                escape(_why(verdict)),
             )
     console = Console()
     console.print(table)
     counts = ", ".join(f"{num} {name}" for name, num in Counter(outcomes).most_common())
     console.print(counts, highlight=False, markup=False)
+
+
+def _why(verdict: "Verdict") -> str:
+    """The reason where no statement is made, and what is likeliest where one could be."""
+    outcome, best = verdict.outcome, verdict.alternatives[:1]
+    parts = [part for part in (outcome.reason, outcome.detail) if part]
+    if outcome.reason == "unsure" and best:
+        parts.append(f"likeliest {best[0].name} {best[0].probability:.2f}")
+    return ": ".join(parts)
+
+
+def _short(path: str) -> str:
+    """The end of a path."""
+    return path if len(path) <= _PATH else f"...{path[3 - _PATH :]}"
 
 
 def print_bad(output: Path, listing: Path | None = None) -> None:

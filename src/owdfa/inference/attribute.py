@@ -4,22 +4,22 @@
     for file, verdict in attributor.attribute(files):
         verdict.outcome.label
 
-A statement is made where it passes its threshold, of the crop and of two mild changes of it: of
-the statements that pass for the crop, the most particular one that passes for both changes too.
+A statement is made where it passes its threshold, and stays more likely than not after two mild
+changes of the crop: of the statements that pass, the most particular one that does.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from pydantic import Field
 
-from owdfa.calibration.statements import Decision, Supported
+from owdfa.calibration.statements import FLOOR, Decision, Statement, scaled
 from owdfa.config import Settings
 from owdfa.errors import UserError
 from owdfa.images.decode import DECODER
@@ -47,6 +47,7 @@ from owdfa.records.verdict import (
 _Item = TypeVar("_Item")
 
 _TOP = 5  # alternatives that are kept
+_FEW_FACES = 0.5  # share of held-out images without a face from which a whole image is looked at
 _KINDS: dict[StatementKind, Kind] = {
     "class": "known",
     "novel": "novel",
@@ -97,8 +98,15 @@ class Attributor:
         predictor = Predictor.open(run, num_callers=jobs)
         check_faces(predictor.faces)
         size = predictor.store_size
-        smallest = min(64, size // 2) if options.min_size is None else options.min_size
-        rule = CropRule(predictor.faces, size, predictor.fit, smallest, options.min_quality)
+        calibration = _calibration_of(predictor)
+        rule = CropRule(
+            faces=predictor.faces,
+            size=size,
+            fit=predictor.fit,
+            min_size=min(64, size // 2) if options.min_size is None else options.min_size,
+            min_quality=options.min_quality,
+            needs_face=predictor.faces != "none" and (calibration.no_face or 0.0) < _FEW_FACES,
+        )
         attribution = Attribution(
             run=str(predictor.source),
             classes=predictor.classes,
@@ -110,7 +118,7 @@ class Attributor:
             fit=predictor.fit,
             min_size=rule.min_size,
             min_quality=rule.min_quality,
-            calibration=_calibration_of(predictor),
+            calibration=calibration,
             provenance=predictor.provenance,
             version=version("owdfa"),
         )
@@ -118,67 +126,69 @@ class Attributor:
 
     def attribute(self, files: Iterable[ImageFile]) -> Iterator[tuple[ImageFile, FileVerdict]]:
         """Give each file its verdicts, in order; memory does not grow with their number."""
-        decision = Decision(self.attribution.calibration, self.attribution.classes)
-        one = partial(self._attribute_some, decision, self.attribution.digest)
+        one = partial(self._attribute_some, self.attribution.digest)
         parts = _in_parts(files, self.predictor.session.batch_size)
         for part in threaded_map(one, parts, self.jobs):
             yield from part
 
+    @cached_property
+    def decision(self) -> Decision:
+        """Says what can be said."""
+        return Decision(self.attribution.calibration, self.attribution.classes)
+
     def _attribute_some(
-        self, decision: Decision, digest: str, files: Sequence[ImageFile]
+        self, digest: str, files: Sequence[ImageFile]
     ) -> list[tuple[ImageFile, FileVerdict]]:
         """What a thread does: decode, crop, and give verdicts of all crops together."""
         inspected = [inspect(Path(file.path), self.rule) for file in files]
-        subjects = [subject for each in inspected for subject in each.subjects]
-        verdicts = iter(self._verdicts(decision, subjects))
+        verdicts = iter(self._verdicts([one for each in inspected for one in each.subjects]))
         return [
             (file, _line(file, each, [next(verdicts) for _ in each.subjects], digest))
             for file, each in zip(files, inspected, strict=True)
         ]
 
-    def _verdicts(self, decision: Decision, subjects: Sequence[Subject]) -> list[Verdict]:
+    def _verdicts(self, subjects: Sequence[Subject]) -> list[Verdict]:
         """Verdicts of subjects, in order."""
         good = [each for each in subjects if each.problem is None]
-        probabilities = self._probabilities(decision, [each.pixels for each in good])
-        supported = [decision.supported(row) for row in probabilities]
-        changed = iter(self._changed(decision, good, supported))
-        rows = iter(zip(good, probabilities, supported, strict=True))
-        found = []
-        for subject in subjects:
-            if subject.problem is not None:
-                found.append(_not_applicable(subject))
-                continue
-            _, row, statements = next(rows)
-            after = next(changed) if statements else {}
-            found.append(_verdict(self.attribution, decision, subject, row, statements, after))
-        return found
-
-    def _changed(
-        self,
-        decision: Decision,
-        subjects: Sequence[Subject],
-        supported: Sequence[list[Supported]],
-    ) -> list[dict[str, list[Supported]]]:
-        """What can be said after each change, of the subjects of which anything can be."""
-        made = [
-            variants(subject.pixels)
-            for subject, statements in zip(subjects, supported, strict=True)
-            if statements
-        ]
-        rows = iter(
-            self._probabilities(decision, [crop for each in made for crop in each.values()])
+        rows = self._probabilities([each.pixels for each in good])
+        scores = self.decision.scores(rows)
+        passing = [self.decision.passing(each) for each in scores]
+        changed = self._changed([each for each, found in zip(good, passing, strict=True) if found])
+        seen = (
+            Seen(row, score, found, next(changed) if found else {})
+            for row, score, found in zip(rows, scores, passing, strict=True)
         )
-        return [{name: decision.supported(next(rows)) for name in each} for each in made]
-
-    def _probabilities(self, decision: Decision, crops: Sequence[np.ndarray]) -> np.ndarray:
-        """Calibrated probabilities of crops: (B, C) float64."""
-        size = self.predictor.session.batch_size
-        found = [
-            self.predictor.predict_batch(np.stack(part)).probabilities
-            for part in _in_parts(crops, size)
+        return [
+            _verdict(self.attribution, self.decision, each, next(seen))
+            if each.problem is None
+            else _not_applicable(each)
+            for each in subjects
         ]
-        shape = (0, len(self.attribution.classes))
-        return decision.scaled(np.concatenate(found) if found else np.zeros(shape, np.float32))
+
+    def _changed(self, subjects: Sequence[Subject]) -> Iterator[dict[str, np.ndarray]]:
+        """Probability of each statement after each change, for each subject."""
+        made = [variants(subject.pixels) for subject in subjects]
+        crops = [crop for each in made for crop in each.values()]
+        scores = iter(self.decision.scores(self._probabilities(crops)))
+        return iter([{name: next(scores) for name in each} for each in made])
+
+    def _probabilities(self, crops: Sequence[np.ndarray]) -> np.ndarray:
+        """Probabilities of crops at temperature 1: (B, C) float32."""
+        found = [np.zeros((0, len(self.attribution.classes)), np.float32)]
+        found += [
+            self.predictor.predict_batch(np.stack(part)).probabilities
+            for part in _in_parts(crops, self.predictor.session.batch_size)
+        ]
+        return np.concatenate(found)
+
+
+class Seen(NamedTuple):
+    """What the network made of a crop."""
+
+    probabilities: np.ndarray  # (C,) at temperature 1
+    scores: np.ndarray  # (S,) calibrated, of each statement
+    passing: list[int]  # statements that can be made
+    changed: dict[str, np.ndarray]  # scores after each change; empty where nothing can be said
 
 
 def _in_parts(items: Iterable[_Item], size: int) -> Iterator[tuple[_Item, ...]]:
@@ -213,10 +223,10 @@ def _calibration_of(predictor: Predictor) -> Calibration:
     return found
 
 
-def outcome_of(statement: Supported) -> Outcome:
+def outcome_of(statement: Statement) -> Outcome:
     """A statement as an outcome."""
-    kind, name, _ = statement.statement
-    return Outcome(kind=_KINDS[kind], name=FORGED if kind == "forged" else name)
+    name = FORGED if statement.kind == "forged" else statement.name
+    return Outcome(kind=_KINDS[statement.kind], name=name)
 
 
 def _line(
@@ -243,77 +253,58 @@ def _not_applicable(subject: Subject) -> Verdict:
     )
 
 
-def _verdict(
-    attribution: Attribution,
-    decision: Decision,
-    subject: Subject,
-    probabilities: np.ndarray,
-    supported: Sequence[Supported],
-    changed: dict[str, list[Supported]],
-) -> Verdict:
-    """The verdict of a crop.
-
-    Args:
-        attribution: What it rests on.
-        decision: Of the run.
-        subject: The face or image.
-        probabilities: (C,) calibrated.
-        supported: What can be said of it.
-        changed: What can be said of it after each change.
-    """
-    calibration = attribution.calibration
-    stable = _stable(supported, changed)
-    if stable is not None:
-        outcome, probability = outcome_of(stable), stable.probability
+def _verdict(attribution: Attribution, decision: Decision, subject: Subject, seen: Seen) -> Verdict:
+    """The verdict of a crop."""
+    calibration, probability, point, accusation = attribution.calibration, None, None, None
+    made = _stable(seen)
+    stability = tuple(_variant(decision, name, found) for name, found in seen.changed.items())
+    if made is None:
+        outcome = _inconclusive(decision, seen, stability)
     else:
-        best = supported[0] if supported else decision.likeliest(probabilities)
-        outcome, probability = _inconclusive(supported, changed), best.probability
-    kind = stable.statement.kind if stable else None
-    point = _point(calibration.find(kind)) if kind else None
-    accusation = _point(calibration.find("forged")) if outcome.accuses else None
+        statement = decision.statements[made]
+        outcome, probability = outcome_of(statement), min(float(seen.scores[made]), 1.0)
+        point = _point(calibration.find(statement.kind))
+        accusation = _point(calibration.find("forged")) if outcome.accuses else None
+    row = scaled(seen.probabilities[None], calibration.temperature)[0]
     return Verdict(
         box=subject.box,
         size=subject.size,
         blur=blur_of(subject.pixels),
         outcome=outcome,
-        probability=min(probability, 1.0),
+        probability=probability,
         operating_point=point,
         accusation_point=accusation,
-        alternatives=_alternatives(attribution, probabilities),
-        prediction_set=_prediction_set(calibration, probabilities),
-        stability=tuple(_variant(name, found) for name, found in changed.items()),
+        alternatives=_alternatives(attribution, row),
+        prediction_set=_prediction_set(calibration, row),
+        stability=stability,
         sentence=sentence(outcome, probability, point, accusation),
     )
 
 
-def _stable(
-    supported: Sequence[Supported], changed: dict[str, list[Supported]]
-) -> Supported | None:
-    """The most particular statement that holds after every change too."""
-    after = [{each.statement for each in found} for found in changed.values()]
-    return next((s for s in supported if all(s.statement in found for found in after)), None)
+def _stable(seen: Seen) -> int | None:
+    """The most particular statement that stays more likely than not after every change."""
+    for each in seen.passing:
+        if all(scores[each] > FLOOR for scores in seen.changed.values()):
+            return each
+    return None
 
 
-def _inconclusive(supported: Sequence[Supported], changed: dict[str, list[Supported]]) -> Outcome:
-    if not supported:
-        return Outcome(
-            kind="inconclusive", reason="unsure", detail="no statement passes its threshold"
-        )
-    before = outcome_of(supported[0]).label
-    after = ", ".join(
-        f"{_variant(name, found).outcome.label} after {name}" for name, found in changed.items()
-    )
-    return Outcome(kind="inconclusive", reason="unstable", detail=f"{before} turns into {after}")
+def _inconclusive(decision: Decision, seen: Seen, stability: Sequence[Variant]) -> Outcome:
+    if not seen.passing:
+        return Outcome(kind="inconclusive", reason="unsure")
+    before = outcome_of(decision.statements[seen.passing[0]])
+    after = [f"{v.outcome.label} after {v.change}" for v in stability if v.outcome != before]
+    detail = f"{before.label}, but {', '.join(after)}"
+    return Outcome(kind="inconclusive", reason="unstable", detail=detail)
 
 
-def _variant(change: str, found: Sequence[Supported]) -> Variant:
-    if found:
-        return Variant(
-            change=change, outcome=outcome_of(found[0]), probability=found[0].probability
-        )
-    return Variant(
-        change=change, outcome=Outcome(kind="inconclusive", reason="unsure"), probability=None
-    )
+def _variant(decision: Decision, change: str, scores: np.ndarray) -> Variant:
+    found = decision.leading(scores)
+    if found is None:
+        outcome = Outcome(kind="inconclusive", reason="unsure")
+        return Variant(change=change, outcome=outcome, probability=None)
+    outcome = outcome_of(decision.statements[found])
+    return Variant(change=change, outcome=outcome, probability=min(float(scores[found]), 1.0))
 
 
 def _point(threshold: Threshold | None) -> OperatingPoint | None:

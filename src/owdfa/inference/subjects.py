@@ -27,6 +27,7 @@ class CropRule(NamedTuple):
     fit: Fit
     min_size: int  # shorter side of a face, or of the image, in pixels
     min_quality: int  # of a JPEG file, as estimated
+    needs_face: bool  # False: an image without one is looked at as a whole
 
 
 class FileFacts(NamedTuple):
@@ -76,8 +77,8 @@ def inspect(path: Path, rule: CropRule) -> Inspected:
     facts = facts._replace(width=image.width, height=image.height, jpeg_quality=quality)
     boxes: Iterable[FaceBox | None] = (None,)
     if rule.faces != "none":
-        boxes = sorted(detector(rule.faces).detect(np.asarray(image)))
-        if not boxes:
+        boxes = sorted(detector(rule.faces).detect(np.asarray(image))) or (None,)
+        if boxes == (None,) and rule.needs_face:
             reason = f"the detector {rule.faces} finds no face"
             found = Subject(None, min(image.size), None, _problem("no-face", reason))
             return Inspected(facts, (found,))

@@ -8,8 +8,8 @@ _REASONS = {
     "too-small": "No verdict: it is too small to be looked at",
     "too-compressed": "No verdict: it is compressed too strongly to be looked at",
     "not-of-domain": "No verdict: it is unlike all images that the run was trained on",
-    "unsure": "Inconclusive: nothing can be said within the stated budget of errors",
-    "unstable": "Inconclusive: mild re-encoding changes what would be said",
+    "unsure": "Inconclusive: nothing can be said within the stated limits of error",
+    "unstable": "Inconclusive: re-encoding changes what would be said",
 }
 
 

@@ -28,7 +28,7 @@ Reason = Literal[
     "unsure",  # inconclusive: no statement passes its threshold
     "unstable",  # inconclusive: mild re-encoding changes the verdict
     "undecodable",  # not-applicable from here on: no image, empty, damaged or encrypted
-    "no-face",  # the run has a detector, and it found none
+    "no-face",  # most images of the run have a face, and the detector found none
     "too-small",  # the face, or the whole image
     "too-compressed",
     "not-of-domain",  # unlike all that the run was trained on, where the method can tell
@@ -103,12 +103,14 @@ class PredictionSet(Settings):
 
 
 class Variant(Settings):
-    """What would be said of the same crop after a mild change."""
+    """What becomes of the statement after a mild change of the crop."""
 
     change: str
     """``jpeg-75`` (saved as JPEG of that quality) or ``half-size`` (scaled down and up again)."""
     outcome: Outcome
+    """The most particular statement that is then more likely than not."""
     probability: float | None
+    """Of that statement, calibrated; None where there is none."""
 
 
 class Verdict(Settings):
@@ -122,7 +124,7 @@ class Verdict(Settings):
     """Sharpness: variance of the Laplacian of the crop's luminance; less is more blurred."""
     outcome: Outcome
     probability: float | None
-    """Calibrated, of the outcome; of the likeliest statement where it is inconclusive."""
+    """Calibrated, of the statement; None where none is made."""
     operating_point: OperatingPoint | None
     """Of the statement; None where none is made."""
     accusation_point: OperatingPoint | None

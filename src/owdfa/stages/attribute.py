@@ -24,8 +24,8 @@ class Attributions:
     Attributes:
         attribution: What the verdicts rest on.
         num_files: Number of files.
-        outcomes: Number of verdicts by outcome, in words.
-        first: The first files.
+        outcomes: Number of verdicts by outcome and reason, in words.
+        shown: The first files of which something is said, to be shown; of few files, all.
         passed_over: Path and reason of each file in a folder that is no image.
         notes: What the user should know.
     """
@@ -33,15 +33,25 @@ class Attributions:
     attribution: Attribution
     num_files: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
-    first: list[FileVerdict] = field(default_factory=list)
+    shown: list[FileVerdict] = field(default_factory=list)
     passed_over: list[tuple[str, str]] = field(default_factory=list)
     notes: tuple[str, ...] = ()
 
-    def count(self, files: Sequence[FileVerdict]) -> None:
-        """Count some more files."""
+    def count(self, files: Sequence[FileVerdict], *, all_: bool) -> None:
+        """Count some more files.
+
+        Args:
+            files: What is said of them.
+            all_: Whether to show those of which nothing can be said.
+        """
         self.num_files += len(files)
-        self.first += files[: _SHOWN - len(self.first)]
-        self.outcomes.update(each.outcome.label for file in files for each in file.verdicts)
+        self.shown += [each for each in files if all_ or each.outcome.kind != "not-applicable"]
+        del self.shown[_SHOWN:]
+        outcomes = [each.outcome for file in files for each in file.verdicts]
+        self.outcomes.update(
+            each.label if each.reason is None else f"{each.label} ({each.reason})"
+            for each in outcomes
+        )
 
 
 def attribute(
@@ -84,7 +94,7 @@ def attribute(
         for part in chain([first], iter(lambda: list(islice(made, _PART)), [])):
             added = [Attributed(verdict, Path(file.path)) for file, verdict in part]
             case.add(added, found.attribution, command=command, copy=copy)
-            found.count([verdict for _, verdict in part])
+            found.count([verdict for _, verdict in part], all_=len(files) <= _SHOWN)
             on_progress(found.num_files, len(files))
     return found
 
@@ -119,4 +129,4 @@ def _notes(attributor: Attributor) -> tuple[str, ...]:
     made = attributor.attribution.provenance
     if made.is_oracle:
         notes = (*notes, f"ORACLE: {made.oracle}")
-    return (*notes, *attributor.attribution.calibration.notes)
+    return notes
