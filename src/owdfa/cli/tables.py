@@ -1,7 +1,7 @@
 """Scores as a table on the terminal."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from owdfa.compare.tables import Table as Comparison
+    from owdfa.records.calibration import Calibration
     from owdfa.records.file_properties import FileProperties
     from owdfa.records.scores import Scores
     from owdfa.records.stress import Share, Stress
+    from owdfa.records.verdict import FileVerdict, Verdict
 
 _CONVENTIONS = ("gcd-v2", "paper")
 _SETS: tuple[Literal["all", "known", "novel"], ...] = ("all", "known", "novel")
 _SHOWN = 20  # bad images
+_PATH = 32  # characters of a path beside a verdict
 _WIDE = 110  # columns of a comparison
 _NO_FILES = f"{FILES}: not noted in this split; the same owdfa split command again notes it"
 _NOTES = {PASSED_OVER: "passed over", LEFT_ASIDE: f"with {LEFT_ASIDE}"}
@@ -118,6 +121,90 @@ def print_types(types: "pa.Table") -> None:
     for row in types.to_pylist():
         table.add_row(escape(row["prediction"]), str(row["images"]), f"{row['confidence']:.3f}")
     Console().print(table)
+
+
+_STATEMENTS = {  # what is said, and of whom it would be false
+    "forged": ("accused of anything", "real"),
+    "real": ("real-consistent", "forged"),
+    "class": ("known:<class>", "forged"),
+    "family": ("family:<family>", "forged"),
+    "novel": ("novel", "known"),
+}
+
+
+def print_calibration(made: "Calibration") -> None:
+    """Print what verdicts are worth: a row for each kind of statement."""
+    console = Console()
+    real = ", ".join(made.real) or "none"
+    console.print(
+        f"{made.num_images} held-out images in {made.num_groups} groups; real: {real}; temperature"
+        f" {made.temperature:.2f}; ECE {made.ece_before:.3f}, calibrated {made.ece:.3f}",
+        highlight=False, markup=False, soft_wrap=True,
+    )  # fmt: skip
+    table = Table(box=None, pad_edge=False)
+    table.add_column("verdict", no_wrap=True)
+    for head in ("false of\nat most", "held-out groups\nwronged", "needs\nover", "said when\ntrue"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for each in made.thresholds:
+        said, wronged = _STATEMENTS[each.statement]
+        table.add_row(
+            said,
+            f"{each.bound:.1%} of {wronged}",
+            f"{each.num_wronged} of {each.num_groups}",
+            f"{each.threshold:.3f}",
+            "-" if each.recall is None else f"{each.recall:.1%}",
+        )
+    console.print(table)
+
+
+def print_limit(made: "Calibration") -> None:
+    """Print the limit of error that matters most, in a line."""
+    for name, what in (("forged", "real sources accused"), ("class", "sources given a wrong type")):
+        if limit := made.find(name):  # type: ignore[arg-type]  # of a tuple of literals
+            print(f"at most {limit.bound:.1%} of {what}, at {limit.confidence:.0%} confidence")
+            return
+
+
+def print_verdicts(files: Sequence["FileVerdict"], outcomes: Mapping[str, int]) -> None:
+    """Print a row a verdict, and the number of each outcome.
+
+    Args:
+        files: Those to show.
+        outcomes: Number of verdicts by outcome, of all files.
+    """
+    table = Table(box=None, pad_edge=False)
+    for head in ("file", "face", "verdict"):
+        table.add_column(head, no_wrap=True)
+    table.add_column("probability", justify="right")
+    table.add_column("why", overflow="fold")
+    for file in files:
+        for number, verdict in enumerate(file.verdicts, start=1):
+            sure = verdict.probability
+            table.add_row(
+                escape(_short(file.path)) if number == 1 else "",
+                str(number) if verdict.box else "-",
+                escape(verdict.outcome.label),
+                "-" if sure is None else f"{sure:.3f}",
+                escape(_why(verdict)),
+            )
+    console = Console()
+    console.print(table)
+    counts = ", ".join(f"{num} {name}" for name, num in Counter(outcomes).most_common())
+    console.print(counts, highlight=False, markup=False)
+
+
+def _why(verdict: "Verdict") -> str:
+    """The reason where no statement is made, and what is likeliest where one could be."""
+    outcome, best = verdict.outcome, verdict.alternatives[:1]
+    parts = [part for part in (outcome.reason, outcome.detail) if part]
+    if outcome.reason == "unsure" and best:
+        parts.append(f"likeliest {best[0].name} {best[0].probability:.2f}")
+    return ": ".join(parts)
+
+
+def _short(path: str) -> str:
+    """The end of a path."""
+    return path if len(path) <= _PATH else f"...{path[3 - _PATH :]}"
 
 
 def print_bad(output: Path, listing: Path | None = None) -> None:

@@ -24,6 +24,7 @@ from owdfa.errors import UserError
 from owdfa.images.faces import ENLARGE, Fit, check_faces
 from owdfa.images.workers import num_processes
 from owdfa.inference.session import FEW, BatchOutput, no_ratios
+from owdfa.records.calibration import Calibration
 from owdfa.records.provenance import Provenance
 from owdfa.records.types_found import TypesFound
 
@@ -74,6 +75,7 @@ class ModelNote(Settings):
     parity: Parity
     provenance: Provenance
     types_found: TypesFound | None = None
+    calibration: Calibration | None = None  # of its run, where that was calibrated
 
 
 @final

@@ -38,6 +38,7 @@ from owdfa.inference.session import FEW
 from owdfa.loading.pixels import resize_taps
 from owdfa.loading.views import PlainView
 from owdfa.methods.base import Method
+from owdfa.records.calibration import Calibration
 from owdfa.records.predictions import class_names
 from owdfa.runs import checkpoint
 from owdfa.runs.run import Run
@@ -322,7 +323,14 @@ def _note(run: Run, num_active: int, graph_bytes: int, parity: Parity) -> ModelN
         parity=parity,
         provenance=metadata.provenance.model_copy(update=update),
         types_found=selected.found,
+        calibration=_calibration(run, selected.weights),
     )
+
+
+def _calibration(run: Run, weights: str) -> Calibration | None:
+    """The calibration of the run; None where there is none of these weights."""
+    found = Calibration.read(run.folder)
+    return found if found is not None and found.provenance.weights_digest == weights else None
 
 
 def _require(package: str) -> Any:

@@ -18,6 +18,7 @@ from owdfa.images.faces import Fit
 from owdfa.inference.inputs import Image, read_crop
 from owdfa.inference.onnx_file import OnnxSession, read_model
 from owdfa.inference.session import DEFAULTS, BatchOutput, ComputeOptions, Session
+from owdfa.records.calibration import Calibration
 from owdfa.records.predictions import class_names
 from owdfa.records.provenance import Device, Precision, Provenance
 from owdfa.records.types_found import TypesFound
@@ -60,6 +61,7 @@ class Predictor:
         device: What to compute on.
         types_found: What its method found of the training images together; None without.
         notes: Why it is not as fast as it could be, for the user.
+        calibration: What an exported file carries; that of a run lies in its folder.
     """
 
     source: Path
@@ -75,6 +77,7 @@ class Predictor:
     device: Device = "cpu"
     types_found: TypesFound | None = None
     notes: tuple[str, ...] = ()
+    calibration: Calibration | None = None
 
     @classmethod
     def open(
@@ -148,6 +151,7 @@ class Predictor:
             provenance=note.provenance,
             session=session,
             types_found=note.types_found,
+            calibration=note.calibration,
         )
 
     @classmethod

@@ -27,7 +27,7 @@ from owdfa.runs.metadata import RunMetadata
 if TYPE_CHECKING:
     from torch import Tensor
 
-_WEIGHTS, _STATE, _NOTE = "weights.safetensors", "state.pt", "checkpoint.json"
+WEIGHTS, _STATE, _NOTE = "weights.safetensors", "state.pt", "checkpoint.json"
 
 
 class Note(NamedTuple):
@@ -85,7 +85,7 @@ def write(
         # Copies, one element after the other: safetensors refuses tied weights, and other orders.
         plain = torch.contiguous_format
         whole = {name: t.detach().cpu().clone(memory_format=plain) for name, t in weights.items()}
-        note = note._replace(weights=_write_bytes(part / _WEIGHTS, save(whole)))
+        note = note._replace(weights=_write_bytes(part / WEIGHTS, save(whole)))
         if state is not None:
             stream = io.BytesIO()
             torch.save(dict(state), stream)
@@ -144,11 +144,11 @@ def read_weights(folder: Path) -> "dict[str, Tensor]":
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    content = _read_bytes(_locate(folder) / _WEIGHTS, read_note(folder).weights)
+    content = _read_bytes(_locate(folder) / WEIGHTS, read_note(folder).weights)
     try:
         weights: dict[str, Tensor] = load(content)
     except SafetensorError as error:
-        raise UserError(f"{folder / _WEIGHTS}: is not a weights file ({error})") from None
+        raise UserError(f"{folder / WEIGHTS}: is not a weights file ({error})") from None
     return weights
 
 

@@ -45,8 +45,8 @@ class RunImages(Settings):
     def of(cls, run: Path, split: Path, store: Store) -> "RunImages":
         """The images of a ``split``, for the run folder ``run``."""
         return cls(
-            split=_path_from(run, split),
-            store=_path_from(run, store.folder),
+            split=path_from(run, split),
+            store=path_from(run, store.folder),
             store_size=store.size,
             faces=store.basis.faces,
             fit=store.basis.fit,
@@ -126,8 +126,8 @@ def is_run(folder: Path) -> bool:
     return (folder / _FILE).is_file()
 
 
-def _path_from(run: Path, path: Path) -> str:
-    """``path`` relative to the run folder where that is in it or beside it, else absolute."""
+def path_from(run: Path, path: Path) -> str:
+    """``path`` relative to the folder ``run`` where that is in it or beside it, else absolute."""
     try:
         relative = Path(os.path.relpath(path.absolute(), run.absolute()))
     except ValueError:  # another drive

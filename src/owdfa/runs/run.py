@@ -7,6 +7,7 @@ log.jsonl         a line every few steps, and one an epoch
 tensorboard/      the epochs' lines again
 checkpoints/      ``last``, and ``validation`` or ``oracle`` when that rule selects
 model.onnx        the network that predicts, as one graph: a CPU needs no torch for it
+calibration.json  temperature and thresholds of verdicts, where images were held back for them
 """
 
 import platform

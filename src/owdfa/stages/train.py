@@ -22,6 +22,7 @@ from owdfa.distributed import (
 )
 from owdfa.files import write_text
 from owdfa.images.store import Store
+from owdfa.inference.calibrate import calibrate_trained
 from owdfa.loading.batches import TrainingLoader
 from owdfa.loading.views import PlainView, TrainingViews
 from owdfa.methods.base import Method
@@ -80,7 +81,10 @@ def train(
     """
     # Of several processes the first one writes, and has the lock.
     with writing(output) if is_first_process() else nullcontext():
-        return _train(split, output, settings, resume, store, on_progress)
+        run = _train(split, output, settings, resume, store, on_progress)
+        if is_first_process():
+            calibrate_trained(run, split, store)
+        return run
 
 
 def _train(
@@ -157,14 +161,9 @@ def _train_stages(
         before = classes.resolve(classes.settings.stage(stage), earlier, last=False)
         if earlier is not None:
             before = before.with_weights(earlier)
-        earlier = train(
-            split,
-            output / "stages" / stage.name,
-            settings=before,
-            resume=resume,
-            store=store,
-            on_progress=_named(stage.name, on_progress),
-        ).folder
+        folder, report = output / "stages" / stage.name, _named(stage.name, on_progress)
+        with writing(folder) if is_first_process() else nullcontext():
+            earlier = _train(split, folder, before, resume, store, report).folder
     return earlier
 
 

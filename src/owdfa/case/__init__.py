@@ -1,0 +1,12 @@
+"""A case: the folder of an analyst's inputs, verdicts and decisions, for others to check.
+
+case = Case.create("case")                      # or Case.open
+case.add(found, attribution)                    # acknowledged, and on the disk, once it returns
+case.items()                                    # the state: the journal replayed
+check("case")                                   # a line for each thing that was altered
+"""
+
+from owdfa.case.case import ATTRIBUTED, Attributed, Case, Item, check, is_case
+from owdfa.case.journal import Entry, Journal
+
+__all__ = ["ATTRIBUTED", "Attributed", "Case", "Entry", "Item", "Journal", "check", "is_case"]

@@ -1,0 +1,317 @@
+"""A case folder.
+
+case.json         what makes the folder a case, and its id
+journal.jsonl     who did what and when: ``journal.Journal``; the case's state is this, replayed
+verdicts.jsonl    one ``FileVerdict`` a line; the journal holds the SHA-256 of every line
+verdicts.csv      the same as a table, a row a verdict; made anew from the two
+inputs/           copies of the inputs, named by their SHA-256, where they were asked for
+
+A verdict counts once its hash is in the journal. One that was written and not yet noted there, as
+a crash leaves it, is left aside and overwritten.
+"""
+
+import hashlib
+import secrets
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, final
+
+from pydantic import ValidationError
+
+from owdfa.case.journal import Entry, Journal, append_bytes, current_user, parse, read_bytes
+from owdfa.case.table import write_verdict_table
+from owdfa.errors import UserError
+from owdfa.files import atomic, read_json, write_json
+from owdfa.records.verdict import Attribution, FileVerdict
+from owdfa.runs.lock import writing
+from owdfa.runs.metadata import path_from
+
+SCHEMA = "owdfa/case/1"
+ATTRIBUTED = "attributed"
+WHAT = "a case (owdfa attribute makes one)"
+_MARKER, _JOURNAL, _INPUTS = "case.json", "journal.jsonl", "inputs"
+_VERDICTS, _TABLE = "verdicts.jsonl", "verdicts.csv"
+
+
+class Attributed(NamedTuple):
+    """An input file and what is said of it."""
+
+    verdict: FileVerdict
+    place: Path  # where the file is
+
+
+class Item(NamedTuple):
+    """An input of a case, as the journal has it."""
+
+    verdict: FileVerdict
+    place: Path  # where the file was when it was attributed
+    seq: int  # line of the journal that added it
+
+
+@final
+class Case:
+    """A case folder. Any number may read it; one at a time writes to it.
+
+    Args:
+        folder: A folder that is a case: see ``open`` and ``create``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.id = _read_id(folder)
+        self.journal = Journal(folder / _JOURNAL)
+        self._depth = 0
+        self._end: int | None = None  # of the verdicts that the journal has, while this writes
+        self._added = False
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Case":
+        """Open a case.
+
+        Raises:
+            UserError: The folder is none, or a line of its journal was altered.
+        """
+        case = cls(Path(folder))
+        if not case.entries:
+            raise UserError(
+                f"{case.journal.path}: holds no line; restore it from a copy, or begin another case"
+            )
+        return case
+
+    @classmethod
+    def create(cls, folder: str | Path, *, who: str | None = None) -> "Case":
+        """Begin a case in a new or an empty folder.
+
+        Args:
+            folder: The folder.
+            who: Who begins it; None for the user of this process.
+
+        Raises:
+            UserError: The folder holds something, or it cannot be written.
+        """
+        folder = Path(folder)
+        with writing(folder):
+            if not is_case(folder):
+                if any(folder.iterdir()):
+                    raise UserError(f"{folder}: holds files and is no case; choose another -o")
+                write_json(folder / _MARKER, {"schema": SCHEMA, "id": secrets.token_hex(8)})
+            case = cls(folder)
+            # A kill may have left the marker alone.
+            if case.entries or (folder / _VERDICTS).exists():
+                raise UserError(f"{folder}: is a case already; choose another -o")
+            case.record("created", {"schema": SCHEMA, "id": case.id}, who=who)
+        return case
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Lines of the journal."""
+        return self.journal.entries
+
+    @property
+    def head(self) -> str:
+        """Hash of the journal's last line, which stands for all of them."""
+        return self.journal.head
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader should know of the journal; none of it was hidden or set right."""
+        return self.journal.notes
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Let no other process write to the case until the block ends; then make the table.
+
+        Raises:
+            UserError: Another process is writing to it.
+        """
+        with writing(self.folder):
+            if not self._depth:
+                self.journal.reload()  # others may have written meanwhile
+                self._end, self._added = None, False
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+            if self._added and not self._depth:
+                write_verdict_table(self.folder / _TABLE, [each.verdict for each in self.items()])
+
+    def record(self, what: str, data: dict[str, Any], *, who: str | None = None) -> Entry:
+        """Add a line to the journal; when this returns, it is on the disk.
+
+        Args:
+            what: A word for what was done.
+            data: What it was done to, as JSON holds it.
+            who: Who did it; None for the user of this process.
+
+        Raises:
+            UserError: Another process is writing to the case, or it cannot be written.
+        """
+        with self.writing():
+            return self.journal.append(what, data, who or current_user())
+
+    def add(
+        self,
+        found: Sequence[Attributed],
+        attribution: Attribution,
+        *,
+        command: Sequence[str] = (),
+        copy: bool = False,
+        who: str | None = None,
+    ) -> Entry:
+        """Add verdicts; when this returns, they are on the disk and in the journal.
+
+        A verdict of a file that has one already takes its place; the journal keeps both.
+
+        Args:
+            found: Files and what is said of them.
+            attribution: What that rests on.
+            command: The command that was given.
+            copy: Whether to copy the files into the case.
+            who: Who made the verdicts; None for the user of this process.
+
+        Raises:
+            UserError: Another process is writing to the case, it cannot be written, or a file to
+                copy is no longer the one that the verdict is of.
+        """
+        with self.writing():
+            lines = [each.verdict.model_dump_json(by_alias=True).encode() for each in found]
+            if copy:
+                for each in found:
+                    self._copy(each)
+            if self._end is None:
+                self._end = sum(len(line) + 1 for line in self._lines())
+            new = b"".join(line + b"\n" for line in lines)
+            append_bytes(self.folder / _VERDICTS, self._end, new)
+            files = [
+                {"line": _digest(line), "at": path_from(self.folder, each.place)}
+                for line, each in zip(lines, found, strict=True)
+            ]
+            data = {
+                "attribution": attribution.model_dump(by_alias=True, mode="json"),
+                "command": shlex.join(command),
+                "copied": copy,
+                "files": files,
+                "run": path_from(self.folder, Path(attribution.run)),
+            }
+            entry = self.record(ATTRIBUTED, data, who=who)
+            self._end, self._added = self._end + len(new), True
+            return entry
+
+    def items(self, until: int | None = None) -> list[Item]:
+        """The inputs with the last verdict of each, in order of that.
+
+        Args:
+            until: Number of the journal's line to stop after; None for all of them.
+
+        Raises:
+            UserError: A verdict was altered.
+        """
+        entries = self.entries[:until]
+        noted = [(entry.seq, file["at"]) for entry in entries for file in _files_of(entry)]
+        latest: dict[tuple[str, str | None], Item] = {}
+        for line, (seq, at) in zip(self._lines(until), noted, strict=True):
+            try:
+                verdict = FileVerdict.model_validate_json(line)
+            except ValidationError:
+                raise UserError(
+                    f"{self.folder / _VERDICTS}: holds verdicts that this version does not read;"
+                    " use the version that wrote them, see the journal"
+                ) from None
+            latest.pop((at, verdict.sha256), None)
+            latest[at, verdict.sha256] = Item(verdict, self.folder / at, seq)
+        return list(latest.values())
+
+    def attributions(self, until: int | None = None) -> dict[str, tuple[Attribution, Path]]:
+        """What verdicts rest on, by its digest, and where the run was; see ``items``."""
+        made = (
+            (Attribution.model_validate(entry.data["attribution"]), entry.data["run"])
+            for entry in self.entries[:until]
+            if entry.what == ATTRIBUTED
+        )
+        return {each.digest: (each, self.folder / run) for each, run in made}
+
+    def find_input(self, item: Item) -> Path:
+        """Where the file of an item is: its copy in the case, or where it was."""
+        copy = self._copy_of(item.verdict)
+        return copy if copy.is_file() else item.place
+
+    def _lines(self, until: int | None = None) -> list[bytes]:
+        """The lines of the verdicts that the journal has."""
+        found, problems = _verdict_lines(self.folder / _VERDICTS, self.entries[:until])
+        if problems:
+            raise UserError(f"{problems[0]}; restore the file from a copy")
+        return found
+
+    def _copy_of(self, verdict: FileVerdict) -> Path:
+        return self.folder / _INPUTS / f"{verdict.sha256}{Path(verdict.path).suffix.lower()}"
+
+    def _copy(self, found: Attributed) -> None:
+        """Copy a file into the case; one that could not be read has nothing to copy."""
+        copy, digest = self._copy_of(found.verdict), found.verdict.sha256
+        if digest is None or copy.is_file():
+            return
+        data = read_bytes(found.place)
+        if _digest(data) != digest:
+            raise UserError(f"{found.place}: has changed meanwhile; attribute it again")
+        with atomic(copy) as temporary:
+            temporary.write_bytes(data)
+
+
+def is_case(folder: str | Path) -> bool:
+    """Whether a folder is a case, whole or not."""
+    return (Path(folder) / _MARKER).is_file()
+
+
+def check(folder: Path) -> list[str]:
+    """A sentence for each line of a case that was altered, removed or put in.
+
+    Raises:
+        UserError: The folder is no case, or a file of it cannot be read.
+    """
+    identity, path = _read_id(folder), folder / _JOURNAL
+    content = parse(read_bytes(path))
+    found = [f"{path}: line {number} {reason}" for number, reason in content.problems]
+    if not content.entries:
+        return found or [f"{path}: holds no line"]
+    if content.entries[0].seq == 1 and content.entries[0].data.get("id") != identity:
+        found.append(f"{path}: is of another case than {folder / _MARKER}")
+    if content.problems:  # which verdicts there should be is not known
+        return found
+    return found + _verdict_lines(folder / _VERDICTS, content.entries)[1]
+
+
+def _files_of(entry: Entry) -> list[dict[str, str]]:
+    return entry.data["files"] if entry.what == ATTRIBUTED else []
+
+
+def _verdict_lines(path: Path, entries: Iterable[Entry]) -> tuple[list[bytes], list[str]]:
+    """The lines that the journal has, and a sentence for each that is not as it was."""
+    wanted = [file["line"] for entry in entries for file in _files_of(entry)]
+    lines = read_bytes(path).split(b"\n")[:-1]
+    problems = [
+        f"{path}: line {number} was altered: the journal has another hash of it"
+        for number, (line, digest) in enumerate(zip(lines, wanted, strict=False), start=1)
+        if _digest(line) != digest
+    ]
+    if len(lines) < len(wanted):
+        problems.append(f"{path}: line {len(lines) + 1} is missing: the journal has its hash")
+    return lines[: len(wanted)], problems
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _read_id(folder: Path) -> str:
+    note = read_json(folder / _MARKER, what=WHAT)
+    if not isinstance(note, dict) or not str(note.get("schema")).startswith("owdfa/case/"):
+        raise UserError(f"{folder / _MARKER}: is not {WHAT}")
+    if note["schema"] != SCHEMA:
+        raise UserError(
+            f"{folder / _MARKER}: holds {note['schema']!r}, this version reads {SCHEMA!r}; begin"
+            " another case"
+        )
+    return str(note.get("id"))

@@ -1,0 +1,122 @@
+"""What a verdict is of: each face of an image, or the whole of it, cropped as for prediction."""
+
+import hashlib
+from collections.abc import Iterable
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from owdfa.images.decode import BadImageError, decoded, header_of, read
+from owdfa.images.faces import Box as FaceBox
+from owdfa.images.faces import Fit, crop_to_size, detector
+from owdfa.images.jpeg import jpeg_quality
+from owdfa.records.verdict import Box, Outcome
+
+JPEG, HALF = "jpeg-75", "half-size"
+_QUALITY = 75
+
+
+class CropRule(NamedTuple):
+    """How crops are made, and which are worth looking at."""
+
+    faces: str  # name of the detector
+    size: int  # side of a crop
+    fit: Fit
+    min_size: int  # shorter side of a face, or of the image, in pixels
+    min_quality: int  # of a JPEG file, as estimated
+    needs_face: bool  # False: an image without one is looked at as a whole
+
+
+class FileFacts(NamedTuple):
+    """What is known of a file; None where it cannot be read so far."""
+
+    sha256: str | None = None
+    num_bytes: int | None = None
+    format: str | None = None
+    width: int | None = None
+    height: int | None = None
+    jpeg_quality: int | None = None
+
+
+class Subject(NamedTuple):
+    """A face, or a whole image."""
+
+    box: Box | None
+    size: int | None  # shorter side in pixels
+    crop: np.ndarray | None  # (S, S, 3) uint8; None where there is nothing to look at
+    problem: Outcome | None  # why no verdict is possible
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The crop of one that has a verdict."""
+        assert self.crop is not None
+        return self.crop
+
+
+class Inspected(NamedTuple):
+    """A file, and what verdicts are given of: at least one subject."""
+
+    facts: FileFacts
+    subjects: tuple[Subject, ...]
+
+
+def inspect(path: Path, rule: CropRule) -> Inspected:
+    """Decode a file, find its faces and crop them, from left to right."""
+    facts = FileFacts()
+    try:
+        data = read(path)
+        facts = FileFacts(hashlib.sha256(data).hexdigest(), len(data))
+        facts = facts._replace(format=header_of(data, path).format)
+        image = decoded(data, path)
+    except BadImageError as error:
+        return Inspected(facts, (Subject(None, None, None, _problem("undecodable", error.reason)),))
+    quality = jpeg_quality(data) if facts.format == "JPEG" else None
+    facts = facts._replace(width=image.width, height=image.height, jpeg_quality=quality)
+    boxes: Iterable[FaceBox | None] = (None,)
+    if rule.faces != "none":
+        boxes = sorted(detector(rule.faces).detect(np.asarray(image))) or (None,)
+        if boxes == (None,) and rule.needs_face:
+            reason = f"the detector {rule.faces} finds no face"
+            found = Subject(None, min(image.size), None, _problem("no-face", reason))
+            return Inspected(facts, (found,))
+    return Inspected(facts, tuple(_subject(image, box, facts, rule) for box in boxes))
+
+
+def _subject(image: Image.Image, box: FaceBox | None, facts: FileFacts, rule: CropRule) -> Subject:
+    size = min(image.size) if box is None else min(box.right - box.left, box.bottom - box.top)
+    problem = None
+    if size < rule.min_size:
+        problem = _problem("too-small", f"{size} px, less than {rule.min_size}")
+    elif facts.jpeg_quality is not None and facts.jpeg_quality < rule.min_quality:
+        problem = _problem(
+            "too-compressed", f"JPEG quality {facts.jpeg_quality}, less than {rule.min_quality}"
+        )
+    crop = crop_to_size(image, box, rule.size, rule.fit)
+    place = None if box is None else Box(**box._asdict())
+    return Subject(place, size, crop, problem)
+
+
+def blur_of(crop: np.ndarray) -> float:
+    """Variance of the Laplacian of the luminance of a crop (S, S, 3) uint8; little is blurred."""
+    grey = crop @ np.array([0.299, 0.587, 0.114])
+    inner = grey[1:-1, 1:-1]
+    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    return float((around - 4 * inner).var()) if inner.size else 0.0
+
+
+def variants(crop: np.ndarray) -> dict[str, np.ndarray]:
+    """The same crop after mild changes, by their names; each (S, S, 3) uint8."""
+    image, side = Image.fromarray(crop), len(crop)
+    stream = BytesIO()
+    image.save(stream, "JPEG", quality=_QUALITY)
+    with Image.open(stream) as saved:
+        again = np.asarray(saved.convert("RGB"))
+    half = image.resize((max(side // 2, 1),) * 2, Image.Resampling.BILINEAR)
+    return {JPEG: again, HALF: np.asarray(half.resize((side, side), Image.Resampling.BILINEAR))}
+
+
+def _problem(reason: str, detail: str) -> Outcome:
+    return Outcome.model_validate({"kind": "not-applicable", "reason": reason, "detail": detail})

@@ -1,0 +1,213 @@
+"""Verdicts: what may be said of an image, or of each face in it, and how surely.
+
+``verdicts.jsonl`` holds one ``FileVerdict`` a line, one line an input file, in the order in which
+they were named. What every line rests on is said once, in an ``Attribution``; a line names its
+digest.
+
+Each file has a verdict or more: one a face where the run has a detector, else one of the whole
+image. One that cannot be used has one too, ``not-applicable`` with the reason. An outcome in words
+is ``known:<class>``, ``family:<family>``, ``novel:<type>``, ``novel``, ``real-consistent``,
+``inconclusive`` or ``not-applicable``. No outcome says that an image is authentic.
+"""
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import Field
+
+from owdfa.config import Settings
+from owdfa.records.calibration import Calibration
+from owdfa.records.provenance import Provenance
+
+Kind = Literal["known", "family", "novel", "real-consistent", "inconclusive", "not-applicable"]
+"""What is said: made by a known class; by some class of a family, ``forged`` being the family of
+all that are not real; by none that is known; like the real images; nothing sure; nothing at all."""
+
+Reason = Literal[
+    "unsure",  # inconclusive: no statement passes its threshold
+    "unstable",  # inconclusive: mild re-encoding changes the verdict
+    "undecodable",  # not-applicable from here on: no image, empty, damaged or encrypted
+    "no-face",  # most images of the run have a face, and the detector found none
+    "too-small",  # the face, or the whole image
+    "too-compressed",
+    "not-of-domain",  # unlike all that the run was trained on, where the method can tell
+]
+FORGED = "forged"
+"""The family of everything that is not real."""
+
+
+class Outcome(Settings):
+    """What is said of a face or an image."""
+
+    kind: Kind
+    name: str | None = None
+    """The class, family or novel type; None where the kind has none, or none is sure."""
+    reason: Reason | None = None
+    """Of an inconclusive or not-applicable one."""
+    detail: str | None = None
+    """More of the reason, for a reader: what was measured, or what it turned into."""
+
+    @property
+    def label(self) -> str:
+        """In a word, e.g. ``known:faceswap``, ``novel``, ``inconclusive``."""
+        return f"{self.kind}:{self.name}" if self.name is not None else self.kind
+
+    @property
+    def accuses(self) -> bool:
+        """Whether it says that the image is no plain photograph."""
+        return self.kind in ("known", "family", "novel")
+
+
+class Box(Settings):
+    """A face in pixels of the upright image; it may reach beyond the edges."""
+
+    left: int
+    top: int
+    right: int
+    """Exclusive, as ``bottom``."""
+    bottom: int
+    score: float
+    """The detector's; larger is more confident."""
+
+
+class OperatingPoint(Settings):
+    """The threshold that the statement passed, and what that is worth; see ``Calibration``."""
+
+    statement: str
+    """Name of the threshold: class, family, novel, forged or real."""
+    threshold: float
+    """The probability was above it."""
+    budget: float
+    """Share of groups of which the statement may be false, as it was asked for."""
+    bound: float
+    """Share that the held-out groups support; larger than the budget where they are too few."""
+    confidence: float
+    """With which the bound holds."""
+
+
+class Alternative(Settings):
+    """A class, known or of the run's own making, and its probability."""
+
+    name: str
+    novel: bool
+    probability: float
+
+
+class PredictionSet(Settings):
+    """The known classes that are not excluded at ``coverage``; empty: none of them fits."""
+
+    classes: tuple[str, ...]
+    coverage: float
+    """Of images of known classes, like those held out, at least this share have theirs in it."""
+
+
+class Variant(Settings):
+    """What becomes of the statement after a mild change of the crop."""
+
+    change: str
+    """``jpeg-75`` (saved as JPEG of that quality) or ``half-size`` (scaled down and up again)."""
+    outcome: Outcome
+    """The most particular statement that is then more likely than not."""
+    probability: float | None
+    """Of that statement, calibrated; None where there is none."""
+
+
+class Verdict(Settings):
+    """What is said of one face, or of a whole image."""
+
+    box: Box | None
+    """The face; None for the whole image."""
+    size: int | None
+    """Shorter side in pixels of what was looked at: the face's box, or the image."""
+    blur: float | None
+    """Sharpness: variance of the Laplacian of the crop's luminance; less is more blurred."""
+    outcome: Outcome
+    probability: float | None
+    """Calibrated, of the statement; None where none is made."""
+    operating_point: OperatingPoint | None
+    """Of the statement; None where none is made."""
+    accusation_point: OperatingPoint | None
+    """Of "it is not real", which an accusing statement needs too, where real images are known."""
+    alternatives: tuple[Alternative, ...]
+    """The five likeliest classes, the most probable first."""
+    prediction_set: PredictionSet | None
+    log10_ratio: float | None = None
+    """Likelihood ratio of the best known class against "none that is known", its logarithm to
+    base 10, where the method gives one."""
+    stability: tuple[Variant, ...]
+    sentence: str
+    """The same in plain words."""
+
+
+class FileVerdict(Settings):
+    """A line: one input file."""
+
+    schema_: Literal["owdfa/verdict/1"] = Field(default="owdfa/verdict/1", alias="schema")
+    path: str
+    """As it was named, or below the folder that was named."""
+    sha256: str | None
+    """Of the content; None where it cannot be read."""
+    num_bytes: int | None
+    format: str | None
+    """By the content: ``"JPEG"``, ``"PNG"``, ...; None where it is no image."""
+    width: int | None
+    """In pixels, upright."""
+    height: int | None
+    jpeg_quality: int | None
+    """1 to 100, estimated from the file's tables; None for other formats."""
+    verdicts: tuple[Verdict, ...]
+    """One a face, from left to right, or one of the whole image; never empty."""
+    attribution: str
+    """Digest of the ``Attribution`` that it rests on."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """Of the file.
+
+        The surest accusing verdict if there is one; else an inconclusive one; else a
+        real-consistent one; else why none is possible.
+        """
+        order = ("not-applicable", "real-consistent", "inconclusive")
+
+        def weight(verdict: Verdict) -> tuple[int, float]:
+            kind = verdict.outcome.kind
+            rank = order.index(kind) if kind in order else len(order)
+            return rank, verdict.probability or 0.0
+
+        return max(self.verdicts, key=weight).outcome
+
+
+class Attribution(Settings):
+    """What verdicts rest on: the network, how crops are made, and its calibration."""
+
+    schema_: Literal["owdfa/attribution/1"] = Field(default="owdfa/attribution/1", alias="schema")
+    run: str
+    """The run folder, or the exported file."""
+    classes: tuple[str, ...]
+    """Names by index: the known ones, then novel-01, ..."""
+    num_known: int
+    engine: str
+    """The library that computed, and its version."""
+    decoder: str
+    faces: str
+    """Name of the face detector; ``none``: verdicts are of whole images."""
+    store_size: int
+    fit: Literal["resize", "native"]
+    """How a crop gets its size."""
+    min_size: int
+    """Shorter side in pixels that a face, or a whole image, must have."""
+    min_quality: int
+    """Estimated quality that a JPEG file must have."""
+    calibration: Calibration
+    provenance: Provenance
+    """Of the network; ``precision`` is what was computed in."""
+    version: str
+    """Of owdfa."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of it as JSON, without the place of the run: the same after it was moved."""
+        values = self.model_dump(by_alias=True, mode="json", exclude={"run"})
+        text = json.dumps(values, sort_keys=True)  # whatever order a journal keeps names in
+        return hashlib.sha256(text.encode()).hexdigest()

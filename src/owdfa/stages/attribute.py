@@ -1,0 +1,132 @@
+"""Attribute: verdicts of images, into a case."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+
+from owdfa.case import Attributed, Case, is_case
+from owdfa.errors import UserError
+from owdfa.inference.attribute import AttributeOptions, Attributor
+from owdfa.inference.lists import ImageFile, name_files
+from owdfa.progress import OnProgress, no_progress
+from owdfa.records.verdict import Attribution, FileVerdict
+
+_PART = 512  # files that are added to the case together
+_SHOWN = 30  # files that are kept to be shown
+
+
+@dataclass
+class Attributions:
+    """What ``attribute`` found.
+
+    Attributes:
+        attribution: What the verdicts rest on.
+        num_files: Number of files.
+        outcomes: Number of verdicts by outcome and reason, in words.
+        shown: The first files of which something is said, to be shown; of few files, all.
+        passed_over: Path and reason of each file in a folder that is no image.
+        notes: What the user should know.
+    """
+
+    attribution: Attribution
+    num_files: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    shown: list[FileVerdict] = field(default_factory=list)
+    passed_over: list[tuple[str, str]] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+
+    def count(self, files: Sequence[FileVerdict], *, all_: bool) -> None:
+        """Count some more files.
+
+        Args:
+            files: What is said of them.
+            all_: Whether to show those of which nothing can be said.
+        """
+        self.num_files += len(files)
+        self.shown += [each for each in files if all_ or each.outcome.kind != "not-applicable"]
+        del self.shown[_SHOWN:]
+        outcomes = [each.outcome for file in files for each in file.verdicts]
+        self.outcomes.update(
+            each.label if each.reason is None else f"{each.label} ({each.reason})"
+            for each in outcomes
+        )
+
+
+def attribute(
+    run: str | Path,
+    images: Sequence[Path],
+    output: Path,
+    *,
+    options: AttributeOptions | None = None,
+    command: Sequence[str] = (),
+    on_progress: OnProgress = no_progress,
+) -> Attributions:
+    """Give a verdict of every face in some images, and add it to a case.
+
+    Verdicts are added some hundred files at a time; those of a command that was stopped stay.
+    Memory does not grow with the number of files, but for the paths.
+
+    Args:
+        run: A run folder, or a file that ``export`` made of one, that was calibrated.
+        images: Image files, folders of them, and lists of them in Parquet.
+        output: The case: a new folder, or a case to add to.
+        options: What is looked at, and how.
+        command: The command that was given, for the record.
+        on_progress: Called with (files done, files in all).
+
+    Raises:
+        UserError: The run is not calibrated, there are no images, or ``output`` is something else.
+    """
+    attributor = Attributor.open(run, options)
+    found = Attributions(attributor.attribution, notes=_notes(attributor))
+    files = list(_files(images, found.passed_over))
+    if not files:
+        others = f" ({len(found.passed_over)} other files)" if found.passed_over else ""
+        raise UserError(f"{images[0]}: no images there{others}; name images, or a folder of some")
+    made = attributor.attribute(files)
+    first = list(islice(made, _PART))
+    _check_some(first, len(files))
+    copy = options is not None and options.copy_files
+    case = Case.open(output) if is_case(output) else Case.create(output)
+    with case.writing():
+        for part in chain([first], iter(lambda: list(islice(made, _PART)), [])):
+            added = [Attributed(verdict, Path(file.path)) for file, verdict in part]
+            case.add(added, found.attribution, command=command, copy=copy)
+            found.count([verdict for _, verdict in part], all_=len(files) <= _SHOWN)
+            on_progress(found.num_files, len(files))
+    return found
+
+
+def _files(images: Sequence[Path], passed_over: list[tuple[str, str]]) -> Iterator[ImageFile]:
+    """The files that are named, each by the name it was given."""
+    for place in images:
+        if not place.exists():
+            raise UserError(f"{place}: no such file or folder")
+        named = name_files(place)
+        prefix = f"{place.as_posix().rstrip('/')}/" if place.is_dir() else ""
+        yield from (ImageFile(f"{prefix}{file.id}", file.path) for file in named.files)
+        passed_over += named.passed_over
+
+
+def _check_some(part: Sequence[tuple[ImageFile, FileVerdict]], total: int) -> None:
+    """Refuse files of which none is an image.
+
+    Raises:
+        UserError: All of them cannot be decoded.
+    """
+    outcomes = [verdict.outcome for _, verdict in part]
+    if len(part) == total and all(each.reason == "undecodable" for each in outcomes):
+        raise UserError(
+            f"{part[0][0].path}: {outcomes[0].detail}; none of the {total} files named is an image"
+            " that can be decoded"
+        )
+
+
+def _notes(attributor: Attributor) -> tuple[str, ...]:
+    notes = attributor.predictor.notes
+    made = attributor.attribution.provenance
+    if made.is_oracle:
+        notes = (*notes, f"ORACLE: {made.oracle}")
+    return notes
