@@ -88,6 +88,16 @@ def test_a_stopped_test_goes_on_where_it_was(whole_run, stressed, tmp_path):
     assert Stress.read(folder / FILE) == Stress.read(stressed[0] / FILE)
 
 
+def test_a_damaged_level_is_made_again(whole_run, stressed, tmp_path):
+    folder = tmp_path / "again"
+    shutil.copytree(stressed[0], folder)
+    damaged = folder / "levels/noise-2.parquet"
+    damaged.write_bytes(b"")  # nobody's loss
+    done("stress", whole_run, "--quick", "-o", folder)
+    assert pq.read_table(damaged).num_rows
+    assert Stress.read(folder / FILE) == Stress.read(stressed[0] / FILE)
+
+
 def test_a_folder_of_another_test_is_refused_and_kept(whole_run, stressed):
     before = (stressed[0] / FILE).read_bytes()
     for other in (("--quick", "--classes", "a"), ("--quick", "--crops")):

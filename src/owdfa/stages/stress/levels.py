@@ -81,6 +81,7 @@ def predict_level(
     path = folder / LEVELS / f"{level.name}.parquet"
     recorded: dict[str, object] = {
         "level": describe(level),
+        "images": len(images.ids),
         "metadata": job.metadata.model_dump(by_alias=True),
     }
     found = _read(path, recorded) if path.is_file() else None
