@@ -47,11 +47,7 @@ class Attributions:
         self.num_files += len(files)
         self.shown += [each for each in files if all_ or each.outcome.kind != "not-applicable"]
         del self.shown[_SHOWN:]
-        outcomes = [each.outcome for file in files for each in file.verdicts]
-        self.outcomes.update(
-            each.label if each.reason is None else f"{each.label} ({each.reason})"
-            for each in outcomes
-        )
+        self.outcomes.update(each.outcome.brief for file in files for each in file.verdicts)
 
 
 def attribute(
