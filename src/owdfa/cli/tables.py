@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _CONVENTIONS = ("gcd-v2", "paper")
 _SETS: tuple[Literal["all", "known", "novel"], ...] = ("all", "known", "novel")
 _SHOWN = 20  # bad images
-_PATH = 32  # characters of a path beside a verdict
-_WIDE = 110  # columns of a comparison
+_PATH = 40  # characters of a path beside a verdict
+_WIDE = 110  # columns of a comparison, or of verdicts
 _NOTES = {PASSED_OVER: "passed over", LEFT_ASIDE: f"with {LEFT_ASIDE}"}
 
 
@@ -139,7 +139,7 @@ def print_verdicts(files: Sequence["FileVerdict"], outcomes: Mapping[str, int]) 
     table = Table(box=None, pad_edge=False)
     for head in ("file", "face", "verdict"):
         table.add_column(head, no_wrap=True)
-    table.add_column("prob.", justify="right", no_wrap=True)
+    table.add_column("probability", justify="right", no_wrap=True)
     table.add_column("likeliest class", overflow="ellipsis", no_wrap=True)
     for file in files:
         for number, verdict in enumerate(file.verdicts, start=1):
@@ -155,9 +155,10 @@ def print_verdicts(files: Sequence["FileVerdict"], outcomes: Mapping[str, int]) 
                 ),
             )
     console = Console()
+    console.width = max(console.width, _WIDE)
     console.print(table)
     counts = ", ".join(f"{num} {name}" for name, num in Counter(outcomes).most_common())
-    console.print(counts, highlight=False, markup=False)
+    console.print(counts, highlight=False, markup=False, soft_wrap=True)
 
 
 def _short(path: str) -> str:
