@@ -12,7 +12,7 @@ from command_line import done, refused
 from owdfa.calibration.statements import Decision
 from owdfa.errors import UserError
 from owdfa.images import faces
-from owdfa.images.faces import Box
+from owdfa.images.faces import Box, crop_to_size
 from owdfa.inference.attribute import AttributeOptions, Attributor
 from owdfa.inference.lists import ImageFile
 from owdfa.inference.predictor import Predictor
@@ -202,11 +202,30 @@ def test_a_crop_is_that_of_prediction(attributor, tmp_path):
     assert (subject.crop == read_crop(tmp_path / "a.png", "none", 32)).all()
 
 
-def test_variants_are_mild_and_keep_the_size():
-    pixels = np.random.default_rng(0).integers(0, 256, (33, 33, 3), dtype=np.uint8)
-    assert [each.shape for each in variants(pixels).values()] == [(33, 33, 3)] * 2
-    even = np.full((32, 32, 3), 77, np.uint8)
-    assert all((each == 77).all() for each in variants(even).values())
+@pytest.mark.parametrize("fit", ["resize", "native"])
+def test_variants_are_crops_of_the_changed_file(attributor, tmp_path, fit):
+    """Half the file by hand, and a crop of that, is the half-size variant."""
+    coarse = np.random.default_rng(0).integers(0, 256, (10, 12, 3), dtype=np.uint8)
+    image = Image.fromarray(coarse).resize((120, 100), Image.Resampling.BICUBIC)
+    image.save(tmp_path / "a.png")
+    rule = attributor.rule._replace(fit=fit)
+    (subject,) = inspect(tmp_path / "a.png", rule).subjects
+    made = variants(subject, rule)
+    half = image.resize((60, 50), Image.Resampling.BILINEAR)
+    image.save(tmp_path / "a.jpg", quality=75)
+    with Image.open(tmp_path / "a.jpg") as saved:
+        again = saved.convert("RGB")
+    other_blocks = 8 if fit == "native" else 0.01  # JPEG's begin elsewhere
+    for name, changed, limit in (("half-size", half, 1), ("jpeg-75", again, other_blocks)):
+        expected = crop_to_size(changed, None, 32, fit).astype(int)
+        assert np.abs(made[name].astype(int) - expected).mean() < limit
+
+
+def test_what_variants_are_made_of_is_bounded(attributor, tmp_path):
+    Image.new("RGB", (3000, 40)).save(tmp_path / "a.png")
+    (subject,) = inspect(tmp_path / "a.png", attributor.rule).subjects
+    assert max(subject.region.size) == 4 * 32
+    assert [each.shape for each in variants(subject, attributor.rule).values()] == [(32, 32, 3)] * 2
 
 
 def test_a_blurred_crop_has_less_of_a_laplacian():

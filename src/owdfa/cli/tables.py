@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from owdfa.compare.tables import Table as Comparison
     from owdfa.records.calibration import Calibration
     from owdfa.records.scores import Scores
-    from owdfa.records.verdict import FileVerdict, Verdict
+    from owdfa.records.verdict import FileVerdict
 
 _CONVENTIONS = ("gcd-v2", "paper")
 _SETS: tuple[Literal["all", "known", "novel"], ...] = ("all", "known", "novel")
 _SHOWN = 20  # bad images
-_PATH = 32  # characters of a path beside a verdict
-_WIDE = 110  # columns of a comparison
+_PATH = 40  # characters of a path beside a verdict
+_WIDE = 110  # columns of a comparison, or of verdicts
 _NOTES = {PASSED_OVER: "passed over", LEFT_ASIDE: f"with {LEFT_ASIDE}"}
 
 
@@ -139,31 +139,26 @@ def print_verdicts(files: Sequence["FileVerdict"], outcomes: Mapping[str, int]) 
     table = Table(box=None, pad_edge=False)
     for head in ("file", "face", "verdict"):
         table.add_column(head, no_wrap=True)
-    table.add_column("probability", justify="right")
-    table.add_column("why", overflow="fold")
+    table.add_column("probability", justify="right", no_wrap=True)
+    table.add_column("likeliest class", overflow="ellipsis", no_wrap=True)
     for file in files:
         for number, verdict in enumerate(file.verdicts, start=1):
             sure = verdict.probability
             table.add_row(
                 escape(_short(file.path)) if number == 1 else "",
                 str(number) if verdict.box else "-",
-                escape(verdict.outcome.label),
+                escape(verdict.outcome.brief),
                 "-" if sure is None else f"{sure:.3f}",
-                escape(_why(verdict)),
+                *(
+                    escape(f"{each.probability:.2f} {each.name}")
+                    for each in verdict.alternatives[:1]
+                ),
             )
     console = Console()
+    console.width = max(console.width, _WIDE)
     console.print(table)
     counts = ", ".join(f"{num} {name}" for name, num in Counter(outcomes).most_common())
-    console.print(counts, highlight=False, markup=False)
-
-
-def _why(verdict: "Verdict") -> str:
-    """The reason where no statement is made, and what is likeliest where one could be."""
-    outcome, best = verdict.outcome, verdict.alternatives[:1]
-    parts = [part for part in (outcome.reason, outcome.detail) if part]
-    if outcome.reason == "unsure" and best:
-        parts.append(f"likeliest {best[0].name} {best[0].probability:.2f}")
-    return ": ".join(parts)
+    console.print(counts, highlight=False, markup=False, soft_wrap=True)
 
 
 def _short(path: str) -> str:

@@ -167,7 +167,7 @@ class Attributor:
 
     def _changed(self, subjects: Sequence[Subject]) -> Iterator[dict[str, np.ndarray]]:
         """Probability of each statement after each change, for each subject."""
-        made = [variants(subject.pixels) for subject in subjects]
+        made = [variants(subject, self.rule) for subject in subjects]
         crops = [crop for each in made for crop in each.values()]
         scores = iter(self.decision.scores(self._probabilities(crops)))
         return iter([{name: next(scores) for name in each} for each in made])

@@ -49,8 +49,9 @@ def sentence(
             f" ({accusation.confidence:.0%} confidence)."
         )
     elif point is not None:
+        sources = "forged sources" if outcome.kind == "real-consistent" else "sources"
         parts.append(
-            f"Said wrongly of at most {point.bound:.1%} of sources like those held out"
+            f"Said wrongly of at most {point.bound:.1%} of {sources} like those held out"
             f" ({point.confidence:.0%} confidence)."
         )
     if outcome.kind == "real-consistent":

@@ -54,6 +54,11 @@ class Outcome(Settings):
         return f"{self.kind}:{self.name}" if self.name is not None else self.kind
 
     @property
+    def brief(self) -> str:
+        """The same with the reason, e.g. ``inconclusive (unstable)``."""
+        return self.label if self.reason is None else f"{self.label} ({self.reason})"
+
+    @property
     def accuses(self) -> bool:
         """Whether it says that the image is no plain photograph."""
         return self.kind in ("known", "family", "novel")
@@ -103,10 +108,10 @@ class PredictionSet(Settings):
 
 
 class Variant(Settings):
-    """What becomes of the statement after a mild change of the crop."""
+    """What becomes of the statement after a mild change of the file."""
 
     change: str
-    """``jpeg-75`` (saved as JPEG of that quality) or ``half-size`` (scaled down and up again)."""
+    """``jpeg-75`` (saved as JPEG of that quality) or ``half-size`` (half as wide and high)."""
     outcome: Outcome
     """The most particular statement that is then more likely than not."""
     probability: float | None

@@ -25,7 +25,7 @@ class Attributions:
         attribution: What the verdicts rest on.
         num_files: Number of files.
         outcomes: Number of verdicts by outcome and reason, in words.
-        shown: The first files of which something is said, to be shown; of few files, all.
+        shown: Some files to show: all of few, of many those with an accusing verdict first.
         passed_over: Path and reason of each file in a folder that is no image.
         notes: What the user should know.
     """
@@ -37,21 +37,19 @@ class Attributions:
     passed_over: list[tuple[str, str]] = field(default_factory=list)
     notes: tuple[str, ...] = ()
 
-    def count(self, files: Sequence[FileVerdict], *, all_: bool) -> None:
-        """Count some more files.
-
-        Args:
-            files: What is said of them.
-            all_: Whether to show those of which nothing can be said.
-        """
+    def count(self, files: Sequence[FileVerdict], total: int) -> None:
+        """Count some more of ``total`` files."""
         self.num_files += len(files)
-        self.shown += [each for each in files if all_ or each.outcome.kind != "not-applicable"]
-        del self.shown[_SHOWN:]
-        outcomes = [each.outcome for file in files for each in file.verdicts]
-        self.outcomes.update(
-            each.label if each.reason is None else f"{each.label} ({each.reason})"
-            for each in outcomes
-        )
+        self.shown += files
+        if total > _SHOWN:
+            self.shown = sorted(self.shown, key=_rank)[:_SHOWN]
+        self.outcomes.update(each.outcome.brief for file in files for each in file.verdicts)
+
+
+def _rank(file: FileVerdict) -> int:
+    """What of many files is shown first: accusing verdicts, and last those of which none is."""
+    outcome = file.outcome
+    return 0 if outcome.accuses else 1 + (outcome.kind == "not-applicable")
 
 
 def attribute(
@@ -94,7 +92,7 @@ def attribute(
         for part in chain([first], iter(lambda: list(islice(made, _PART)), [])):
             added = [Attributed(verdict, Path(file.path)) for file, verdict in part]
             case.add(added, found.attribution, command=command, copy=copy)
-            found.count([verdict for _, verdict in part], all_=len(files) <= _SHOWN)
+            found.count([verdict for _, verdict in part], len(files))
             on_progress(found.num_files, len(files))
     return found
 
