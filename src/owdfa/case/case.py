@@ -5,6 +5,8 @@ journal.jsonl     who did what and when: ``journal.Journal``; the case's state i
 verdicts.jsonl    one ``FileVerdict`` a line; the journal holds the SHA-256 of every line
 verdicts.csv      the same as a table, a row a verdict; made anew from the two
 inputs/           copies of the inputs, named by their SHA-256, where they were asked for
+clusters/         groups of images, a file for each time that they were made: ``review``
+features/         embeddings of inputs, by their SHA-256; made again where they are missing
 
 A verdict counts once its hash is in the journal. One that was written and not yet noted there, as
 a crash leaves it, is left aside and overwritten.
@@ -22,7 +24,7 @@ from typing import Any, NamedTuple, final
 from pydantic import ValidationError
 
 from owdfa.case.journal import Entry, Journal, append_bytes, current_user, parse, read_bytes
-from owdfa.case.lines import ATTRIBUTED, digest_of, files_of, verdict_lines
+from owdfa.case.lines import ATTRIBUTED, cluster_problems, digest_of, files_of, verdict_lines
 from owdfa.case.table import write_verdict_table
 from owdfa.errors import UserError
 from owdfa.files import atomic, is_unfinished, read_json, write_json
@@ -289,7 +291,8 @@ def check(folder: Path) -> list[str]:
         found.append(f"{path}: is of another case than {folder / _MARKER}")
     if content.problems:  # which verdicts there should be is not known
         return found
-    return found + verdict_lines(folder / _VERDICTS, content.entries)[1]
+    found += verdict_lines(folder / _VERDICTS, content.entries)[1]
+    return found + cluster_problems(folder, content.entries)
 
 
 def _read_id(folder: Path) -> str:

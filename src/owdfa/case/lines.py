@@ -8,6 +8,8 @@ from owdfa.case.journal import Entry, read_bytes
 
 ATTRIBUTED = "attributed"
 """What is said of a line of the journal that adds verdicts."""
+DISCOVERED, REVIEWED, PROMOTED = "discovered", "reviewed", "promoted"
+"""The same of one that groups images, changes their groups, or makes classes of these."""
 
 
 def files_of(entry: Entry) -> list[dict[str, str]]:
@@ -27,6 +29,18 @@ def verdict_lines(path: Path, entries: Iterable[Entry]) -> tuple[list[bytes], li
     if len(lines) < len(wanted):
         problems.append(f"{path}: line {len(lines) + 1} is missing: the journal has its hash")
     return lines[: len(wanted)], problems
+
+
+def cluster_problems(folder: Path, entries: Iterable[Entry]) -> list[str]:
+    """A sentence for each file of groups that is not as it was."""
+    found = []
+    for entry in entries:
+        if entry.what == DISCOVERED:
+            data = read_bytes(folder / entry.data["file"])
+            if digest_of(data) != entry.data["sha256"]:
+                what = "was altered: the journal has another hash of it" if data else "is missing"
+                found.append(f"{folder / entry.data['file']}: {what}")
+    return found
 
 
 def digest_of(data: bytes) -> str:

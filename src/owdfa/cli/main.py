@@ -11,6 +11,7 @@ from owdfa.cli import (
     benchmarks,
     compare,
     data,
+    discover,
     extend,
     lists,
     models,
@@ -47,6 +48,9 @@ benchmarks.add_benchmarks(data.app)
 data.app.command()(audit.audit)
 app.add_typer(data.app, name="data")
 stages.add_stages(app)
+app.command()(discover.discover)
+app.add_typer(discover.app, name="review")
+app.command()(discover.promote)
 app.command()(stress.stress)
 compare.add_compare(app)
 reproduce.add_reproduce(app)

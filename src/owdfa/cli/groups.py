@@ -1,0 +1,138 @@
+"""Groups of images on the terminal."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from owdfa.case import Entry
+    from owdfa.case.actions import Group
+    from owdfa.case.review import Review
+    from owdfa.records.clusters import Cluster, Lineage
+    from owdfa.stages.review import Shown
+
+_SHOWN = 40  # groups, and images of one
+_DIGITS = 12  # of a hash
+
+
+def print_groups(review: "Review", case: Path, head: str) -> None:
+    """Print a row a group, the largest first; rejected ones last."""
+    from owdfa.case.review import statistics
+
+    groups = sorted(
+        review.state.groups.values(),
+        key=lambda each: (each.rejected is not None, -len(each.members), each.id),
+    )
+    measured = statistics(review)
+    table = Table(box=None, pad_edge=False)
+    for name in ("group", "name"):
+        table.add_column(name, no_wrap=True)
+    for name in ("images", "stability", "confidence", "log10 LR"):
+        table.add_column(name, justify="right")
+    for name in ("nearest known", "since last time", "shared, and rare elsewhere"):
+        table.add_column(name, overflow="fold")
+    for group in groups[:_SHOWN]:
+        table.add_row(*map(escape, _cells(group, measured.get(group.id))))
+    Console().print(table)
+    if len(groups) > _SHOWN:
+        print(f"  ... and {len(groups) - _SHOWN} more")
+    found = review.clusters
+    assert found is not None
+    missing = f", {found.num_missing} no longer where they were" if found.num_missing else ""
+    print(
+        f"{case}: {len(groups)} groups of {found.num_images} images without a known type,"
+        f" {found.num_alone} in none{missing}; head {head[:_DIGITS]}"
+    )
+
+
+def _cells(group: "Group", measured: "Cluster | None") -> list[str]:
+    name = "(rejected)" if group.rejected else group.name or ""
+    start = [group.id, name, str(len(group.members))]
+    if measured is None:
+        return [*start, "-", "-", "-", "-", "split off since", ""]
+    nearest = measured.nearest
+    change = _change(measured.lineage)
+    if frozenset(measured.members) != group.members:
+        change += "; reviewed"
+    return [
+        *start,
+        _number(measured.stability),
+        _number(measured.confidence),
+        _number(measured.log10_ratio),
+        f"{nearest.name} {nearest.probability:.2f}" if nearest else "-",
+        change,
+        ", ".join(
+            f"{each.what} {each.value}"
+            for each in measured.traits
+            if each.elsewhere is not None and each.elsewhere < each.share / 2
+        )[:60],
+    ]
+
+
+def _change(lineage: "Lineage") -> str:
+    sources = ", ".join(lineage.sources)
+    words = {
+        "new": "new",
+        "same": "the same",
+        "split": f"was part of {sources}",
+        "merged": f"took in {sources}",
+        "kept": "kept by review",
+    }
+    return words.get(lineage.change, f"{lineage.change}, had {lineage.num_before}")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def print_group(shown: "Shown", *, all_: bool) -> None:
+    """Print what is known of a group, and its images.
+
+    Args:
+        shown: The group.
+        all_: Whether to list all of its images.
+    """
+    group, measured = shown.group, shown.measured
+    print(f"{group.id}: {len(group.members)} images, {len(group.held)} of them held by review")
+    if group.name and group.named:
+        print(f'  named "{group.name}" by {group.named.who}, {group.named.time}')
+    if group.rejected:
+        print(f"  rejected by {group.rejected.who}, {group.rejected.time}")
+    for note in group.notes:
+        print(f'  "{note.text}" ({note.by.who}, {note.by.time})')
+    if measured is not None:
+        _print_measured(measured, shown.paths)
+    images = list(shown.paths.items())
+    print("images:")
+    for sha256, path in images if all_ else images[:_SHOWN]:
+        print(f"  {sha256[:_DIGITS]}  {path}")
+    if len(images) > _SHOWN and not all_:
+        print(f"  ... and {len(images) - _SHOWN} more: --all lists them")
+
+
+def _print_measured(measured: "Cluster", paths: dict[str, str]) -> None:
+    nearest = measured.nearest
+    print(
+        f"  when found: {len(measured.members)} images; {_change(measured.lineage)};"
+        f" stability {_number(measured.stability)} (0.75 is stable); confidence"
+        f" {_number(measured.confidence)}; log10 likelihood ratio"
+        f" {_number(measured.log10_ratio)}"
+    )
+    if nearest:
+        print(f"  nearest known type: {nearest.name}, mean probability {nearest.probability:.2f}")
+    for trait in measured.traits:
+        other = "" if trait.elsewhere is None else f" ({trait.elsewhere:.0%} of other groups)"
+        print(f"  {trait.what} {trait.value}: {trait.share:.0%}{other}")
+    for kind, images in (("central", measured.central), ("borderline", measured.borderline)):
+        for image in images:
+            print(f"  {kind}  {image[:_DIGITS]}  {paths.get(image, 'no longer in the group')}")
+
+
+def print_log(lines: "Sequence[tuple[Entry, str]]") -> None:
+    """Print a line for each thing that was done."""
+    for entry, text in lines:
+        print(f"{entry.seq:>5}  {entry.time}  {entry.hash[:_DIGITS]}  {entry.who}: {text}")

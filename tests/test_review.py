@@ -1,0 +1,242 @@
+"""Review: every decision is a line of the journal, and the groups are the journal replayed."""
+
+import shutil
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from owdfa.case import Case, check
+from owdfa.case.actions import Merge, Move, Name, Reject, Remark, Split
+from owdfa.case.review import ConflictError, act, open_review
+from owdfa.discovery.matching import new_id
+from owdfa.errors import UserError
+from owdfa.stages.review import Reviewer
+from small_groups import by_hand
+
+GROUPS = {"novel-aaaa": {"a1", "a2", "a3"}, "novel-bbbb": {"b1", "b2"}, "novel-cccc": {"c1", "c2"}}
+FAST = settings(
+    max_examples=40, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+
+
+@pytest.fixture
+def case(tmp_path):
+    return by_hand(tmp_path / "case", GROUPS)
+
+
+def groups(case):
+    """Images and name of each group, by the journal on the disk."""
+    state = open_review(Case.open(case.folder)).state
+    return {id_: (set(group.members), group.name) for id_, group in state.groups.items()}
+
+
+def test_what_is_decided_is_in_the_journal_and_the_groups(case):
+    ann, bob = (Reviewer(case.folder, who=who) for who in ("ann", "bob"))
+    ann.name("novel-aaaa", " FaceForge  2 ")
+    bob.merge("FaceForge 2", ["novel-bbbb"])
+    made = ann.note("novel-cccc", "same banner")
+    assert groups(case) == {
+        "novel-aaaa": ({"a1", "a2", "a3", "b1", "b2"}, "FaceForge 2"),
+        "novel-cccc": ({"c1", "c2"}, None),
+    }
+    assert [(entry.who, text) for entry, text in ann.log()] == [
+        ("ann", "found 3 groups of 9 images"),
+        ("ann", 'named novel-aaaa "FaceForge 2"'),
+        ("bob", "merged novel-bbbb into novel-aaaa"),
+        ("ann", 'noted of novel-cccc: "same banner"'),
+    ]
+    named = made.review.state.groups["novel-aaaa"].named
+    assert (named.who, named.line) == ("ann", ann.case.entries[2].hash)
+    assert check(case.folder) == []
+
+
+def test_split_and_move_and_reject(case):
+    act(case, lambda r: Split(group="novel-aaaa", images=("a3",), new="novel-dddd"))
+    act(case, lambda r: Move(images=("b2", "a2"), to="novel-dddd"))
+    act(case, lambda r: Reject(group="novel-cccc"))
+    state = open_review(case).state
+    assert state.groups["novel-dddd"].members == {"a3", "b2", "a2"}
+    assert state.groups["novel-dddd"].held == {"a3", "b2", "a2"}
+    assert state.groups["novel-bbbb"].members == {"b1"}
+    assert state.groups["novel-cccc"].rejected.who
+    act(case, lambda r: Name(group="novel-cccc", name="X"))
+    assert open_review(case).state.groups["novel-cccc"].rejected is None
+
+
+@pytest.mark.parametrize(
+    ("action", "line"),
+    [
+        (Name(group="novel-aaab", name="X"), "no such group; did you mean 'novel-aaaa'"),
+        (Name(group="novel-aaaa", name="  "), "a name needs some text"),
+        (Merge(into="novel-aaaa", groups=("novel-aaaa",)), "names a group twice"),
+        (Split(group="novel-aaaa", images=("b1",), new="novel-d"), "b1: is not in novel-aaaa"),
+        (Split(group="novel-bbbb", images=("b1", "b2"), new="novel-d"), "leave some"),
+        (Split(group="novel-aaaa", images=("a1",), new="novel-bbbb"), "is in use"),
+        (Move(images=("b1", "b2"), to="novel-aaaa"), "merge novel-aaaa novel-bbbb"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_refused_and_leaves_no_line(case, action, line):
+    before = case.journal.path.read_bytes()
+    with pytest.raises(UserError, match=line):
+        act(case, lambda r: action)
+    assert case.journal.path.read_bytes() == before
+
+
+def test_a_name_is_given_once_and_a_group_that_is_no_more_is_told(case):
+    ann = Reviewer(case.folder)
+    ann.name("novel-aaaa", "X")
+    with pytest.raises(UserError, match="is the name of novel-aaaa; merge the two"):
+        ann.name("novel-bbbb", "x")
+    ann.merge("novel-aaaa", ["novel-bbbb"])
+    with pytest.raises(UserError, match="novel-bbbb: is no more; its images went to novel-aaaa"):
+        ann.name("novel-bbbb", "Y")
+
+
+def test_a_reviewer_who_saw_less_is_told_what_changed(case):
+    ann, bob = (Reviewer(case.folder, who=who, head=case.head[:12]) for who in ("ann", "bob"))
+    ann.name("novel-aaaa", "X")
+    ann.note("novel-aaaa", "mine")  # one's own changes are no conflict
+    with pytest.raises(ConflictError, match=r'ann named novel-aaaa "X".*nothing was') as error:
+        bob.reject("novel-aaaa")
+    assert "\n" not in str(error.value)
+    assert [entry.who for entry in error.value.since] == ["ann", "ann"]
+    Reviewer(case.folder, who="bob", head=Case.open(case.folder).head).reject("novel-bbbb")
+    case.journal.reload()
+    case.record("attributed", {"files": [], "attribution": {}, "run": "x"})  # no group changed
+    Reviewer(case.folder, who="bob", head=case.entries[-2].hash).note("novel-bbbb", "no")
+    for head in ("abc", "f" * 12):
+        with pytest.raises(UserError, match="is the hash of no line"):
+            Reviewer(case.folder, head=head).undo()
+
+
+def test_nothing_before_the_groups_were_made_is_taken_back(case):
+    with pytest.raises(UserError, match="nothing to undo"):
+        Reviewer(case.folder).undo()
+    with pytest.raises(UserError, match="nothing to redo"):
+        Reviewer(case.folder).redo()
+
+
+# Any interleaving of two reviewers, and any crash.
+
+IMAGES = sorted(set().union(*GROUPS.values()))
+WISHES = st.one_of(
+    st.tuples(st.just("name"), st.integers(0, 4), st.sampled_from("XYZ")),
+    st.tuples(st.just("merge"), st.integers(0, 4), st.integers(0, 4)),
+    st.tuples(st.just("split"), st.integers(0, 4), st.integers(1, 3)),
+    st.tuples(st.just("move"), st.integers(0, 4), st.sampled_from(IMAGES)),
+    st.tuples(st.just("reject"), st.integers(0, 4), st.none()),
+    st.tuples(st.just("note"), st.integers(0, 4), st.sampled_from("nm")),
+    st.tuples(st.just("undo"), st.none(), st.none()),
+    st.tuples(st.just("redo"), st.none(), st.none()),
+)
+
+
+def decision(review, wish):
+    """The action that a wish means for the groups as they are."""
+    kind, group, more = wish
+    ids = sorted(review.state.groups)
+    if kind == "undo":
+        return review.undo()
+    if kind == "redo":
+        return review.redo()
+    group = ids[group % len(ids)]
+    if kind == "merge":
+        return Merge(into=group, groups=(ids[more % len(ids)],))
+    if kind == "split":
+        images = tuple(sorted(review.state.groups[group].members)[:more])
+        new = new_id(images, {*review.state.groups, *review.state.gone})
+        return Split(group=group, images=images, new=new)
+    made = {"name": Name, "reject": Reject, "note": Remark}
+    if kind == "move":
+        return Move(images=(more,), to=group)
+    values = {"name": {"name": more}, "reject": {}, "note": {"text": more}}
+    return made[kind](group=group, **values[kind])
+
+
+def play(case, turns):
+    """Two reviewers, each with the head that they saw last: states that were acknowledged."""
+    seen, acknowledged = [case.head, case.head], [(case.journal.content.size, groups(case))]
+    for who, looks_first, wish in turns:
+        mine = Case.open(case.folder)
+        if looks_first:
+            seen[who] = mine.head
+        stale = seen[who] != mine.head
+        try:
+            entry, review = act(
+                mine, lambda r, w=wish: decision(r, w), head=seen[who], who=f"r{who}"
+            )
+        except ConflictError:
+            assert stale
+            assert groups(case) == acknowledged[-1][1]
+        except UserError:
+            assert not stale
+            assert groups(case) == acknowledged[-1][1]
+        else:
+            assert not stale
+            seen[who] = entry.hash
+            state = {i: (set(g.members), g.name) for i, g in review.state.groups.items()}
+            acknowledged.append((mine.journal.content.size, state))
+    return acknowledged
+
+
+TURNS = st.lists(st.tuples(st.integers(0, 1), st.booleans(), WISHES), max_size=8)
+
+
+@FAST
+@given(turns=TURNS, cut=st.floats(0, 1))
+def test_replay_gives_what_was_acknowledged_after_any_interleaving_and_crash(
+    tmp_path_factory, turns, cut
+):
+    folder = tmp_path_factory.mktemp("c")
+    case = by_hand(folder / "case", GROUPS)
+    acknowledged = play(case, turns)
+    assert groups(case) == acknowledged[-1][1]
+    assert check(case.folder) == []
+    path = case.journal.path
+    data = path.read_bytes()
+    first = acknowledged[0][0]
+    size = first + round(cut * (len(data) - first))
+    path.write_bytes(data[:size])  # a crash, at whatever byte
+    survived = [state for end, state in acknowledged if end <= size]
+    assert groups(case) == survived[-1]
+    Reviewer(case.folder).note(min(groups(case)), "after the crash")
+    assert groups(case) == survived[-1]
+    shutil.rmtree(folder)
+
+
+@FAST
+@given(turns=st.lists(WISHES.filter(lambda wish: wish[0] not in ("undo", "redo")), max_size=6))
+def test_undo_takes_back_each_change_and_redo_does_it_again(tmp_path_factory, turns):
+    folder = tmp_path_factory.mktemp("c")
+    case = by_hand(folder / "case", GROUPS)
+    states = [state for _, state in play(case, [(0, True, wish) for wish in turns])]
+    reviewer = Reviewer(case.folder)
+    for state in states[-2::-1] if len(states) > 1 else []:
+        reviewer.undo()
+        assert groups(case) == state
+    for state in states[1:]:
+        reviewer.redo()
+        assert groups(case) == state
+    with pytest.raises(UserError, match="nothing to redo"):
+        reviewer.redo()
+    shutil.rmtree(folder)
+
+
+def test_what_was_taken_back_is_lost_once_something_else_is_done(case):
+    ann = Reviewer(case.folder)
+    ann.name("novel-aaaa", "X")
+    ann.undo()
+    ann.name("novel-aaaa", "Y")
+    with pytest.raises(UserError, match="nothing to redo"):
+        ann.redo()
+
+
+def test_groups_that_were_altered_are_found(case):
+    (path,) = (case.folder / "clusters").iterdir()
+    path.write_text(path.read_text().replace("a1", "z1"))
+    (problem,) = check(case.folder)
+    assert "was altered: the journal has another hash of it" in problem
+    with pytest.raises(UserError, match="was altered"):
+        Reviewer(case.folder).undo()
