@@ -226,7 +226,7 @@ def test_what_the_user_can_fix_is_one_line(case, tmp_path, monkeypatch):
     line = refused("discover", folder, "--run", folder, "--min-size", "50")
     assert "21 of 29 images have no known type, and a group needs 50" in line
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "dense_groups", lambda rows, *_: np.full(len(rows), -1))
+        patch.setattr(stage, "dense_groups_among", lambda rows, *_: np.full(len(rows), -1))
         line = refused("discover", folder, "--run", folder, "--jobs", "1")
     assert "no group among 21 images; lower --min-size (5)" in line
     found = made(case)

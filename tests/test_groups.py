@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from owdfa.discovery import density
-from owdfa.discovery.density import ALONE, components, dense_groups, stability, two_parts
+from owdfa.discovery.density import (
+    ALONE,
+    components,
+    dense_groups,
+    dense_groups_among,
+    stability,
+    two_parts,
+)
 from owdfa.discovery.matching import Region, match_groups, new_id
 
 
@@ -34,9 +41,19 @@ def test_dense_groups_are_found_and_what_is_alone_is_left():
     assert (found[~there] == ALONE).mean() > 0.5
 
 
-def test_one_group_alone_is_found():
-    rows, _ = blobs((40,))
-    assert dense_groups(components(rows), 5, 0).max() == 0
+def test_one_group_is_found_beside_images_of_known_types():
+    rows, truth = blobs((40, 30))
+    found = dense_groups_among(components(rows), truth == 1, 5, 0)
+    assert set(found[truth == 0]) == {0}
+    assert set(found[truth == 1]) == {ALONE}
+
+
+def test_images_like_a_known_type_are_no_group():
+    rows, truth = blobs((40, 30, 12))
+    others = (truth == 0) & (np.arange(len(truth)) % 3 > 0)  # 13 of 40 are unsure
+    found = dense_groups_among(components(rows), others, 5, 0)
+    assert set(found[truth == 0]) == {ALONE}
+    assert sorted({*found[truth == 1], *found[truth == 2]}) == [0, 1]
 
 
 def test_a_small_group_is_found_beside_large_ones_that_a_part_shows_first(monkeypatch):

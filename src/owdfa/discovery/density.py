@@ -63,6 +63,32 @@ def dense_groups(rows: np.ndarray, min_size: int, seed: int) -> np.ndarray:
     return _without_small(found, min_size)
 
 
+def dense_groups_among(
+    rows: np.ndarray, others: np.ndarray, min_size: int, seed: int
+) -> np.ndarray:
+    """Group rows by density beside others, which show how close images of one type are.
+
+    A pile of one type has no scale of its own: it could as well be noise. A group of which most
+    are others is none: its rows are like a type that is known.
+
+    Args:
+        rows: (N, d) float32, of ``components``.
+        others: (N,) bool: rows that are in no group.
+        min_size: The least images of a group.
+        seed: Decides the parts.
+
+    Returns:
+        (N,) int64: groups from 0 without gaps, or ``ALONE``.
+    """
+    found = dense_groups(rows, min_size, seed)
+    there = found != ALONE
+    num = found.max(initial=ALONE) + 1
+    beside = np.bincount(found[there & others], minlength=num)
+    own = np.bincount(found[there & ~others], minlength=num)
+    dropped = np.append(beside > own, False)[found]  # the last is for those that are alone
+    return _without_small(np.where(others | dropped, ALONE, found), min_size)
+
+
 def stability(
     rows: np.ndarray, groups: np.ndarray, min_size: int, num_parts: int, seed: int
 ) -> list[float | None]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from owdfa.case import Case
 from owdfa.case.review import discovered, open_review
-from owdfa.discovery.density import ALONE, components, dense_groups
+from owdfa.discovery.density import ALONE, components, dense_groups_among
 from owdfa.errors import UserError
 from owdfa.inference.embeddings import keep_embeddings
 from owdfa.inference.predictor import Predictor
@@ -47,15 +47,14 @@ def discover(
     """
     opened, options = Case.open(case), options or DiscoverOptions()
     pile = Pile.of(opened)
-    least = max(options.min_size, 3)
-    if len(pile.wanted) < least:
+    if len(pile.wanted) < options.min_size:
         raise UserError(
             f"{opened.folder}: nothing to group: {len(pile.wanted)} of {len(pile.files)} images"
-            f" have no known type, and a group needs {least}; attribute more images into it"
+            f" have no known type, and a group needs {options.min_size}; attribute more images into it"
         )
     predictor = Predictor.open(run or _run_of(opened))
     held = {x for group in open_review(opened).state.groups.values() for x in group.held}
-    names = sorted({*pile.wanted, *(held & pile.files.keys())})
+    names = sorted({*pile.wanted, *pile.others, *(held & pile.files.keys())})
     with opened.writing():
         kept = keep_embeddings(
             predictor,
@@ -65,14 +64,16 @@ def discover(
             on_progress=on_progress,
         )
     lost = {names[row] for row in kept.missing(names)}
-    images = [name for name in names if name not in lost]
-    if len(images) < least:
+    missing = len(lost & set(pile.wanted))
+    if len(pile.wanted) - missing < options.min_size:
         raise UserError(
-            f"{opened.folder}: nothing to group: of {len(names)} images {len(lost)} are no longer"
-            " where they were; attribute them again, with --copy to keep them in the case"
+            f"{opened.folder}: nothing to group: {missing} of {len(pile.wanted)} images are no"
+            " longer where they were; attribute them again, with --copy to keep them in the case"
         )
+    images = [name for name in names if name not in lost]
+    pile = pile._replace(others=sorted(set(pile.others) - held))
     found = _group(images, unit_length(kept.read(images)), pile, options)
-    about = About(opened, predictor, pile, options, len(lost))
+    about = About(opened, predictor, pile, options, missing)
     note = {"run": str(predictor.source), "by": options.by}
     return discovered(opened, lambda review: make_clusters(review, found, about), note=note)
 
@@ -88,22 +89,23 @@ def _run_of(case: Case) -> Path:
 def _group(
     images: list[str], embeddings: np.ndarray, pile: Pile, options: DiscoverOptions
 ) -> Grouped:
-    rows = components(embeddings)
+    rows, others = components(embeddings), np.isin(images, pile.others)
     if options.by == "density":
-        groups = dense_groups(rows, options.min_size, options.seed)
+        groups = dense_groups_among(rows, others, options.min_size, options.seed)
         remedy = f"lower --min-size ({options.min_size}), or attribute more images into the case"
     else:
-        groups = _by_types([pile.files[each] for each in images], options.min_size)
+        groups = _by_types([pile.files[each] for each in images], others, options.min_size)
         remedy = "try --by density"
     if groups.max(initial=ALONE) == ALONE:
-        raise UserError(f"no group among {len(images)} images; {remedy}")
+        raise UserError(f"no group among {len(pile.wanted)} images; {remedy}")
     return Grouped(images, embeddings, groups, rows)
 
 
-def _by_types(files: Sequence[FileVerdict], min_size: int) -> np.ndarray:
+def _by_types(files: Sequence[FileVerdict], others: np.ndarray, min_size: int) -> np.ndarray:
     """Groups by the likeliest type, where it is one that the run found: (N,) int64."""
     best = [main_verdict(file).alternatives[:1] for file in files]
-    names = [each[0].name if each and each[0].novel else "" for each in best]
+    names = np.array([each[0].name if each and each[0].novel else "" for each in best])
+    names[others] = ""
     types, places, counts = np.unique(names, return_inverse=True, return_counts=True)
     kept = (types != "") & (counts >= min_size)
     return np.asarray(np.where(kept, np.cumsum(kept) - 1, ALONE)[places])

@@ -30,6 +30,8 @@ from owdfa.stages.discover.traits import traits_of
 
 UNNAMED = ("novel", "family", "inconclusive")
 """Kinds of outcomes that name no known type."""
+NAMED = ("known", "real-consistent")
+_MAX_OTHERS = 1000
 
 
 class DiscoverOptions(Settings):
@@ -52,6 +54,7 @@ class Pile(NamedTuple):
     files: dict[str, FileVerdict]  # by SHA-256
     places: dict[str, Path]
     wanted: list[str]  # those that are to be grouped
+    others: list[str]  # some of those that need not be, which show how close images of a type are
 
     @classmethod
     def of(cls, case: Case) -> "Pile":
@@ -61,8 +64,10 @@ class Pile(NamedTuple):
             if item.verdict.sha256 is not None:
                 files[item.verdict.sha256] = item.verdict
                 places[item.verdict.sha256] = case.find_input(item)
-        wanted = [x for x, file in files.items() if main_verdict(file).outcome.kind in UNNAMED]
-        return cls(files, places, sorted(wanted))
+        kinds = {sha256: main_verdict(file).outcome.kind for sha256, file in files.items()}
+        wanted = sorted(sha256 for sha256, kind in kinds.items() if kind in UNNAMED)
+        others = sorted(sha256 for sha256, kind in kinds.items() if kind in NAMED)
+        return cls(files, places, wanted, others[:_MAX_OTHERS])
 
 
 @dataclass(frozen=True)
