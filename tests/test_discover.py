@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from command_line import done, refused
 from owdfa.case import Case, check
@@ -10,11 +11,15 @@ from owdfa.case.review import open_review
 from owdfa.inference.predictor import Predictor
 from owdfa.records.clusters import Clusters
 from owdfa.records.manifest import SCHEMA, Manifest
+from owdfa.records.split import Split
+from owdfa.runs.settings import load_settings
 from owdfa.stages import discover as stage
 from owdfa.stages.discover import DiscoverOptions, discover
 from owdfa.stages.promote import promote
 from owdfa.stages.review import Reviewer
+from owdfa.stages.train import train
 from small_groups import add, predictor, sha, write_squares
+from tiny_data import CLASSES, DRIFT, SIDE, make_data
 
 
 @pytest.fixture(autouse=True)
@@ -244,3 +249,55 @@ def test_what_the_user_can_fix_is_one_line(case, tmp_path, monkeypatch):
 def test_an_empty_case_has_nothing_to_group(tmp_path):
     empty = Case.create(tmp_path / "case")
     assert "0 of 0 images have no known type" in refused("discover", empty.folder)
+
+
+def test_crops_are_kept_and_the_next_split_knows_the_new_class(case, tmp_path):
+    for name, colour, numbers in (
+        ("real", "blue", range(50, 60)),
+        ("swap", "green", range(50, 60)),
+    ):
+        (tmp_path / "classes").mkdir(exist_ok=True)
+        write_squares(tmp_path / "classes" / name, colour, numbers)
+    base, store = tmp_path / "images.parquet", tmp_path / "store"
+    done("data", "scan", f"folder:{tmp_path / 'classes'}", "-o", base, "--jobs", "1")
+    size = ("--faces", "none", "--size", "16", "--jobs", "1")
+    done("data", "prepare", base, "-o", store, *size)
+    before = (store / "pixels.bin").read_bytes()
+    red = of(case, made(case), "red")
+    Reviewer(case.folder).name(red.id, "FaceForge 2")
+    out = tmp_path / "images2.parquet"
+    printed = done("promote", case.folder, "-o", out, "--manifest", base)
+    command = printed.splitlines()[-2].split()
+    assert command[:3] == ["owdfa", "data", "prepare"]
+    done(*command[1:], "--jobs", "1")
+    after = (store / "pixels.bin").read_bytes()
+    assert after.startswith(before)
+    assert len(after) == 32 * 16 * 16 * 3
+    done("split", out, "-o", tmp_path / "split2")
+    assert "FaceForge 2" in Split.read(tmp_path / "split2").known
+
+
+def test_a_run_of_ones_own_is_found_with_what_it_was_trained_on(tmp_path, monkeypatch):
+    """Nothing in it is made up: trained, calibrated, attributed, grouped, promoted, split."""
+    monkeypatch.undo()
+    data = make_data(tmp_path / "data", per_class=40)
+    run = train(
+        data.split, tmp_path / "run", settings=load_settings(None, None, [*DRIFT, "epochs=1"])
+    ).folder
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    pixels = np.fromfile(data.store / "pixels.bin", np.uint8).reshape(-1, SIDE, SIDE, 3)
+    for number in range(len(CLASSES) * 40):
+        Image.fromarray(pixels[number]).save(photos / f"{number:03d}.png")
+    folder = tmp_path / "case"
+    done("attribute", run, photos, "-o", folder, "--min-size", "8", "--copy")
+    done("discover", folder, "--jobs", "1", "--parts", "2")
+    ids = list(open_review(Case.open(folder)).state.groups)
+    assert ids
+    done("review", folder, "name", ids[0], "warped")
+    done("promote", folder, "-o", tmp_path / "images2.parquet")
+    done("split", tmp_path / "images2.parquet", "-o", tmp_path / "split2")
+    split = Split.read(tmp_path / "split2")
+    assert "warped" in split.known
+    done("discover", folder, "--jobs", "1", "--parts", "2")
+    assert ids[0] in open_review(Case.open(folder)).state.groups

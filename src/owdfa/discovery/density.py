@@ -23,6 +23,7 @@ _ROUNDS = 5
 _DIM = 32
 _REACH = 95  # per cent of members of a group have a neighbour nearer than its reach
 _TOUCH = 80  # the same, for two groups that are one
+_AROUND = 0.5  # spreads: groups have the same centre where theirs are nearer
 _CHUNK = 2048
 _SMALLEST, _PER_GROUP, _RESAMPLED = 5, 100, 3000  # members, members, images
 
@@ -60,7 +61,7 @@ def dense_groups(rows: np.ndarray, min_size: int, seed: int) -> np.ndarray:
         found[rest] = np.where(joined == ALONE, ALONE, joined + found.max() + 1)
         if whole:
             break
-    return _without_small(found, min_size)
+    return _without_small(_pieces_joined(rows, found, stream), min_size)
 
 
 def dense_groups_among(
@@ -149,21 +150,44 @@ def _hdbscan(rows: np.ndarray, least: int, *, single: bool) -> np.ndarray:
 
 
 def _together(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Put groups together of which half the members are as near to the other as to their own."""
+    """Put groups together that are one.
+
+    Half the members of each are as near to the other group as to their own; or both have the same
+    centre, as what a part has left over of a group lies around it.
+    """
     order = np.argsort(labels, kind="stable")[(labels == ALONE).sum() :]
     members, own = rows[order], labels[order]
     num = int(own[-1]) + 1
     starts = np.searchsorted(own, np.arange(num))
     touches = np.zeros((num, num), bool)
+    centres, spread = np.zeros((num, rows.shape[1]), rows.dtype), np.zeros(num)
     for group in range(num):
         chosen = np.flatnonzero(own == group)
+        centres[group] = members[chosen].mean(axis=0)
+        spread[group] = np.median(squared_distances(members[chosen], centres[group][None]))
         distances = squared_distances(members[chosen], members)
         distances[np.arange(len(chosen)), chosen] = np.inf
         nearest = np.minimum.reduceat(distances, starts, axis=1)  # (members, groups)
         limit = np.percentile(nearest[:, group], _TOUCH)
         touches[group] = np.median(nearest, axis=0) <= limit
-    _, joined = connected_components(touches & touches.T, directed=False)
+    around = squared_distances(centres, centres) <= _AROUND**2 * np.minimum.outer(spread, spread)
+    _, joined = connected_components((touches & touches.T) | around, directed=False)
     return np.where(labels == ALONE, ALONE, joined[np.maximum(labels, 0)])
+
+
+def _pieces_joined(rows: np.ndarray, found: np.ndarray, stream: np.random.Generator) -> np.ndarray:
+    """Put groups of several parts together where they are one, by some members of each."""
+    if found.max(initial=ALONE) < 1:
+        return found
+    part = np.concatenate(
+        [
+            stream.permutation(np.flatnonzero(found == group))[:_PER_GROUP]
+            for group in range(found.max() + 1)
+        ]
+    )
+    joined = np.zeros(found.max() + 1, np.int64)
+    joined[found[part]] = _together(rows[part], found[part])
+    return np.where(found == ALONE, ALONE, joined[np.maximum(found, 0)])
 
 
 def _least(min_size: int, num: int, total: int) -> int:

@@ -144,7 +144,7 @@ def _manifest_of(run: Path) -> Path:
             f"{run}: an exported file does not say what it was trained on; name the manifest with"
             " --manifest"
         )
-    split = Split.read(find_split(run, predictor.run, None), ("id",))
+    split = Split.read(find_split(run, predictor.run, None), ("id", "role"))
     place = Path(split.basis.manifest)
     if not place.is_file():
         raise UserError(f"{place}: the manifest of {run} is not there; name it with --manifest")

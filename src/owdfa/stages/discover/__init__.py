@@ -50,7 +50,7 @@ def discover(
     if len(pile.wanted) < options.min_size:
         raise UserError(
             f"{opened.folder}: nothing to group: {len(pile.wanted)} of {len(pile.files)} images"
-            f" have no known type, and a group needs {options.min_size}; attribute more images into it"
+            f" have no known type, and a group needs {options.min_size}; attribute more into it"
         )
     predictor = Predictor.open(run or _run_of(opened))
     held = {x for group in open_review(opened).state.groups.values() for x in group.held}
