@@ -22,6 +22,7 @@ from owdfa.records.scores import Scores
 from owdfa.records.verdict import Box
 from owdfa.runs.settings import load_settings
 from owdfa.stages.evidence import content, report_case
+from owdfa.stages.evidence import page as page_module
 from owdfa.stages.evidence.networks import Places, start_networks
 from owdfa.stages.train import train
 from owdfa.stages.verify import check_weights, verify
@@ -142,6 +143,14 @@ def test_a_page_says_what_is_known_and_what_that_rests_on(made, page):
         "not measured (owdfa report RUN measures it)",
     ):
         assert fact in text, fact
+
+
+@pytest.mark.parametrize(
+    ("probability", "shown"),
+    [(1.0, "> 99.9"), (0.9994, "99.9"), (0.5, "50.0"), (0.0004, "< 0.1"), (None, "\N{EN DASH}")],
+)
+def test_no_probability_is_shown_as_certain(probability, shown):
+    assert page_module._sure(probability) == shown
 
 
 def test_nearest_examples_are_of_the_named_type(made, page):

@@ -70,6 +70,15 @@ def _leading(file: FileVerdict) -> float | None:
     return max((each for each in found if each is not None), default=None)
 
 
+def _sure(probability: float | None) -> str:
+    """A probability in per cent: never 0 or 100, which no network can know."""
+    if probability is None:
+        return percent(None)
+    if probability >= 0.9995:
+        return "> 99.9"
+    return percent(probability) if probability >= 0.0005 else "< 0.1"
+
+
 def _faces(file: FileVerdict) -> str:
     num = sum(verdict.box is not None for verdict in file.verdicts)
     return str(num) if num else _NONE
@@ -115,7 +124,7 @@ def _verdict_facts(verdict: Verdict) -> list[tuple[str, str]]:
     unsure = " of the likeliest statement" if verdict.outcome.kind == "inconclusive" else ""
     point, accusation = _point(verdict.operating_point), _point(verdict.accusation_point)
     facts = [
-        (f"Probability{unsure}", None if sure is None else f"{percent(sure)} %"),
+        (f"Probability{unsure}", None if sure is None else f"{_sure(sure)} %"),
         ("Operating point", point),
         ("To say that it is not real", None if accusation == point else accusation),
         ("Likelihood ratio", None if ratio is None else f"10^{ratio:.2f} for a known class"),
@@ -173,5 +182,6 @@ _FILTERS: dict[str, Any] = {
     "leading": _leading,
     "percent": percent,
     "subject": _subject,
+    "sure": _sure,
     "verdict_facts": _verdict_facts,
 }
