@@ -53,11 +53,9 @@ def calibrate_run(
     if not data.num_images()[_ROLE]:
         raise UserError(f"{folder}: {no_validation(data)}")
     inputs = find_images(predictor, f"split:{_ROLE}", folder, store)
-    if isinstance(inputs, Stored) and inputs.features is not None:
-        predictor = predictor.by_features()
     rows, images = data.with_role(_ROLE), _manifest_rows(data, folder)
     held_out = HeldOut(
-        probabilities=_probabilities(predictor, inputs, on_progress),
+        probabilities=probabilities_of(predictor, inputs, on_progress),
         labels=data.validation_rows().labels,
         groups=codes(pc.coalesce(rows["group"], rows["id"])),
         no_face=None if predictor.faces == "none" else _no_face(rows["id"], images),
@@ -95,8 +93,12 @@ def no_validation(data: Split) -> str:
     )
 
 
-def _probabilities(predictor: Predictor, inputs: Inputs, on_progress: OnProgress) -> np.ndarray:
-    """Of all classes, at temperature 1: (N, C) float32, in the order of the images."""
+def probabilities_of(
+    predictor: Predictor, inputs: Inputs, on_progress: OnProgress = no_progress
+) -> np.ndarray:
+    """Probabilities of all classes: (N, C) float32, in the order of the images."""
+    if isinstance(inputs, Stored) and inputs.features is not None:
+        predictor = predictor.by_features()
     total, size = len(inputs.ids), predictor.session.batch_size
     parts = (range(first, min(first + size, total)) for first in range(0, total, size))
 
