@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from command_line import done, make_noise
 from owdfa.methods.plda import PLDA, PLDASettings
 from owdfa.plda.fit import fit
 from owdfa.records.training import Features
 from owdfa.runs import checkpoint
+from owdfa.runs.run import Run
 from owdfa.runs.settings import load_settings
 from owdfa.stages.predict import predict
 from owdfa.stages.train import train
@@ -92,3 +94,17 @@ def test_the_recipe_fits_types_to_the_embedding_of_a_stage(tmp_path):
     assert backbone
     assert all(torch.equal(after[name], before[name]) for name in backbone)
     assert after["num_types"] >= 2
+
+
+@pytest.mark.slow
+def test_it_is_fitted_to_the_network_of_a_run_and_set_beside_it(tmp_path, run_options):
+    photos = make_noise(tmp_path / "photos")
+    said = done("run", f"folder:{photos}", "-o", tmp_path / "run", *run_options, "--refit", "plda")
+    rows = [line.split()[0] for line in said.splitlines() if line]
+    assert rows.count("cal") == rows.count("plda") >= 2
+    own, refit = Run.open(tmp_path / "run"), Run.open(tmp_path / "run" / "refit")
+    assert refit.settings.epochs == 0
+    networks = [each.method().backbone.state_dict() for each in (own, refit)]
+    assert all(torch.equal(value, networks[1][name]) for name, value in networks[0].items())
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "<th>plda</th>" in page

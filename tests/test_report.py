@@ -145,7 +145,7 @@ def test_an_estimated_number_of_types_is_shown_with_what_it_is_from(tmp_path):
 
 def test_baseline_has_its_row(run, tmp_path):
     other = make_run(tmp_path / "base", types=KNOWN, method="supervised")
-    page = report(run, tmp_path / "page.html", baseline=other).read_text(encoding="utf-8")
+    page = report(run, tmp_path / "page.html", beside=[other]).read_text(encoding="utf-8")
     assert page.count("<th>supervised</th>") == 2
 
 
@@ -173,7 +173,7 @@ def test_missing_predictions_and_scores_are_made_first(tmp_path, monkeypatch):
 def test_baseline_of_another_split_is_refused(run, tmp_path):
     other = make_run(tmp_path / "base", per_class=3)
     with pytest.raises(UserError, match=r"base.run\.json: belongs to another split"):
-        report(run, tmp_path / "page.html", baseline=other)
+        report(run, tmp_path / "page.html", beside=[other])
     assert not (tmp_path / "page.html").exists()
 
 

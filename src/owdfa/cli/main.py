@@ -7,7 +7,7 @@ from io import TextIOWrapper
 import typer
 
 from owdfa.cli import benchmarks, compare, data, extend, lists, models, reproduce, stages
-from owdfa.cli.memory import keep_memory
+from owdfa.cli.process import keep_memory, share_cores
 from owdfa.errors import UserError
 
 HELP = """Open-world deepfake attribution: which known method made an image, which novel ones there
@@ -46,6 +46,7 @@ lists.add_lists(app)
 def main() -> None:
     """Run the command line; exit 2 with one line on stderr for what the user can fix."""
     keep_memory()
+    share_cores()
     _print_whatever_comes()
     try:
         app()

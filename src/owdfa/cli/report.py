@@ -17,7 +17,10 @@ CaseRuns = Annotated[
 def report(
     folder: Annotated[Path, typer.Argument(help="A run folder, or a case.", metavar="RUN|CASE")],
     output: Output,
-    baseline: Annotated[Path | None, typer.Option(help="A run to compare a run with.")] = None,
+    baseline: Annotated[
+        list[Path] | None,
+        typer.Option(help="A run to compare a run with; may be given several times."),
+    ] = None,
     run: CaseRuns = None,
     split: MovedSplit = None,
     store: Store = None,
@@ -28,7 +31,7 @@ def report(
     from owdfa.stages.report import report as stage
 
     if is_case(folder):
-        if baseline is not None:
+        if baseline:
             raise UserError(f"{folder}: is a case, not a run; leave --baseline out")
         for note in report_case(folder, output, runs=run or (), split=split, store=store):
             print_note(note)
@@ -36,7 +39,7 @@ def report(
         if run:
             raise UserError(f"{folder}: is not a case; leave --run out")
         with progress_bar("report") as show:
-            stage(folder, output, baseline=baseline, split=split, store=store, on_progress=show)
+            stage(folder, output, beside=baseline or (), split=split, store=store, on_progress=show)
     typer.echo(f"{output}")
 
 

@@ -161,7 +161,7 @@ def gather(run: Path, split: Path | None = None, store: Path | None = None) -> E
     )
 
 
-def gather_baseline(run: Path, evidence: Evidence, split: Path | None = None) -> Scores | None:
+def other_scores(run: Path, evidence: Evidence, split: Path | None = None) -> Scores | None:
     """Read the scores of another run on the same test images; None when they have no scores.
 
     Raises:

@@ -39,7 +39,7 @@ class ScoreRow(NamedTuple):
 
 def render(
     evidence: Evidence,
-    baseline: Scores | None,
+    others: Sequence[Scores | None],
     types: Sequence[TypeEntry],
     chart: Map | None,
 ) -> str:
@@ -47,7 +47,7 @@ def render(
 
     Args:
         evidence: What the run left behind.
-        baseline: Scores of another run on the same test images.
+        others: Scores of other runs on the same test images; None where they have none.
         types: The types that occur, in the order to show them.
         chart: The map of the images; None when there are too few.
     """
@@ -57,7 +57,7 @@ def render(
         "evidence": evidence,
         "headline": wording.headline(evidence),
         "verdict": wording.verdict(evidence),
-        "rows": [_score_row(scores) for scores in (evidence.scores, baseline) if scores],
+        "rows": [_score_row(scores) for scores in (evidence.scores, *others) if scores],
         "types": types,
         "num_omitted": sum(not entry.examples for entry in types),
         "unused": [name for name in evidence.names[: evidence.num_known] if name not in found],
