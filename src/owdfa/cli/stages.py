@@ -123,6 +123,10 @@ def run(
     baseline: Annotated[
         str | None, typer.Option(help="Another method to train and compare with, e.g. supervised.")
     ] = None,
+    refit: Annotated[
+        str | None,
+        typer.Option(help="A method to fit to this run's network, and compare with, e.g. plda."),
+    ] = None,
     resume: Resume = False,
 ) -> None:
     """Run all stages: scan, prepare, split, train, predict, score, report."""
@@ -136,7 +140,10 @@ def run(
     chosen, note = choose_settings(source, recipe, config, settings or [], _explicit(given))
     if note is not None:
         print_note(note)
-    other = baseline and _baseline(chosen, baseline, recipe or "tiny", config, settings)
+    beside = {
+        "baseline": baseline and _baseline(chosen, baseline, recipe or "tiny", config, settings),
+        "refit": refit and _refit(chosen, refit, output),
+    }
     division = {
         "protocol": protocol,
         "known": names(known),
@@ -151,7 +158,7 @@ def run(
         "scan": listing,
         "split": {name: value for name, value in division.items() if value is not None},
         "faces": faces,
-        "baseline": other,
+        "beside": {name: each for name, each in beside.items() if each},
         "resume": resume,
     }
     options = parse_settings(PathOptions, others, "run")
@@ -231,8 +238,8 @@ def train(
     if is_first and (chosen.devices == 1 or launched()):
         classes_ = f"{run.num_active} classes, {len(run.known)} of them known"
         typer.echo(f"{output}: {'complete already; ' if done else ''}{classes_}")
-        if run.estimate is not None:
-            typer.echo(run.estimate.line)
+        for line in run.findings:
+            typer.echo(line)
 
 
 def export(
@@ -277,7 +284,10 @@ def score(
 def report(
     folder: Annotated[Path, typer.Argument(help="A run folder, or a case.", metavar="RUN|CASE")],
     output: Output,
-    baseline: Annotated[Path | None, typer.Option(help="A run to compare a run with.")] = None,
+    baseline: Annotated[
+        list[Path] | None,
+        typer.Option(help="A run to compare a run with; may be given several times."),
+    ] = None,
     run: CaseRuns = None,
     split: MovedSplit = None,
     store: Store = None,
@@ -296,7 +306,7 @@ def report(
         if run:
             raise UserError(f"{folder}: is not a case; leave --run out")
         with progress_bar("report") as show:
-            stage(folder, output, baseline=baseline, split=split, store=store, on_progress=show)
+            stage(folder, output, beside=baseline or (), split=split, store=store, on_progress=show)
     typer.echo(f"{output}")
 
 
@@ -356,6 +366,20 @@ def _baseline(
     shared = [pair for pair in overrides or [] if not pair.startswith(("method.", "stages"))]
     chosen = {"method": {"name": method}, "seed": settings.seed}
     return load_settings(size, config, shared, chosen)
+
+
+def _refit(settings: "RunSettings", method: str, run: Path) -> "RunSettings":
+    """Settings of a method that is fitted to the network of ``run``, and trains nothing."""
+    from owdfa.runs.settings import load_settings
+
+    given = {
+        "method": {"name": method},
+        "backbone": {"name": settings.backbone.name, "weights": str(run)},
+        "data": settings.data.model_dump(),
+        "seed": settings.seed,
+        "device": settings.device,
+    }
+    return load_settings("tiny", None, ["epochs=0", "stages=[]"], given)
 
 
 def named_images(named: list[str]) -> str | list[Path]:

@@ -129,11 +129,9 @@ def _accuracy(predictor: Predictor) -> tuple[dict[str, tuple[int, float]], str]:
 
 def _robustness(predictor: Predictor, quality: int | None) -> tuple[dict[str, float], str]:
     """Accuracy by class at the level nearest to ``quality``, and which that is."""
-    path = _beside(predictor) / "stress.json"
+    path = _beside(predictor) / "stress" / "stress.json"
     if not path.exists():
-        path = _beside(predictor) / "stress" / "stress.json"
-    if not path.exists():
-        return {}, "not measured (owdfa stress RUN measures it)"
+        return {}, "not measured (owdfa stress RUN -o RUN/stress measures it)"
     stress: Any = read_json(path, what="a stress test")
     try:
         if stress["provenance"]["weights_digest"] != predictor.provenance.weights_digest:

@@ -23,12 +23,12 @@ from owdfa.errors import UserError
 from owdfa.images.decode import BadImageError, decoded
 from owdfa.images.faces import Box, crop_to_size
 from owdfa.inference.predictor import Predictor
+from owdfa.pages import thumbnail
 from owdfa.records.verdict import Attribution, FileVerdict, Outcome, Verdict
 from owdfa.stages.evidence.card import ModelCard, make_card
 from owdfa.stages.evidence.credentials import PACKAGE, Credentials, read_credentials, reader_version
 from owdfa.stages.evidence.metadata import read_metadata
 from owdfa.stages.evidence.nearest import Neighbour, TrainingImages
-from owdfa.stages.report.gallery import thumbnail
 
 MAX_SHOWN = 300
 """Inputs with pictures and details; of those that follow, the table has a line each."""
@@ -237,8 +237,9 @@ def _overview(
     image: Image.Image | None, file: FileVerdict, made: Attribution, pictures: dict[str, str]
 ) -> str | None:
     """The whole image, its faces framed and numbered; None where the crop shows the same."""
-    whole = all(verdict.box is None for verdict in file.verdicts)
-    if image is None or (whole and image.size == (made.store_size, made.store_size)):
+    crop_is_all = image is not None and image.size == (made.store_size, made.store_size)
+    seen = all(each.box is None and each.outcome.reason != "no-face" for each in file.verdicts)
+    if image is None or (crop_is_all and seen):
         return None
     scale = min(1.0, _OVERVIEW / max(image.size))
     size = (max(round(image.width * scale), 1), max(round(image.height * scale), 1))
@@ -325,5 +326,7 @@ def _about(entry: Entry) -> str:
     if entry.what == ATTRIBUTED:
         num, command = len(entry.data["files"]), entry.data["command"]
         return f"{num:,} file{'' if num == 1 else 's'}" + (f": {command}" if command else "")
+    if entry.what == "created":
+        return ""
     text = json.dumps(entry.data, ensure_ascii=False, sort_keys=True)
     return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."

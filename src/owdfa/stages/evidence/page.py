@@ -15,7 +15,7 @@ DATA_START, DATA_END = '<script type="application/json" id="evidence">', "</scri
 _NONE = "\N{EN DASH}"
 _KINDS: dict[Kind, str] = {
     "known": "attributed to a known type",
-    "family": "not real, or of a family, its type unsure",
+    "family": "attributed to a family",
     "novel": "like no known type",
     "real-consistent": "consistent with real images",
     "inconclusive": "inconclusive",
@@ -77,13 +77,15 @@ def _faces(file: FileVerdict) -> str:
 
 def _file_facts(found: InputEvidence) -> list[tuple[str, str]]:
     file = found.file
-    size = f"{file.width} x {file.height} pixels" if file.width else None
-    quality = f", JPEG quality about {file.jpeg_quality}" if file.jpeg_quality else ""
+    parts = [
+        file.format,
+        f"quality about {file.jpeg_quality}" if file.jpeg_quality else None,
+        f"{file.width} x {file.height} pixels" if file.width else None,
+        None if file.num_bytes is None else f"{file.num_bytes:,} bytes",
+    ]
     facts = [
         ("SHA-256", file.sha256),
-        ("Bytes", None if file.num_bytes is None else f"{file.num_bytes:,}"),
-        ("Format", f"{file.format}{quality}" if file.format else None),
-        ("Size", size),
+        ("File", ", ".join(part for part in parts if part) or None),
         ("Added by line", str(found.line)),
         *found.metadata,
     ]
@@ -111,10 +113,11 @@ def _verdict_facts(verdict: Verdict) -> list[tuple[str, str]]:
     inside = verdict.prediction_set
     ratio, sure = verdict.log10_ratio, verdict.probability
     unsure = " of the likeliest statement" if verdict.outcome.kind == "inconclusive" else ""
+    point, accusation = _point(verdict.operating_point), _point(verdict.accusation_point)
     facts = [
         (f"Probability{unsure}", None if sure is None else f"{percent(sure)} %"),
-        ("Operating point", _point(verdict.operating_point)),
-        ("To say that it is not real", _point(verdict.accusation_point)),
+        ("Operating point", point),
+        ("To say that it is not real", None if accusation == point else accusation),
         ("Likelihood ratio", None if ratio is None else f"10^{ratio:.2f} for a known class"),
         ("Sharpness", None if verdict.blur is None else f"{verdict.blur:.1f}"),
     ]
