@@ -1,5 +1,7 @@
 """The story of a case: attribute, report, verify; and whatever is altered is found."""
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -17,13 +19,15 @@ from command_line import cli, done, refused
 from owdfa.case import Case
 from owdfa.records.calibration import Calibration, Threshold
 from owdfa.records.scores import Scores
+from owdfa.records.verdict import Box
 from owdfa.runs.settings import load_settings
-from owdfa.stages.evidence import report_case
+from owdfa.stages.evidence import content, report_case
+from owdfa.stages.evidence.networks import Places, start_networks
 from owdfa.stages.train import train
-from owdfa.stages.verify import verify
+from owdfa.stages.verify import check_weights, verify
 from owdfa.stages.verify.differences import compare_pages
 from test_report import Tags
-from tiny_data import DRIFT, SIDE, make_data
+from tiny_data import CLASSES, DRIFT, SIDE, make_data
 
 HOSTILE = "<i>&\"' {{ 7 * 7 }}.png"
 
@@ -45,16 +49,22 @@ def always(statement):
 
 
 def write_inputs(folder):
-    """A picture of the colour of "swap", a larger one with EXIF, one that is damaged."""
+    """A picture of the colour of a class, a larger one of another, one damaged, one empty."""
     folder.mkdir()
-    draw = np.random.default_rng(0)
-    colours = draw.integers(30, 220, (4, 1, 1, 3))  # as in tiny_data
-    for name, colour, side in (("swap.png", 1, SIDE), (HOSTILE, 0, 2 * SIDE)):
+    colours = np.random.default_rng(0).integers(30, 220, (len(CLASSES), 1, 1, 3))  # tiny_data's
+    for name, colour, side in (("photo.png", 1, SIDE), (HOSTILE, 0, 2 * SIDE)):
         pixels = np.broadcast_to(colours[colour], (side, side, 3)).astype(np.uint8)
         Image.fromarray(pixels).save(folder / name)
-    (folder / "bad.png").write_bytes((folder / "swap.png").read_bytes()[:60])
+    (folder / "bad.png").write_bytes((folder / "photo.png").read_bytes()[:60])
     (folder / "empty.png").write_bytes(b"")
-    return folder
+
+
+def calibrate(run):
+    """Change the calibration of a run so that something is said of every image."""
+    thresholds = tuple(map(always, ("class", "forged", "real")))
+    families = {"real": "real", "swap": "swap"}
+    update = {"thresholds": thresholds, "real": ("real",), "families": families}
+    Calibration.read(run).model_copy(update=update).write(run)
 
 
 @pytest.fixture(scope="module")
@@ -62,16 +72,11 @@ def made(tmp_path_factory):
     """Made once; ``story`` is a copy."""
     folder = tmp_path_factory.mktemp("story") / "all"
     data = make_data(folder)
-    overrides = [*DRIFT, "epochs=2", "classes=4", "onnx=true"]
-    run = train(data.split, folder / "run", settings=load_settings(None, None, overrides)).folder
-    calibration = Calibration.read(run)
-    thresholds = tuple(map(always, ("class", "forged", "real")))
-    families = {"real": "real", "swap": "swap"}
-    calibration.model_copy(
-        update={"thresholds": thresholds, "real": ("real",), "families": families}
-    ).write(run)
+    overrides = [*DRIFT, "epochs=2", "classes=4"]
+    train(data.split, folder / "run", settings=load_settings(None, None, overrides))
+    calibrate(folder / "run")
     write_inputs(folder / "inputs")
-    done("attribute", run, folder / "inputs", "-o", folder / "case")
+    done("attribute", folder / "run", folder / "inputs", "-o", folder / "case")
     done("report", folder / "case", "-o", folder / "report.html")
     return folder
 
@@ -131,8 +136,8 @@ def test_a_page_says_what_is_known_and_what_that_rests_on(made, page):
         case.head,
         calibration.provenance.split_digest,
         calibration.provenance.weights_digest,
-        "It can name 2 known types and 2 groups of its own making",
-        "12 images of 12 groups" if calibration.num_groups == 12 else "held out of the training",
+        "It can name 2 known types and ",
+        f"{calibration.num_images} images of {calibration.num_groups} groups",
         "This does not show that it is authentic",
         "not measured (owdfa report RUN measures it)",
     ):
@@ -142,10 +147,9 @@ def test_a_page_says_what_is_known_and_what_that_rests_on(made, page):
 def test_nearest_examples_are_of_the_named_type(made, page):
     data = json.loads(Tags(page).scripts[0][1])
     found = {each["file"]["path"].split("/")[-1]: each for each in data["inputs"]}
-    swap = found["swap.png"]
-    assert swap["file"]["verdicts"][0]["outcome"]["kind"] == "known"
-    name = swap["file"]["verdicts"][0]["outcome"]["name"]
-    nearest = swap["faces"][0]["nearest"]
+    outcome = found["photo.png"]["file"]["verdicts"][0]["outcome"]
+    name = "real" if outcome["kind"] == "real-consistent" else "swap"
+    nearest = found["photo.png"]["faces"][0]["nearest"]
     assert len(nearest) == 5
     assert {each["known_class"] for each in nearest} == {name}
     assert all(each["id"].startswith(f"{name}/") for each in nearest)
@@ -160,6 +164,75 @@ def test_nearest_examples_are_of_the_named_type(made, page):
 def test_the_same_case_gives_the_same_page(story, page):
     assert report_case(story.case, story.page) == []
     assert story.page.read_text(encoding="utf-8") == page
+
+
+def test_robustness_is_that_at_the_level_nearest_to_the_inputs(story):
+    digest = Calibration.read(story.run).provenance.weights_digest
+    Image.new("RGB", (SIDE, SIDE)).save(story.case.parent / "other.jpg", quality=70)
+    done("attribute", story.run, story.case.parent / "other.jpg", "-o", story.case)
+
+    def level(quality, right):
+        return {
+            "corruption": "jpeg" if quality else "none", "name": f"jpeg-{quality}",
+            "title": "JPEG, quality" if quality else "unchanged", "label": str(quality or ""),
+            "parameters": {"quality": quality} if quality else {},
+            "per_class": {"real": {"value": right}, "swap": {"value": 0.5}},
+        }  # fmt: skip
+
+    stress = {
+        "schema": "owdfa/stress/1", "provenance": {"weights_digest": digest},
+        "images": "split:test",
+        "levels": [level(None, 0.99), level(90, 0.8), level(75, 0.734), level(30, 0.2)],
+    }  # fmt: skip
+    (story.run / "stress").mkdir()
+    path = story.run / "stress" / "stress.json"
+    path.write_text(json.dumps(stress))
+    done("report", story.case, "-o", story.page)
+    text = story.page.read_text(encoding="utf-8")
+    assert "<td>73.4</td>" in text
+    assert "JPEG, quality 75, the level nearest to the inputs, of split:test" in text
+    path.write_text(json.dumps({**stress, "provenance": {"weights_digest": "0"}}))
+    done("report", story.case, "-o", story.page)
+    assert "stress.json is of other weights" in story.page.read_text(encoding="utf-8")
+
+
+def test_faces_are_framed_in_the_whole_image():
+    from small_case import ATTRIBUTION, attributed
+
+    file = attributed(Path("no.png")).verdict
+    (verdict,) = file.verdicts
+    box = Box(left=-5, top=10, right=40, bottom=60, score=1.0)
+    file = file.model_copy(update={"verdicts": (verdict.model_copy(update={"box": box}),)})
+    pictures = {}
+    name = content._overview(Image.new("RGB", (960, 100), "white"), file, ATTRIBUTION, pictures)
+    assert pictures[name].startswith("data:image/jpeg;base64,")
+    data = base64.b64decode(pictures[name].split(",")[1])
+    with Image.open(io.BytesIO(data)) as shown:
+        assert shown.size == (480, 50)
+        assert shown.getpixel((20, 15))[2] < 100  # the right edge of the frame, at half the scale
+        assert shown.getpixel((100, 15))[2] > 200
+    whole = attributed(Path("no.png")).verdict
+    assert content._overview(Image.new("RGB", (16, 16)), whole, ATTRIBUTION, {}) is None
+
+
+def test_inputs_beyond_the_first_have_a_line_in_the_table(story, monkeypatch):
+    monkeypatch.setattr(content, "MAX_SHOWN", 1)
+    done("report", story.case, "-o", story.page)
+    text = story.page.read_text(encoding="utf-8")
+    assert text.count("<article") == 1
+    assert "details of the first 1 files follow" in text
+    assert all((item.verdict.sha256 or "") in text for item in Case.open(story.case).items())
+    holds(story)
+
+
+def test_a_name_that_is_not_utf_8_is_no_obstacle(story):
+    folder = story.case.parent / "odd"
+    folder.mkdir()
+    shutil.copy(story.case.parent / "inputs" / "photo.png", bytes(folder) + b"/\xff.png")
+    done("attribute", story.run, folder, "-o", folder.parent / "odd-case")
+    done("report", folder.parent / "odd-case", "-o", story.page)
+    found = verify(story.page, folder.parent / "odd-case")
+    assert found.differences == []
 
 
 def test_a_report_holds_after_the_case_has_grown(story):
@@ -235,7 +308,7 @@ def test_an_altered_line_of_the_journal_is_named(story):
 
 def test_an_altered_verdict_is_named(story):
     path = story.case / "verdicts.jsonl"
-    path.write_text(path.read_text().replace("swap", "SWAP"))
+    path.write_text(path.read_text().replace("photo", "PHOTO"))
     lines = differs(story)
     assert "verdicts.jsonl: line " in lines[0]
 
@@ -250,13 +323,13 @@ def test_a_journal_that_was_cut_is_found(story):
 
 
 def test_a_changed_input_is_named_and_a_missing_one_is_an_error(story):
-    path = story.case.parent / "inputs" / "swap.png"
+    path = story.case.parent / "inputs" / "photo.png"
     Image.new("RGB", (SIDE, SIDE)).save(path)
     lines = differs(story)
-    assert "swap.png: has the SHA-256" in lines[0]
+    assert "photo.png: has the SHA-256" in lines[0]
     path.unlink()
     line = refused("verify", story.page, "--case", story.case)
-    assert "swap.png" in line
+    assert "photo.png" in line
     assert "put the file back" in line
     done("report", story.case, "-o", story.page)
     assert "<b>Missing</b>" in story.page.read_text(encoding="utf-8")
@@ -290,12 +363,15 @@ def test_verdicts_that_the_network_does_not_give_are_named(story):
 
 
 def test_altered_weights_are_named(story):
+    networks = start_networks(Case.open(story.case), Places())
     (path,) = (story.run / "checkpoints").glob("*/weights.safetensors")
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    (line,) = differs(story)
+    altered = bytearray(path.read_bytes())
+    altered[-1] ^= 1
+    path.write_bytes(altered)
+    (line,) = (line for network in networks.values() for line in check_weights(network))
     assert "weights.safetensors: has the SHA-256" in line
+    # Where it is these weights that compute, they are refused.
+    assert "weights.safetensors: is damaged" in refused("verify", story.page, "--case", story.case)
 
 
 def test_a_run_that_is_calibrated_otherwise_is_named(story):
@@ -342,7 +418,7 @@ def test_another_run_is_refused(story, tmp_path):
         text = path.read_text()
         digest = Calibration.read(story.run).provenance.weights_digest
         path.write_text(text.replace(digest, "0" * 64))
-    (other / "model.onnx").unlink()
+    (other / "model.onnx").unlink(missing_ok=True)
     line = refused("report", story.case, "-o", story.page, "--run", other)
     assert "is no run of this case" in line or "name the run of the case with --run" in line
 

@@ -11,7 +11,6 @@ import typer
 
 from owdfa.cli.data import MaxBad
 from owdfa.cli.progress import print_note, progress_bar
-from owdfa.errors import UserError
 from owdfa.progress import no_progress
 
 if TYPE_CHECKING:
@@ -66,9 +65,6 @@ Known = Annotated[
 ]
 Protocol = Annotated[str | None, typer.Option(help="Protocol, e.g. lab/p1: see owdfa protocols.")]
 
-CaseRuns = Annotated[
-    list[Path] | None, typer.Option("--run", help="The run of a case, if it was moved.")
-]
 Ray = Annotated[
     str | None,
     typer.Option(help="Address of a Ray cluster, or auto for one on this machine's cores."),
@@ -83,6 +79,7 @@ def add_run(app: typer.Typer) -> None:
 def add_stages(app: typer.Typer) -> None:
     """Add the stages to ``app``."""
     from owdfa.cli.predict import predict
+    from owdfa.cli.report import report, verify
     from owdfa.cli.verdict import attribute, calibrate
 
     app.command()(split)
@@ -279,56 +276,6 @@ def score(
     from owdfa.stages.score import score as stage
 
     print_scores({"": stage(predictions, split, output)})
-
-
-def report(
-    folder: Annotated[Path, typer.Argument(help="A run folder, or a case.", metavar="RUN|CASE")],
-    output: Output,
-    baseline: Annotated[
-        list[Path] | None,
-        typer.Option(help="A run to compare a run with; may be given several times."),
-    ] = None,
-    run: CaseRuns = None,
-    split: MovedSplit = None,
-    store: Store = None,
-) -> None:
-    """Write one HTML page of what a run found, or of the evidence in a case; readable offline."""
-    from owdfa.case import is_case
-    from owdfa.stages.evidence import report_case
-    from owdfa.stages.report import report as stage
-
-    if is_case(folder):
-        if baseline is not None:
-            raise UserError(f"{folder}: is a case, not a run; leave --baseline out")
-        for note in report_case(folder, output, runs=run or (), split=split, store=store):
-            print_note(note)
-    else:
-        if run:
-            raise UserError(f"{folder}: is not a case; leave --run out")
-        with progress_bar("report") as show:
-            stage(folder, output, beside=baseline or (), split=split, store=store, on_progress=show)
-    typer.echo(f"{output}")
-
-
-def verify(
-    page: Annotated[Path, typer.Argument(help="What owdfa report wrote of a case.")],
-    case: Annotated[Path, typer.Option("--case", help="The case.")],
-    run: CaseRuns = None,
-    split: MovedSplit = None,
-    store: Store = None,
-) -> None:
-    """Compute an evidence report anew and compare; exit 1 and a line for each difference."""
-    from owdfa.stages.verify import verify as stage
-
-    with progress_bar("verify") as show:
-        found = stage(page, case, runs=run or (), split=split, store=store, on_progress=show)
-    for note in found.notes:
-        print_note(note)
-    for line in found.differences:
-        typer.echo(line)
-    if found.differences:
-        raise typer.Exit(1)
-    typer.echo(f"{page}: holds: {found.summary}")
 
 
 def _settings(

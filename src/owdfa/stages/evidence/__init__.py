@@ -5,7 +5,8 @@ from pathlib import Path
 
 from owdfa.case import Case
 from owdfa.files import check_replaceable, holds_mark, write_text
-from owdfa.stages.evidence.content import Places, gather, start_networks
+from owdfa.stages.evidence.content import gather
+from owdfa.stages.evidence.networks import Places, start_networks
 from owdfa.stages.evidence.page import MARK, render
 
 

@@ -6,29 +6,25 @@ them can make the report again and compare.
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median_low
-from typing import Literal, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
-from pydantic import Field
 
 from owdfa.case import ATTRIBUTED, Case, Entry, Item
 from owdfa.case.journal import clock_notes
-from owdfa.config import Settings
-from owdfa.errors import UserError
 from owdfa.images.decode import BadImageError, decoded
 from owdfa.images.faces import Box, crop_to_size
-from owdfa.inference.predictor import Predictor
 from owdfa.pages import thumbnail
 from owdfa.records.verdict import Attribution, FileVerdict, Outcome, Verdict
 from owdfa.stages.evidence.card import ModelCard, make_card
-from owdfa.stages.evidence.credentials import PACKAGE, Credentials, read_credentials, reader_version
+from owdfa.stages.evidence.credentials import PACKAGE, read_credentials, reader_version
+from owdfa.stages.evidence.data import Evidence, FaceEvidence, Gathered, InputEvidence, Line, State
 from owdfa.stages.evidence.metadata import read_metadata
-from owdfa.stages.evidence.nearest import Neighbour, TrainingImages
+from owdfa.stages.evidence.networks import Network
 
 MAX_SHOWN = 300
 """Inputs with pictures and details; of those that follow, the table has a line each."""
@@ -36,90 +32,6 @@ _CROP, _EXAMPLE, _OVERVIEW = 224, 112, 480  # longest side of a picture in pixel
 _MAX_LINES, _MAX_TEXT = 200, 200
 _PARTS = ("owdfa", "pillow")
 _BOX_COLOUR = (255, 64, 0)
-State = Literal["same", "missing", "changed", "unread"]
-
-
-class FaceEvidence(Settings):
-    """What is shown of a face, or of a whole image, beside its verdict."""
-
-    picture: str | None
-    """The crop that the network saw; None where there is none. Of a picture, its name is kept:
-    the SHA-256 of its data URI."""
-    nearest: tuple[Neighbour, ...] = ()
-    nearest_pictures: tuple[str, ...] = ()
-    note: str | None = None
-    """Why no nearest examples are shown; None where they are, or where no class is named."""
-
-
-class InputEvidence(Settings):
-    """An input, what its file says of itself, and its verdicts."""
-
-    file: FileVerdict
-    line: int
-    """Of the journal, that added it."""
-    state: State
-    """Of the file when the report was made; unread: it could not be read when it was attributed."""
-    overview: str | None = None
-    """Picture of the whole image with its faces; None where there is none."""
-    metadata: tuple[tuple[str, str], ...] = ()
-    credentials: Credentials | None = None
-    faces: tuple[FaceEvidence, ...] = ()
-    """One a verdict; empty where details are not shown."""
-
-
-class Line(Settings):
-    """A line of the journal."""
-
-    seq: int
-    time: str
-    who: str
-    what: str
-    about: str
-    hash: str
-
-
-class Evidence(Settings):
-    """All that an evidence report says."""
-
-    schema_: Literal["owdfa/evidence/1"] = Field(default="owdfa/evidence/1", alias="schema")
-    case: str
-    """Id of the case."""
-    head: str
-    """Hash of the journal's last line when the report was made."""
-    inputs: tuple[InputEvidence, ...]
-    attributions: dict[str, Attribution]
-    """By digest."""
-    cards: dict[str, ModelCard]
-    """By digest of the attribution."""
-    journal: tuple[Line, ...]
-    """The last lines."""
-    num_lines: int
-    notes: tuple[str, ...]
-    """What a reader should know of the journal."""
-    versions: dict[str, str | None]
-
-
-class Gathered(NamedTuple):
-    """The content of a report."""
-
-    evidence: Evidence
-    pictures: dict[str, str]  # data URI by name
-
-
-class Places(NamedTuple):
-    """Where the user says that something is, where it has moved."""
-
-    runs: Sequence[Path] = ()
-    split: Path | None = None
-    store: Path | None = None
-
-
-class Network(NamedTuple):
-    """What verdicts rest on, started."""
-
-    attribution: Attribution
-    predictor: Predictor
-    images: TrainingImages | None  # None where they are not at hand
 
 
 def gather(case: Case, networks: dict[str, Network], until: int | None = None) -> Gathered:
@@ -149,51 +61,6 @@ def gather(case: Case, networks: dict[str, Network], until: int | None = None) -
         versions={**{name: version(name) for name in _PARTS}, PACKAGE: reader_version()},
     )
     return Gathered(evidence, pictures)
-
-
-def start_networks(case: Case, places: Places, until: int | None = None) -> dict[str, Network]:
-    """Start the networks that the verdicts of a case rest on, by digest of the attribution.
-
-    Raises:
-        UserError: A run is not where it was, or has other weights by now.
-    """
-    started: dict[Path, Predictor] = {}
-    found = {}
-    for digest, (attribution, recorded) in case.attributions(until).items():
-        predictor = _find_run(attribution, [*places.runs, recorded], started)
-        found[digest] = Network(attribution, predictor, _images_of(predictor, places))
-    used = {each.predictor.source for each in found.values()}
-    for place in places.runs:
-        if place not in used:
-            raise UserError(f"{place}: is no run of this case: no verdict of it has its weights")
-    return found
-
-
-def _find_run(
-    attribution: Attribution, candidates: Sequence[Path], started: dict[Path, Predictor]
-) -> Predictor:
-    """The first of some runs that has the weights of an attribution."""
-    problems = []
-    for place in candidates:
-        try:
-            if place not in started:
-                started[place] = Predictor.open(place)
-        except UserError as error:
-            problems.append(str(error))
-            continue
-        if started[place].provenance.weights_digest == attribution.provenance.weights_digest:
-            return started[place]
-        problems.append(f"{place}: has other weights than the run {attribution.run} of this case")
-    raise UserError(f"{problems[0]}; name the run of the case with --run")
-
-
-def _images_of(predictor: Predictor, places: Places) -> TrainingImages | None:
-    try:
-        return TrainingImages(predictor, places.split, places.store)
-    except UserError:
-        if places.split is not None or places.store is not None:
-            raise
-        return None
 
 
 def _input(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from owdfa import pages
 from owdfa.records.calibration import ReliabilityBin, Threshold
 from owdfa.records.verdict import Attribution, FileVerdict, Kind, OperatingPoint, Verdict
-from owdfa.stages.evidence.content import Gathered, InputEvidence
+from owdfa.stages.evidence.data import Gathered, InputEvidence
 from owdfa.stages.report.wording import counted, percent
 
 MARK = b'<meta name="generator" content="owdfa report (case)">'

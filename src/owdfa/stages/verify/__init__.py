@@ -21,7 +21,9 @@ from owdfa.inference.attribute import AttributeOptions, Attributor
 from owdfa.inference.lists import ImageFile
 from owdfa.progress import OnProgress, no_progress
 from owdfa.runs import checkpoint
-from owdfa.stages.evidence.content import Evidence, Network, Places, gather, start_networks
+from owdfa.stages.evidence.content import gather
+from owdfa.stages.evidence.data import Evidence
+from owdfa.stages.evidence.networks import Network, Places, start_networks
 from owdfa.stages.evidence.page import DATA_END, DATA_START, MARK, render
 from owdfa.stages.report.wording import counted
 from owdfa.stages.verify.differences import compare_pages, compare_values
@@ -89,7 +91,7 @@ def verify(
     changed = list(_changed_inputs(opened, items))
     found.differences += changed
     for network in networks.values():
-        found.differences += _weights(network)
+        found.differences += check_weights(network)
     _attribute_again(found, opened, items, networks, on_progress)
     if not changed:  # a page made anew would show other files
         made = render(gather(opened, networks, until))
@@ -151,7 +153,7 @@ def _changed_inputs(case: Case, items: Sequence[Item]) -> Iterator[str]:
             yield f"{place}: has the SHA-256 {found}, in the case {digest}"
 
 
-def _weights(network: Network) -> Iterator[str]:
+def check_weights(network: Network) -> Iterator[str]:
     """A line where the file of weights is not what the run says; an ONNX file checks itself."""
     predictor, wanted = network.predictor, network.attribution.provenance.weights_digest
     if predictor.run is None:
