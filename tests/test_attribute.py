@@ -55,7 +55,7 @@ def calibration(**changes):
 class ByColour:
     """Says what the pixel in the middle says: row of ``SAYS`` by its red level."""
 
-    engine, batch_size = "test 1", 4
+    engine, batch_size, ratios = "test 1", 4, False
 
     SAYS = np.array(
         [
@@ -72,7 +72,8 @@ class ByColour:
     def predict_batch(self, crops):
         middle = crops.shape[1] // 2
         rows = (crops[:, middle, middle, 0].astype(int) + 20) // 40
-        return BatchOutput(self.SAYS[rows.clip(0, 5)], np.zeros((len(crops), 2), np.float32))
+        says = self.SAYS[rows.clip(0, 5)]
+        return BatchOutput(says, says, np.log10(says / 0.01) if self.ratios else says[:, :0])
 
 
 @pytest.fixture
@@ -128,6 +129,17 @@ def test_a_statement_names_the_operating_point_that_it_passed(attributor, tmp_pa
     assert verdict.accusation_point.statement == "forged"
     assert "1.0% of real sources" in verdict.sentence
     assert verdict.prediction_set.classes == ("swap-a",)
+
+
+def test_a_likelihood_ratio_is_of_the_best_known_class_against_the_best_other(
+    attributor, tmp_path, monkeypatch
+):
+    path = plain(tmp_path / "a.png", 40)
+    assert verdicts(attributor, path)[0].verdicts[0].log10_ratio is None
+    monkeypatch.setattr(ByColour, "ratios", True)
+    (verdict,) = verdicts(attributor, path)[0].verdicts
+    assert verdict.ratio_class == "swap-a"
+    assert verdict.log10_ratio == pytest.approx(np.log10(0.95 / 0.02))
 
 
 def test_what_re_encoding_changes_is_inconclusive_and_says_what_it_becomes(attributor, tmp_path):
@@ -295,7 +307,7 @@ def test_training_calibrates_where_the_split_holds_images_back(run):
     assert made.real == ("real",)
     assert made.num_images == made.num_groups == 12
     assert made.provenance.weights_digest is not None
-    assert any("299 are needed" in note for note in made.notes)
+    assert any("takes 299 held-out groups" in note for note in made.notes)
 
 
 def test_verdicts_lie_in_a_case(run, photos, tmp_path):

@@ -161,10 +161,12 @@ def _run(
     for note in dict.fromkeys((*notes_on(Manifest.read(manifest)), *made.notes)):
         tell(note)
     scores = {settings.method.name: _attribute(output, output, settings, show)}
-    if (estimate := Run.open(output).estimate) is not None:
-        tell(estimate.line)
+    for line in Run.open(output).findings:
+        tell(line)
     for name, each in options.beside.items():
         scores[each.method.name] = _attribute(output, output / name, each, show)
+        for line in Run.open(output / name).findings:
+            tell(f"{name}: {line}")
     with show("report") as report_progress:
         page = report(
             output,

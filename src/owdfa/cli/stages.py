@@ -235,8 +235,8 @@ def train(
     if is_first and (chosen.devices == 1 or launched()):
         classes_ = f"{run.num_active} classes, {len(run.known)} of them known"
         typer.echo(f"{output}: {'complete already; ' if done else ''}{classes_}")
-        if run.estimate is not None:
-            typer.echo(run.estimate.line)
+        for line in run.findings:
+            typer.echo(line)
 
 
 def export(

@@ -27,8 +27,9 @@ from owdfa.images.faces import check_faces
 from owdfa.images.workers import num_processes, threaded_map
 from owdfa.inference.lists import ImageFile
 from owdfa.inference.predictor import Predictor
+from owdfa.inference.session import BatchOutput
 from owdfa.inference.subjects import CropRule, Inspected, Subject, inspect, variants
-from owdfa.inference.verdicts import Seen, not_applicable, verdict_of
+from owdfa.inference.verdicts import Ratio, Seen, not_applicable, verdict_of
 from owdfa.records.calibration import Calibration
 from owdfa.records.verdict import Attribution, FileVerdict, Verdict
 
@@ -130,13 +131,16 @@ class Attributor:
     def _verdicts(self, subjects: Sequence[Subject]) -> list[Verdict]:
         """Verdicts of subjects, in order."""
         good = [each for each in subjects if each.problem is None]
-        rows = self.probabilities([each.pixels for each in good])
-        scores = self.decision.scores(rows)
+        output = self.predict([each.pixels for each in good])
+        scores = self.decision.scores(output.probabilities)
         passing = [self.decision.passing(each) for each in scores]
         changed = self._changed([each for each, found in zip(good, passing, strict=True) if found])
+        ratios = self._ratios(output)
         seen = (
-            Seen(row, score, found, next(changed) if found else {})
-            for row, score, found in zip(rows, scores, passing, strict=True)
+            Seen(row, score, found, next(changed) if found else {}, ratio)
+            for row, score, found, ratio in zip(
+                output.probabilities, scores, passing, ratios, strict=True
+            )
         )
         return [
             verdict_of(self.attribution, self.decision, each, next(seen))
@@ -148,18 +152,28 @@ class Attributor:
     def _changed(self, subjects: Sequence[Subject]) -> Iterator[dict[str, np.ndarray]]:
         """Probability of each statement after each change, for each subject."""
         made = [variants(subject, self.rule) for subject in subjects]
-        crops = [crop for each in made for crop in each.values()]
-        scores = iter(self.decision.scores(self.probabilities(crops)))
+        output = self.predict([crop for each in made for crop in each.values()])
+        scores = iter(self.decision.scores(output.probabilities))
         return iter([{name: next(scores) for name in each} for each in made])
 
-    def probabilities(self, crops: Sequence[np.ndarray]) -> np.ndarray:
-        """Probabilities of crops at temperature 1: (B, C) float32."""
-        found = [np.zeros((0, len(self.attribution.classes)), np.float32)]
-        found += [
-            self.predictor.predict_batch(np.stack(part)).probabilities
-            for part in _in_parts(crops, self.predictor.session.batch_size)
-        ]
-        return np.concatenate(found)
+    def _ratios(self, output: BatchOutput) -> list[Ratio | None]:
+        """The likelihood ratio of the known class that has the greatest, for each crop."""
+        found = output.evidence(self.attribution.num_known)
+        if found is None:
+            return [None] * len(output.probabilities)
+        names = [self.attribution.classes[i] for i in found.known_index]
+        return [Ratio(name, float(log10)) for name, log10 in zip(names, found.known, strict=True)]
+
+    def predict(self, crops: Sequence[np.ndarray]) -> BatchOutput:
+        """What the network says of crops, at temperature 1."""
+        size = self.predictor.session.batch_size
+        parts = [self.predictor.predict_batch(np.stack(part)) for part in _in_parts(crops, size)]
+        if parts:
+            return BatchOutput(*map(np.concatenate, zip(*parts, strict=True)))
+        nothing = np.zeros((0, 0), np.float32)
+        return BatchOutput(
+            np.zeros((0, len(self.attribution.classes)), np.float32), nothing, nothing
+        )
 
 
 def _in_parts(items: Iterable[_Item], size: int) -> Iterator[tuple[_Item, ...]]:

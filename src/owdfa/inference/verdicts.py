@@ -32,6 +32,13 @@ _KINDS: dict[StatementKind, Kind] = {
 }
 
 
+class Ratio(NamedTuple):
+    """A likelihood ratio."""
+
+    name: str  # of the known class
+    log10: float  # against the best other explanation
+
+
 class Seen(NamedTuple):
     """What the network made of a crop."""
 
@@ -39,6 +46,7 @@ class Seen(NamedTuple):
     scores: np.ndarray  # (S,) calibrated, of each statement
     passing: list[int]  # statements that can be made
     changed: dict[str, np.ndarray]  # scores after each change; empty where nothing can be said
+    ratio: Ratio | None  # of the known class that has the greatest; None where there are none
 
 
 def outcome_of(statement: Statement) -> Outcome:
@@ -90,6 +98,8 @@ def verdict_of(
         accusation_point=accusation,
         alternatives=_alternatives(attribution, row),
         prediction_set=_prediction_set(calibration, row),
+        ratio_class=seen.ratio.name if seen.ratio else None,
+        log10_ratio=seen.ratio.log10 if seen.ratio else None,
         stability=stability,
         sentence=sentence(outcome, probability, point, accusation),
     )

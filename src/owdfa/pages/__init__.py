@@ -9,10 +9,13 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from importlib.resources import files
+from io import BytesIO
 from typing import Any, NamedTuple
 
+import numpy as np
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image
 from plotly.offline import get_plotlyjs
 
 _NO_SCRIPT = "'none'"
@@ -60,6 +63,15 @@ def render(
         scripts=[Markup(script) for script in scripts],  # noqa: S704
     )
     return page
+
+
+def thumbnail(pixels: np.ndarray, size: int) -> str:
+    """Shrink an image (H, W, 3) uint8 to ``size`` pixels, and put it into a data URI as JPEG."""
+    image = Image.fromarray(np.asarray(pixels))
+    image.thumbnail((size, size), Image.Resampling.LANCZOS)
+    stream = BytesIO()
+    image.save(stream, "JPEG", quality=82, optimize=True)
+    return f"data:image/jpeg;base64,{b64encode(stream.getvalue()).decode()}"
 
 
 def palette(num: int) -> list[str]:

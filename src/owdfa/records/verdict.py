@@ -137,9 +137,11 @@ class Verdict(Settings):
     alternatives: tuple[Alternative, ...]
     """The five likeliest classes, the most probable first."""
     prediction_set: PredictionSet | None
+    ratio_class: str | None = None
+    """The known class with the greatest likelihood ratio; None where the method gives none."""
     log10_ratio: float | None = None
-    """Likelihood ratio of the best known class against "none that is known", its logarithm to
-    base 10, where the method gives one."""
+    """Its ratio against the best other explanation, another class or one that nobody has seen: the
+    logarithm to base 10."""
     stability: tuple[Variant, ...]
     sentence: str
     """The same in plain words."""

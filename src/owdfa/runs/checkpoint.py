@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from owdfa.errors import UserError
 from owdfa.files import read_json, write_json, writing_error
+from owdfa.records.types_found import TypesFound
 from owdfa.runs.metadata import RunMetadata
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Note(NamedTuple):
         num_active: How many classes live in it.
         score: What the selection rule measured of it; None where nothing is measured.
         fitted: Whether the method was fitted to the whole training set (``Method.finish``).
+        types_found: What that found, as plain values; None where the method says nothing.
         weights: SHA-256 of the weights file; filled by ``write``.
         state: SHA-256 of the state file; None without one; filled by ``write``.
     """
@@ -47,6 +49,13 @@ class Note(NamedTuple):
     fitted: bool = False
     weights: str = ""
     state: str | None = None
+    types_found: dict[str, Any] | None = None
+
+    @property
+    def found(self) -> TypesFound | None:
+        """``types_found`` as a record."""
+        found = self.types_found
+        return None if found is None else TypesFound.model_validate(found)
 
 
 def write(

@@ -18,13 +18,13 @@ from owdfa.case import ATTRIBUTED, Case, Entry, Item
 from owdfa.case.journal import clock_notes
 from owdfa.images.decode import BadImageError, decoded
 from owdfa.images.faces import Box, crop_to_size
+from owdfa.pages import thumbnail
 from owdfa.records.verdict import Attribution, FileVerdict, Outcome, Verdict
 from owdfa.stages.evidence.card import ModelCard, make_card
 from owdfa.stages.evidence.credentials import PACKAGE, read_credentials, reader_version
 from owdfa.stages.evidence.data import Evidence, FaceEvidence, Gathered, InputEvidence, Line, State
 from owdfa.stages.evidence.metadata import read_metadata
 from owdfa.stages.evidence.networks import Network
-from owdfa.stages.report.gallery import thumbnail
 
 MAX_SHOWN = 300
 """Inputs with pictures and details; of those that follow, the table has a line each."""
