@@ -276,7 +276,7 @@ def test_accuracies_are_those_of_the_run_where_it_was_scored(story):
     text = story.page.read_text(encoding="utf-8")
     for each in scores.per_class[:2]:
         assert f'<td class="name">{each["class"]}</td>' in text
-        assert f"<td>{100 * each['acc_gcd_v2']:.1f}</td>" in text
+        assert f"<td>{100 * each['acc_paper']:.1f}</td>" in text
     holds(story)
 
 
