@@ -12,7 +12,7 @@ from command_line import done, refused
 from owdfa.calibration.statements import Decision
 from owdfa.errors import UserError
 from owdfa.images import faces
-from owdfa.images.faces import Box
+from owdfa.images.boxes import Box
 from owdfa.inference.attribute import AttributeOptions, Attributor
 from owdfa.inference.lists import ImageFile
 from owdfa.inference.predictor import Predictor

@@ -65,6 +65,8 @@ class AttributeOptions(Settings):
     """Estimated quality that a JPEG file must have."""
     jobs: int = Field(default=0, ge=0)
     """Threads that work at the same time; 0 for one a core."""
+    frame_interval: float = Field(default=0.2, gt=0)
+    """Seconds between the frames of a video that are looked at."""
     copy_files: bool = False
     """Copy the files into the case."""
 
@@ -110,6 +112,7 @@ class Attributor:
             fit=predictor.fit,
             min_size=rule.min_size,
             min_quality=rule.min_quality,
+            frame_interval=options.frame_interval,
             calibration=_calibration_of(predictor),
             provenance=predictor.provenance,
             version=version("owdfa"),
@@ -139,18 +142,18 @@ class Attributor:
     def _verdicts(self, decision: Decision, subjects: Sequence[Subject]) -> list[Verdict]:
         """Verdicts of subjects, in order."""
         good = [each for each in subjects if each.problem is None]
-        probabilities = self._probabilities(decision, [each.pixels for each in good])
+        probabilities = self.probabilities(decision, [each.pixels for each in good])
         supported = [decision.supported(row) for row in probabilities]
         changed = iter(self._changed(decision, good, supported))
         rows = iter(zip(good, probabilities, supported, strict=True))
         found = []
         for subject in subjects:
             if subject.problem is not None:
-                found.append(_not_applicable(subject))
+                found.append(not_applicable(subject))
                 continue
             _, row, statements = next(rows)
             after = next(changed) if statements else {}
-            found.append(_verdict(self.attribution, decision, subject, row, statements, after))
+            found.append(verdict_of(self.attribution, decision, subject, row, statements, after))
         return found
 
     def _changed(
@@ -165,12 +168,10 @@ class Attributor:
             for subject, statements in zip(subjects, supported, strict=True)
             if statements
         ]
-        rows = iter(
-            self._probabilities(decision, [crop for each in made for crop in each.values()])
-        )
+        rows = iter(self.probabilities(decision, [crop for each in made for crop in each.values()]))
         return [{name: decision.supported(next(rows)) for name in each} for each in made]
 
-    def _probabilities(self, decision: Decision, crops: Sequence[np.ndarray]) -> np.ndarray:
+    def probabilities(self, decision: Decision, crops: Sequence[np.ndarray]) -> np.ndarray:
         """Calibrated probabilities of crops: (B, C) float64."""
         size = self.predictor.session.batch_size
         found = [
@@ -226,7 +227,8 @@ def _line(
     return FileVerdict(path=file.id, **facts, verdicts=tuple(verdicts), attribution=digest)
 
 
-def _not_applicable(subject: Subject) -> Verdict:
+def not_applicable(subject: Subject) -> Verdict:
+    """The verdict of what cannot be looked at."""
     assert subject.problem is not None
     return Verdict(
         box=subject.box,
@@ -243,7 +245,7 @@ def _not_applicable(subject: Subject) -> Verdict:
     )
 
 
-def _verdict(
+def verdict_of(
     attribution: Attribution,
     decision: Decision,
     subject: Subject,
@@ -263,11 +265,8 @@ def _verdict(
     """
     calibration = attribution.calibration
     stable = _stable(supported, changed)
-    if stable is not None:
-        outcome, probability = outcome_of(stable), stable.probability
-    else:
-        best = supported[0] if supported else decision.likeliest(probabilities)
-        outcome, probability = _inconclusive(supported, changed), best.probability
+    outcome = _inconclusive(supported, changed) if stable is None else outcome_of(stable)
+    probability = said_of(decision, probabilities, supported, changed).probability
     kind = stable.statement.kind if stable else None
     point = _point(calibration.find(kind)) if kind else None
     accusation = _point(calibration.find("forged")) if outcome.accuses else None
@@ -284,6 +283,19 @@ def _verdict(
         stability=tuple(_variant(name, found) for name, found in changed.items()),
         sentence=sentence(outcome, probability, point, accusation),
     )
+
+
+def said_of(
+    decision: Decision,
+    probabilities: np.ndarray,
+    supported: Sequence[Supported],
+    changed: dict[str, list[Supported]],
+) -> Supported:
+    """The statement that is made, or that would be, of which a verdict states the probability."""
+    stable = _stable(supported, changed)
+    if stable is not None:
+        return stable
+    return supported[0] if supported else decision.likeliest(probabilities)
 
 
 def _stable(

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from owdfa.images.boxes import Box as FaceBox
 from owdfa.images.decode import BadImageError, decoded, header_of, read
-from owdfa.images.faces import Box as FaceBox
 from owdfa.images.faces import Fit, crop_to_size, detector
 from owdfa.images.jpeg import jpeg_quality
 from owdfa.records.verdict import Box, Outcome
@@ -71,31 +71,36 @@ def inspect(path: Path, rule: CropRule) -> Inspected:
         facts = facts._replace(format=header_of(data, path).format)
         image = decoded(data, path)
     except BadImageError as error:
-        return Inspected(facts, (Subject(None, None, None, _problem("undecodable", error.reason)),))
+        return Inspected(facts, (Subject(None, None, None, problem("undecodable", error.reason)),))
     quality = jpeg_quality(data) if facts.format == "JPEG" else None
     facts = facts._replace(width=image.width, height=image.height, jpeg_quality=quality)
+    found = find_subjects(image, facts, rule)
+    if not found:
+        reason = f"the detector {rule.faces} finds no face"
+        found = (Subject(None, min(image.size), None, problem("no-face", reason)),)
+    return Inspected(facts, found)
+
+
+def find_subjects(image: Image.Image, facts: FileFacts, rule: CropRule) -> tuple[Subject, ...]:
+    """The faces of an image, from left to right; the whole of it where there is no detector."""
     boxes: Iterable[FaceBox | None] = (None,)
     if rule.faces != "none":
         boxes = sorted(detector(rule.faces).detect(np.asarray(image)))
-        if not boxes:
-            reason = f"the detector {rule.faces} finds no face"
-            found = Subject(None, min(image.size), None, _problem("no-face", reason))
-            return Inspected(facts, (found,))
-    return Inspected(facts, tuple(_subject(image, box, facts, rule) for box in boxes))
+    return tuple(_subject(image, box, facts, rule) for box in boxes)
 
 
 def _subject(image: Image.Image, box: FaceBox | None, facts: FileFacts, rule: CropRule) -> Subject:
     size = min(image.size) if box is None else min(box.right - box.left, box.bottom - box.top)
-    problem = None
+    found = None
     if size < rule.min_size:
-        problem = _problem("too-small", f"{size} px, less than {rule.min_size}")
+        found = problem("too-small", f"{size} px, less than {rule.min_size}")
     elif facts.jpeg_quality is not None and facts.jpeg_quality < rule.min_quality:
-        problem = _problem(
+        found = problem(
             "too-compressed", f"JPEG quality {facts.jpeg_quality}, less than {rule.min_quality}"
         )
     crop = crop_to_size(image, box, rule.size, rule.fit)
     place = None if box is None else Box(**box._asdict())
-    return Subject(place, size, crop, problem)
+    return Subject(place, size, crop, found)
 
 
 def blur_of(crop: np.ndarray) -> float:
@@ -117,5 +122,6 @@ def variants(crop: np.ndarray) -> dict[str, np.ndarray]:
     return {JPEG: again, HALF: np.asarray(half.resize((side, side), Image.Resampling.BILINEAR))}
 
 
-def _problem(reason: str, detail: str) -> Outcome:
+def problem(reason: str, detail: str) -> Outcome:
+    """Why no verdict is possible."""
     return Outcome.model_validate({"kind": "not-applicable", "reason": reason, "detail": detail})
