@@ -152,6 +152,29 @@ def test_the_file_s_outcome_is_that_of_its_surest_accusing_track(scripted, tmp_p
     assert found.outcome.label == "known:swap-a"
 
 
+def test_a_verdict_that_re_encoding_changes_is_unstable(attributor, tmp_path, monkeypatch):  # noqa: F811
+    from owdfa.inference import video
+
+    monkeypatch.setattr(video, "variants", lambda crop: {"half-size": 0 * crop})  # real
+    path = write_clip(tmp_path / "a.mp4", plain_frames(*[40] * 5))
+    (verdict,) = verdicts(attributor, path)[0].verdicts
+    assert verdict.outcome.reason == "unstable"
+    assert "known:swap-a turns into real-consistent after half-size" in verdict.outcome.detail
+
+
+@pytest.mark.parametrize("count", [1, 16, 17, 100, 1000])
+def test_few_crops_are_kept_and_they_lie_evenly(count):
+    from owdfa.inference.subjects import Subject
+    from owdfa.inference.video import _Sightings
+
+    track = _Sightings(Subject(None, 32, None, None), 0.0)
+    for i in range(count):
+        track.add(0.1 * i, Subject(None, 32, np.array(i), None))
+    assert min(count, 8) <= len(track.kept) <= 16
+    assert [int(each) for each in track.kept] == list(range(0, count, track.stride))
+    assert track.num_used == count
+
+
 def test_images_and_videos_come_in_order_and_content_says_which(attributor, tmp_path):  # noqa: F811
     image = plain(tmp_path / "a.mp4.png", 40)
     clip = write_clip(tmp_path / "b.mp4", plain_frames(0, 0))

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from owdfa.calibration.pooling import pooled, pooled_coverage, pooled_set
-from owdfa.calibration.statements import Decision
+from owdfa.calibration.statements import Decision, Supported
 from owdfa.images import boxes
 from owdfa.images.decode import BadImageError
 from owdfa.images.phash import thumb
@@ -42,6 +42,7 @@ from owdfa.records import verdict as records
 from owdfa.records.verdict import FileVerdict, PredictionSet, Track, TrackFrame, Verdict
 
 _MAX_BYTES = 2**30  # of frames that wait
+_MAX_KEPT = 16  # crops of a track that are changed, to see whether its verdict is stable
 
 
 class _Seen(NamedTuple):
@@ -62,7 +63,9 @@ class _Sightings:
     times: list[float] = field(default_factory=list)
     boxes: list[records.Box | None] = field(default_factory=list)
     rows: list[np.ndarray | None] = field(default_factory=list)  # (C,) float32, calibrated
-    sums: dict[str, np.ndarray] = field(default_factory=dict)  # of the same after each change
+    kept: list[np.ndarray] = field(default_factory=list)  # every ``stride``-th crop
+    stride: int = 1
+    num_used: int = 0
 
     def add(self, time: float, subject: Subject) -> None:
         """Add a frame."""
@@ -72,6 +75,16 @@ class _Sightings:
         rank = [(each.problem is None, each.size or 0) for each in (subject, self.shown)]
         if rank[0] > rank[1]:
             self.shown, self.shown_at = subject, time
+        if subject.problem is None:
+            self._keep(subject.pixels)
+            self.num_used += 1
+
+    def _keep(self, crop: np.ndarray) -> None:
+        """Keep a crop, so that those kept are few and lie evenly, however many there will be."""
+        if self.num_used % self.stride == 0:
+            self.kept.append(crop)
+        if len(self.kept) > _MAX_KEPT:
+            self.kept, self.stride = self.kept[::2], 2 * self.stride
 
 
 class _Waiting(NamedTuple):
@@ -162,18 +175,11 @@ class _Reading:
         return self.tracker.update(seen.time, places, seen.thumb)
 
     def _flush(self) -> None:
-        """Give the network all crops that wait, and the same after each change."""
+        """Give the network all crops that wait."""
         waiting, self._waiting = self._waiting, []
-        changed = [variants(each.crop) for each in waiting]
-        crops = [each.crop for each in waiting]
-        crops += [crop for each in changed for crop in each.values()]
-        rows = iter(self.attributor.probabilities(self.decision, crops))
-        for each in waiting:
-            each.track.rows[each.place] = next(rows).astype(np.float32)
-        for each, names in zip(waiting, changed, strict=True):
-            for name in names:
-                row = next(rows)
-                each.track.sums[name] = each.track.sums.get(name, 0.0) + row
+        rows = self.attributor.probabilities(self.decision, [each.crop for each in waiting])
+        for each, row in zip(waiting, rows, strict=True):
+            each.track.rows[each.place] = row.astype(np.float32)
 
 
 def _look(video: Video, attributor: Attributor) -> Iterator[_Seen]:
@@ -200,11 +206,7 @@ def _verdict(attributor: Attributor, decision: Decision, track: _Sightings) -> V
     rows = np.stack(used)
     probabilities = pooled(rows)
     supported = decision.supported(probabilities)
-    changed = {}
-    if supported:
-        changed = {
-            name: decision.supported(total / len(rows)) for name, total in track.sums.items()
-        }
+    changed = _changed(attributor, decision, track.kept) if supported else {}
     made = attributor.attribution
     found = verdict_of(made, decision, track.shown, probabilities, supported, changed)
     said = said_of(decision, probabilities, supported, changed)
@@ -222,6 +224,19 @@ def _verdict(attributor: Attributor, decision: Decision, track: _Sightings) -> V
     )
 
 
+def _changed(
+    attributor: Attributor, decision: Decision, crops: Sequence[np.ndarray]
+) -> dict[str, list[Supported]]:
+    """What can be said of some frames together after each change."""
+    made = [variants(crop) for crop in crops]
+    return {
+        name: decision.supported(
+            pooled(attributor.probabilities(decision, [each[name] for each in made]))
+        )
+        for name in made[0]
+    }
+
+
 def _track(track: _Sightings, classes: Sequence[int]) -> Track:
     """A track for the record, with the probability of some classes in each frame."""
     frames = [
@@ -232,8 +247,7 @@ def _track(track: _Sightings, classes: Sequence[int]) -> Track:
         )
         for time, box, row in zip(track.times, track.boxes, track.rows, strict=True)
     ]
-    used = sum(row is not None for row in track.rows)
-    return Track(shown=round(track.shown_at, 6), num_used=used, frames=tuple(frames))
+    return Track(shown=round(track.shown_at, 6), num_used=track.num_used, frames=tuple(frames))
 
 
 def _frames_in_words(times: Sequence[float], num_used: int) -> str:
