@@ -20,7 +20,7 @@ from PIL import Image
 
 from benchmarks.baseline.reading import batches, frontal_faces
 from benchmarks.harness import Report, elsewhere, pairs
-from owdfa.cli.memory import keep_memory
+from owdfa.cli.process import keep_memory
 from owdfa.datasets.lab import LabSettings, draw
 from owdfa.images.store import Store
 from owdfa.loading.batches import LoaderSettings, TrainingLoader

@@ -23,7 +23,7 @@ from PIL import Image
 from benchmarks.baseline.predicting import plain_network
 from benchmarks.harness import Report, elsewhere, number, pairs
 from owdfa.backbones.base import build
-from owdfa.cli.memory import keep_memory
+from owdfa.cli.process import keep_memory
 from owdfa.images.workers import threaded_map
 from owdfa.inference.predictor import Predictor
 from owdfa.loading.views import PlainView

@@ -15,7 +15,7 @@ from benchmarks.baseline.cal import PlainTraining
 from benchmarks.baseline.network import like
 from benchmarks.harness import Report, elsewhere, pairs
 from owdfa.backbones.base import build
-from owdfa.cli.memory import keep_memory
+from owdfa.cli.process import keep_memory
 from owdfa.devices import autocast
 from owdfa.methods.cal import CAL, CALSettings
 from owdfa.records.training import Batch, Progress

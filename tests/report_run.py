@@ -35,6 +35,7 @@ def make_run(
     draw=None,
     method="cal",
     absorb=0.25,
+    types_found=None,
 ):
     """Write a run folder by hand, with its store, split, predictions and scores."""
     rng = np.random.default_rng(seed)
@@ -66,6 +67,7 @@ def make_run(
     basis = PredictionMetadata(
         run=str(folder), images="split:test", images_digest=split.digest(), classes=tuple(types),
         num_known=len(known), engine="onnxruntime 1.0", provenance=provenance,
+        types_found=types_found,
     )  # fmt: skip
     for role in ("test", "unlabelled"):
         ids = split.with_role(role)["id"].to_pylist()
@@ -103,6 +105,7 @@ def _predict(rng, pairs, basis, *, dim, absorb):
     rows = []
     for identity, number in pairs:
         index = min(number, len(basis.classes) - 1)
+        evidence = _evidence(rng, number, basis) if basis.types_found else {}
         if number >= basis.num_known and rng.random() < absorb:
             index = number % basis.num_known
         confidence = float(rng.uniform(0.4, 1.0))
@@ -116,6 +119,7 @@ def _predict(rng, pairs, basis, *, dim, absorb):
                 "known_probability": confidence if index < basis.num_known else 1 - confidence,
                 "top_index": [index],
                 "top_probability": [confidence],
+                **evidence,
                 "embedding": (
                     0.6 * centres[index]
                     + centres[min(number, len(basis.classes) - 1)]
@@ -124,6 +128,17 @@ def _predict(rng, pairs, basis, *, dim, absorb):
             }
         )
     return pa.Table.from_pylist(rows, PREDICTED)
+
+
+def _evidence(rng, number, basis):
+    """Ratios of known types that are right more often than not."""
+    known = number < basis.num_known
+    return {
+        "log_ratio": float(rng.normal(2, 1)),
+        "known_log_ratio": float(rng.normal(2 if known else -2, 1.5)),
+        "known_index": number % basis.num_known,
+        "unseen_log_ratio": float(rng.normal(-2, 1)),
+    }
 
 
 def _score(table, truth, split, basis):
@@ -181,6 +196,8 @@ def _score(table, truth, split, basis):
         "confusion": {
             "rows": names, "columns": [basis.classes[c] for c in columns], "counts": counts,
         },
+        "ratios": {"cllr": 0.34, "right": 24, "wrong": 24, "misled": 0.021}
+        if basis.types_found else None,
     }  # fmt: skip
 
 

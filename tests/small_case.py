@@ -18,7 +18,8 @@ CALIBRATION = Calibration(
 )  # fmt: skip
 ATTRIBUTION = Attribution(
     run="runs/first", classes=("real", "swap", "novel-01"), num_known=2, engine="onnxruntime 1",
-    decoder="Pillow 12", faces="none", store_size=16, fit="resize", calibration=CALIBRATION,
+    decoder="Pillow 12", faces="none", store_size=16, fit="resize",
+    min_size=8, min_quality=30, calibration=CALIBRATION,
     provenance=PROVENANCE, version="0.1.0",
 )  # fmt: skip
 
@@ -29,8 +30,8 @@ def attributed(place, *, outcome=None, sentence="Nothing sure can be said."):
     verdict = Verdict(
         box=None, size=64, blur=None,
         outcome=outcome or Outcome(kind="inconclusive", reason="unsure"), probability=0.5,
-        operating_point=None, alternatives=(), prediction_set=None, stability=(),
-        sentence=sentence,
+        operating_point=None, accusation_point=None, alternatives=(), prediction_set=None,
+        stability=(), sentence=sentence,
     )  # fmt: skip
     file = FileVerdict(
         path=place.name, sha256=hashlib.sha256(data).hexdigest(), num_bytes=len(data),

@@ -10,8 +10,12 @@ from command_line import done, refused
 from owdfa.calibration.pooling import pooled, pooled_coverage, pooled_set
 from owdfa.images import faces
 from owdfa.images.boxes import Box
+from owdfa.images.video import open_video
+from owdfa.inference import video
 from owdfa.inference.lists import ImageFile
+from owdfa.inference.subjects import Subject
 from owdfa.inference.video import attribute_files
+from owdfa.metrics.likelihood_ratios import evidence
 from owdfa.records.verdict import FileVerdict
 from small_clips import plain_frames, write_clip, write_sound
 from test_attribute import attributor, many, plain, run  # noqa: F401  fixtures
@@ -97,7 +101,9 @@ def scripted(attributor, monkeypatch):  # noqa: F811
     def make(*boxes):
         monkeypatch.setitem(faces._DETECTORS, "test", lambda: Script(boxes))
         monkeypatch.setattr(faces, "_OWN", type(faces._OWN)())
-        return replace(attributor, rule=attributor.rule._replace(faces="test"), jobs=2)
+        return replace(
+            attributor, rule=attributor.rule._replace(faces="test", needs_face=True), jobs=2
+        )
 
     return make
 
@@ -153,26 +159,63 @@ def test_the_file_s_outcome_is_that_of_its_surest_accusing_track(scripted, tmp_p
 
 
 def test_a_verdict_that_re_encoding_changes_is_unstable(attributor, tmp_path, monkeypatch):  # noqa: F811
-    from owdfa.inference import video
-
-    monkeypatch.setattr(video, "variants", lambda crop: {"half-size": 0 * crop})  # real
+    monkeypatch.setattr(video, "variants", lambda subject, rule: {"half-size": 0 * subject.crop})
     path = write_clip(tmp_path / "a.mp4", plain_frames(*[40] * 5))
     (verdict,) = verdicts(attributor, path)[0].verdicts
     assert verdict.outcome.reason == "unstable"
-    assert "known:swap-a turns into real-consistent after half-size" in verdict.outcome.detail
+    assert "known:swap-a, but real-consistent after half-size" in verdict.outcome.detail
+    swap_a = [each.probability for each in verdict.track.frames]  # the first alternative
+    assert swap_a == pytest.approx([0.95, 0.95, 0.95])
 
 
 @pytest.mark.parametrize("count", [1, 16, 17, 100, 1000])
-def test_few_crops_are_kept_and_they_lie_evenly(count):
-    from owdfa.inference.subjects import Subject
-    from owdfa.inference.video import _Sightings
-
-    track = _Sightings(Subject(None, 32, None, None), 0.0)
+def test_few_crops_are_changed_and_they_lie_evenly(count, monkeypatch):
+    monkeypatch.setattr(video, "variants", lambda subject, rule: subject.crop)
+    track = video._Sightings(Subject(None, 32, None, None, None), 0.0)
     for i in range(count):
-        track.add(0.1 * i, Subject(None, 32, np.array(i), None))
+        track.add(0.1 * i, Subject(None, 32, np.array(i), None, None), None)
     assert min(count, 8) <= len(track.kept) <= 16
     assert [int(each) for each in track.kept] == list(range(0, count, track.stride))
     assert track.num_used == count
+
+
+def test_what_is_kept_of_a_video_does_not_grow_with_its_tracks(scripted, tmp_path):
+    boxes = [Box(8 * i, 0, 8 * i + 20, 20, 1.0) for i in (0, 3, 6, 9)]
+    given = scripted(*([box] for box in boxes))
+    frames = plain_frames(*[20 * (i % 4) for i in range(20)])
+    path = write_clip(tmp_path / "a.mp4", frames, range(0, 12000, 600))
+    reading = video._Reading(given)
+    most = 0
+    with open_video(path) as opened:
+        for seen in video._look(opened, given):
+            reading.add(seen)
+            most = max(most, len(reading._open))
+    assert len(reading.verdicts()) == 20
+    assert most == 2
+
+
+def test_whole_frames_count_where_no_frame_has_a_face(scripted, tmp_path):
+    face = Box(0, 20, 30, 50, 1.0)
+    given = scripted([], [face], [])
+    given = replace(given, rule=given.rule._replace(needs_face=False))
+    mixed = write_clip(tmp_path / "a.mp4", plain_frames(0, 20, 40), range(0, 600, 200))
+    (verdict,) = verdicts(given, mixed)[0].verdicts
+    assert verdict.box is not None
+    without = write_clip(tmp_path / "b.mp4", plain_frames(0, 40), range(0, 400, 200))
+    (verdict,) = verdicts(given, without)[0].verdicts
+    assert verdict.box is None
+    assert verdict.track.num_used == 2
+
+
+def test_likelihood_ratios_of_frames_are_their_geometric_mean(attributor, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(attributor.predictor.session, "ratios", True, raising=False)
+    path = write_clip(tmp_path / "a.mp4", plain_frames(40, 40, 80), range(0, 600, 200))
+    (verdict,) = verdicts(attributor, path)[0].verdicts
+    said = attributor.predictor.session.SAYS
+    means = np.mean([np.log10(said[i] / 0.01) for i in (1, 1, 2)], axis=0)
+    expected = evidence(means[None], np.array([1]), 3)
+    assert verdict.ratio_class == "swap-a"
+    assert verdict.log10_ratio == pytest.approx(float(expected.known[0]), abs=1e-5)
 
 
 def test_images_and_videos_come_in_order_and_content_says_which(attributor, tmp_path):  # noqa: F811
@@ -207,8 +250,6 @@ def test_what_cannot_be_used_has_a_reason(attributor, tmp_path):  # noqa: F811
 
 
 def test_large_frames_are_searched_by_fewer_threads(attributor, tmp_path, monkeypatch):  # noqa: F811
-    from owdfa.inference import video
-
     seen = []
     monkeypatch.setattr(video, "threaded_map", lambda f, items, jobs: seen.append(jobs) or ())
     monkeypatch.setattr(video, "_MAX_BYTES", 2 * 2 * 3 * 96 * 64)

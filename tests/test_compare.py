@@ -18,9 +18,10 @@ from owdfa.compare import workers
 from owdfa.compare.cell import SETTINGS, is_done, write_cell
 from owdfa.compare.grid import Cell, numbers, parse_row, short_names
 from owdfa.compare.summary import RowKey, difference, reference_of, summarise
-from owdfa.compare.tables import Table, gap, markdown, number
+from owdfa.compare.tables import Table, gap, latex, markdown, number
 from owdfa.errors import UserError
 from owdfa.metrics.intervals import MEASURES
+from owdfa.records.file_properties import NAME, FileProperties
 from owdfa.records.provenance import Provenance
 from owdfa.runs.settings import load_settings
 from tiny_data import TINY
@@ -225,7 +226,7 @@ def provenance(**changes):
 
 
 def result(value, draws=None, **which):
-    scores = SimpleNamespace(provenance=provenance())
+    scores = SimpleNamespace(provenance=provenance(), file_properties=None)
     drawn = np.full((len(draws), len(MEASURES)), np.nan) if draws is not None else None
     if drawn is not None:
         drawn[:, 0] = draws
@@ -285,6 +286,18 @@ def test_an_oracle_is_stamped_in_the_table():
     cell.scores.provenance = provenance(selection="oracle")
     rows = {RowKey("lab/p1", "cal", "true"): [cell]}
     assert "cal (oracle)" in markdown(Table(rows, "cal", [], []))
+
+
+def test_what_the_files_alone_give_away_is_a_row_the_mean_over_splits():
+    cells = [result(0.5, split_seed=1), result(0.7, split_seed=1), result(0.8, split_seed=2)]
+    for cell, share in zip(cells, (0.5, 0.5, 0.25), strict=True):
+        shares = {"all": share, "known": 2 * share}
+        cell.scores.file_properties = FileProperties(("format",), shares, shares)
+    table = Table({RowKey("lab/p1", "cal", "true"): cells}, "cal", [], [])
+    assert table.files("lab/p1")["gcd-v2 all"] == 0.375
+    row = f"| {NAME} | - | 37.5 | 75.0 | - | 37.5 | 75.0 | - | - |"
+    assert row in markdown(table)
+    assert f"{NAME} & -- & 37.5 & 75.0 & - & 37.5" in latex(table)
 
 
 @pytest.mark.slow

@@ -105,7 +105,7 @@ def test_it_is_fitted_once_after_the_last_epoch_to_all_training_images(data, tmp
     assert labels.tolist() == rows.labels.tolist()
     assert UNLABELLED in labels
     view = PlainView(16, method.backbone.mean, method.backbone.std)
-    _, expected = evaluate(run.method(), store, rows.ids, view, run.settings)
+    expected = evaluate(run.method(), store, rows.ids, view, run.settings).embedding
     assert (embeddings.dtype, embeddings.shape) == (torch.float32, (len(rows.ids), 8))
     np.testing.assert_allclose(embeddings, expected, rtol=1e-5, atol=1e-6)
 
@@ -117,13 +117,13 @@ def test_what_was_fitted_is_in_the_checkpoint_and_predicts(data, run, tmp_path):
     rows, store = Split.read(data.split).training_rows(), Store.open(data.store)
     method = run.method()
     view = PlainView(16, method.backbone.mean, method.backbone.std)
-    _, embeddings = evaluate(method, store, rows.ids, view, run.settings)
+    embeddings = evaluate(method, store, rows.ids, view, run.settings).embedding
     means = [embeddings[rows.labels == known].mean(axis=0) for known in (0, 1)]
     np.testing.assert_allclose(weights["centres"][:2], np.stack(means), rtol=1e-4, atol=1e-5)
 
     made = predict(run.folder, "split:test", tmp_path / "predictions.parquet").table
     ids = made["id"].to_pylist()
-    _, embeddings = evaluate(method, store, ids, view, run.settings)
+    embeddings = evaluate(method, store, ids, view, run.settings).embedding
     distances = ((embeddings[:, None] - weights["centres"].numpy()) ** 2).sum(axis=2)
     names = [*run.known, "novel-01", "novel-02"]
     nearest = [names[place] for place in distances.argmin(axis=1)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from owdfa.images.jpeg import jpeg_quality
+from owdfa.images.jpeg import jpeg_quality, jpeg_traits
 from owdfa.records.manifest import Manifest
 from owdfa.stages.scan import scan
 from picture_files import picture
@@ -47,3 +47,14 @@ def test_a_scan_notes_the_quality(tmp_path):
     scan(str(tmp_path), tmp_path / "images.parquet")
     table = Manifest.read(tmp_path / "images.parquet").table
     assert table["jpeg_quality"].to_pylist() == [83, None]
+
+
+def test_traits_tell_encoders_apart_and_not_pictures():
+    plain = jpeg_traits(saved(quality=80))
+    assert plain == jpeg_traits(saved(quality=80)[:700])  # the beginning is enough
+    assert plain.form == "baseline 22 11 11"
+    assert jpeg_traits(saved(quality=81)).tables != plain.tables
+    assert jpeg_traits(saved(quality=80, subsampling=0)).form == "baseline 11 11 11"
+    assert jpeg_traits(saved(quality=80, progressive=True)).form == "progressive 22 11 11"
+    for data in (b"", saved("PNG"), saved()[:30]):
+        assert jpeg_traits(data) is None

@@ -55,6 +55,8 @@ def test_an_analyst_with_a_finished_model_needs_no_torch(light, whole_run, tmp_p
         ("predict", model, photos, "-o", tmp_path / "files.parquet"),
         ("predict", model, "split:test", "--split", split, "-o", predicted),
         ("score", predicted, "--split", split, "-o", scores),
+        ("data", "audit", split, "--run", model, "-o", tmp_path / "audit.html"),
+        ("stress", model, "--split", split, "--quick", "-o", tmp_path / "stress"),
         ("predict", whole_run, photos, "-o", tmp_path / "run.parquet"),
         ("report", whole_run, "-o", tmp_path / "page.html"),
         *((name,) for name in ("datasets", "protocols", "recipes", "--help")),

@@ -1,5 +1,8 @@
 """Types in a pile: found where they are, not where they are not, whatever the order."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,6 +14,7 @@ from owdfa.plda.model import Prior, posterior
 from owdfa.plda.space import SpaceLearner
 from type_samples import sample
 
+ROOT = Path(__file__).parents[1]
 SETTINGS = TypesSettings(dim=16)
 
 
@@ -106,6 +110,17 @@ def test_leave_known_out_finds_hidden_types_and_checks_ratios(fitted):
     assert set(found.found.num_true) == {4}
     assert found.misled <= 0.05
     assert 0 < found.cllr < 0.5
+
+
+def test_the_example_of_a_group_in_the_documents_runs(fitted):
+    text = (ROOT / "docs" / "methods" / "plda.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    data, _ = fitted
+    group = data.features[data.truth == 2][:5]
+    names = {"features": data.features, "labels": data.labels, "group": group}
+    exec(code, names)
+    assert names["ratios"].argmax() == 2
+    assert names["ratios"][2] > 1
 
 
 def test_hidden_labels_of_novel_types_decide_nothing(fitted):

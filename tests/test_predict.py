@@ -159,7 +159,7 @@ def test_a_run_of_another_device_predicts_here(data, own_run, tmp_path, monkeypa
 def test_a_csv_file_lies_beside_the_whole_predictions(run, tmp_path):
     made = predict(run.folder, "split:test", tmp_path / "p.csv")
     header, *lines = (tmp_path / "p.csv").read_text().splitlines()
-    assert header == '"id","prediction","confidence","novel"'
+    assert header == '"id","prediction","confidence","novel","log_ratio"'
     assert len(lines) == 12
     assert lines[0].startswith(f'"{made.table["id"][0]}","{made.table["prediction"][0]}",')
     assert Predictions.read(tmp_path / "p.parquet").metadata == made.metadata

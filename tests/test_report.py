@@ -17,6 +17,7 @@ from owdfa.records.estimate import Curve, Estimate, RunEstimate
 from owdfa.records.predictions import SCHEMA as PREDICTED
 from owdfa.records.predictions import Predictions
 from owdfa.records.scores import Scores
+from owdfa.records.types_found import KnownOut, TypesFound
 from owdfa.stages.report import report
 from report_run import HOSTILE, KNOWN, make_run, write
 
@@ -143,9 +144,39 @@ def test_an_estimated_number_of_types_is_shown_with_what_it_is_from(tmp_path):
     assert "5 classes estimated by gcd (interval 4-6) from the embedding of runs/b" in page
 
 
+FOUND = TypesFound(
+    num_types=5, interval=(4, 6), novel_share=0.21, confidence=0.95,
+    known_out=KnownOut(cllr=0.25, misled=0.013, known=0.9, hidden=0.8, absorbed=0.1),
+)  # fmt: skip
+
+
+def test_what_a_method_says_of_types_and_evidence_is_shown(tmp_path):
+    run = make_run(tmp_path / "run", types_found=FOUND)
+    page = report(run, tmp_path / "page.html").read_text(encoding="utf-8")
+    text = unescape(page)
+    for said in (
+        "are of 5 types",
+        "it says 4 to 6 in nine cases of ten",
+        "At least 21.0 % of its unlabelled images",
+        "<td>0.25</td><td>0.34</td>",
+        "<td>1.3 %</td><td>2.1 %</td>",
+        "<dt>Ratio</dt>",
+        '<td class="start">0.34</td><td>2.1</td>',
+    ):
+        assert said in text, said
+    right, _ = _plots(Tags(page))["tippett"]["data"]
+    assert right["name"] == "made by that type (24)"
+
+
+def test_without_evidence_the_page_has_no_word_of_it(page, tags):
+    assert 'id="found"' not in page
+    assert "ikelihood ratio" not in page.split("<script")[0]
+    assert "tippett" not in _plots(tags)
+
+
 def test_baseline_has_its_row(run, tmp_path):
     other = make_run(tmp_path / "base", types=KNOWN, method="supervised")
-    page = report(run, tmp_path / "page.html", baseline=other).read_text(encoding="utf-8")
+    page = report(run, tmp_path / "page.html", beside=[other]).read_text(encoding="utf-8")
     assert page.count("<th>supervised</th>") == 2
 
 
@@ -173,7 +204,7 @@ def test_missing_predictions_and_scores_are_made_first(tmp_path, monkeypatch):
 def test_baseline_of_another_split_is_refused(run, tmp_path):
     other = make_run(tmp_path / "base", per_class=3)
     with pytest.raises(UserError, match=r"base.run\.json: belongs to another split"):
-        report(run, tmp_path / "page.html", baseline=other)
+        report(run, tmp_path / "page.html", beside=[other])
     assert not (tmp_path / "page.html").exists()
 
 

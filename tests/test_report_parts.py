@@ -11,12 +11,13 @@ import pytest
 from PIL import Image
 
 from owdfa.errors import UserError
-from owdfa.pages import palette
+from owdfa.pages import palette, thumbnail
 from owdfa.stages.report.content import RunLog, gather, read_log
 from owdfa.stages.report.curves import curves
 from owdfa.stages.report.embedding import MAX_POINTS, project
-from owdfa.stages.report.figures import densest, order_confusion
-from owdfa.stages.report.gallery import choose_examples, describe_types, thumbnail
+from owdfa.stages.report.figures import densest, order_confusion, tippett
+from owdfa.stages.report.gallery import choose_examples, describe_types
+from owdfa.stages.report.ratios import ratio
 from owdfa.stages.report.wording import counted, headline, percent
 from report_run import KNOWN, epoch_record, make_run
 
@@ -55,6 +56,25 @@ def test_confusion_keeps_every_count_and_puts_matches_on_the_diagonal():
         for j, column in enumerate(ordered.columns):
             there = counts[table["rows"].index(row), table["columns"].index(column)]
             assert ordered.counts[i, j] == there
+
+
+def test_a_line_of_ratios_is_the_share_of_images_with_that_or_more():
+    values = np.array([-9.0, -1.0, 0.5, 2.0])
+    evidence = SimpleNamespace(
+        log_ratio=lambda _: values, judged=True, names=["a", "b"], truth=["a", "a", "a", "c"],
+        known_index=np.array([0, 0, 0, 1]),
+    )  # fmt: skip
+    right, wrong = tippett(evidence).plot.data
+    assert right.x == (-6, -6, -1, 0.5, 6)
+    assert right.y == pytest.approx((1, 1, 2 / 3, 1 / 3, 0), abs=1e-4)
+    assert (wrong.x, wrong.y) == ((-6, 2, 6), (1, 1, 0))
+
+
+def test_ratios_are_written_in_two_digits():
+    assert (ratio(2.34), ratio(0)) == ("220", "1")
+    assert [ratio(x) for x in (-1, 0.2, -0.01, 9, -7)] == [
+        "1/10", "1.6", "1", "over 1,000,000", "under 1/1,000,000",
+    ]  # fmt: skip
 
 
 def test_curves_show_what_is_logged():

@@ -18,6 +18,7 @@ from owdfa.records.split import Basis, Split
 from owdfa.stages.score import score
 
 KNOWN, NOVEL = ("real", "swap-1"), ("edit-1", "swap-2")
+RATIOS = ("log_ratio", "known_log_ratio", "known_index", "unseen_log_ratio")
 CLASSES = [*KNOWN, "novel-01", "novel-02", "novel-03"]
 # true class, predicted index, confidence: swap-2 is split, and half of it is taken for real
 TEST = [
@@ -61,6 +62,8 @@ def write_predictions(path, ids, predicted, /, **changes):
         "top_index": [[i] for i in index],
         "top_probability": [[image[2]] for image in predicted],
         "embedding": [[0.0]] * len(predicted),
+        **dict.fromkeys(RATIOS, [None] * len(predicted)),
+        **changes.pop("columns", {}),
     }
     made = provenance(changes.pop("split_digest", None))
     metadata = {
@@ -260,3 +263,16 @@ def test_examples_in_the_documentation(name):
     result = doctest.testmod(import_module(name))
     assert result.attempted
     assert result.failed == 0
+
+
+def test_ratios_are_judged_by_whether_the_known_type_that_they_name_made_the_image(tmp_path):
+    images = [("real", 0, 0.9), ("real", 0, 0.9), ("swap-1", 1, 0.9), ("edit-1", 2, 0.9)]
+    write_split(tmp_path / "split", rows_of(images))
+    columns = {"known_log_ratio": [2.0, 1.0, -0.5, 1.5], "known_index": [0, 1, 1, 0]}
+    ids = rows_of(images)["id"].to_pylist()
+    path = write_predictions(tmp_path / "p.parquet", ids, images, columns=columns)
+    found = score(path, tmp_path / "split").ratios
+    right, wrong = np.array([2.0, -0.5]), np.array([1.0, 1.5])
+    cost = (np.log2(1 + 10.0**-right).mean() + np.log2(1 + 10.0**wrong).mean()) / 2
+    assert found == {"cllr": pytest.approx(cost), "right": 2, "wrong": 2, "misled": 1.0}
+    assert score(write_predictions(path, ids, images), tmp_path / "split").ratios is None

@@ -66,7 +66,7 @@ def test_confident_predictions_become_labels_of_unlabelled_images(earlier):
 
     method = run.method()
     view = PlainView(SIDE, method.backbone.mean, method.backbone.std)
-    probabilities, _ = evaluate(method, store, rows.ids, view, settings)
+    probabilities = evaluate(method, store, rows.ids, view, settings).probabilities
     expected = np.where(probabilities.max(axis=1) >= 0.5, probabilities.argmax(axis=1), -1)
     expected = np.where(rows.labels >= 0, rows.labels, expected)
     assert found.labels.tolist() == expected.tolist()

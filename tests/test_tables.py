@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 from owdfa.cli.tables import print_scores
+from owdfa.records.file_properties import NAME, FileProperties
 from owdfa.records.provenance import Provenance
 
 
@@ -22,7 +23,7 @@ def provenance(selection, labels, reconstruction):
     )
 
 
-def scores(num_novel, selection="last", labels="visible", *, reconstruction=False):
+def scores(num_novel, selection="last", labels="visible", *, reconstruction=False, files=None):
     one = {"acc": 0.5, "nmi": 0.25, "ari": 0.125}
     sets = {"all": one, "known": one, "novel": dict.fromkeys(one, 0.0)}
     return SimpleNamespace(
@@ -42,6 +43,7 @@ def scores(num_novel, selection="last", labels="visible", *, reconstruction=Fals
         calibration={"mean_confidence": 0.75, "ece": 0.25},
         split={"digest": "a" * 64, "rule": "group"},
         provenance=provenance(selection, labels, reconstruction),
+        file_properties=files,
     )
 
 
@@ -51,6 +53,21 @@ def test_what_was_not_there_is_not_scored_as_zero(capsys):
     assert row.split() == ["cal", "50.0", "50.0", "-", "50.0", "50.0", "-", "0.250", "0.125"]
     print_scores({"cal": scores(num_novel=2)})
     assert " 0.0 " in capsys.readouterr().out.splitlines()[3]
+
+
+def test_what_the_files_alone_give_away_is_a_row_of_its_own(capsys):
+    files = FileProperties(("format",), {"all": 0.875, "known": 1.0}, {"all": 0.25, "known": 0.5})
+    print_scores({"cal": scores(num_novel=0, files=files), "cpl": scores(num_novel=0, files=files)})
+    out = capsys.readouterr().out
+    (row,) = (line for line in out.splitlines() if line.startswith(f"{NAME}  "))
+    assert row.removeprefix(NAME).split() == ["87.5", "100.0", "-", "87.5", "100.0", "-", "-", "-"]
+    assert f"{NAME}: a decision tree on format, told all training labels" in out
+    assert "the commonest class, is 25.0 / 50.0" in " ".join(out.split())
+
+
+def test_a_split_that_does_not_know_what_its_files_give_away_says_so(capsys):
+    print_scores({"cal": scores(num_novel=0)})
+    assert f"{NAME}: not noted in this split" in capsys.readouterr().out
 
 
 def test_the_table_says_which_types_it_counts(capsys):

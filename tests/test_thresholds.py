@@ -200,7 +200,8 @@ def test_no_real_class_no_word_of_real():
 
 
 def _labels(decision, row):
-    return [each.statement[:2] for each in decision.supported(np.array(row, float))]
+    scores = np.array(row, float) @ decision._table
+    return [decision.statements[each][:2] for each in decision.passing(scores)]
 
 
 @pytest.mark.parametrize(("budget", "num_groups"), [(0.01, 1200), (0.05, 300)])
@@ -214,8 +215,7 @@ def test_the_budget_of_false_attribution_holds_in_nine_of_ten_splits(budget, num
         inside = np.isin(everything.groups, chosen)
         made = made_by(_rows(everything, inside), budget=budget)
         decision, rest = Decision(made, CLASSES), _rows(everything, ~inside)
-        scores = decision.scaled(rest.probabilities) @ decision._table
-        said = _said(decision, scores)
+        said = _said(decision, decision.scores(rest.probabilities))
         real = rest.labels == 0
         wronged_real.append(said["accused"][real].mean())
         called_real.append(said["real"][~real].mean())

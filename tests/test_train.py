@@ -290,7 +290,9 @@ def test_evaluation_gives_what_the_method_says_and_leaves_it_as_it_was(data):
     (batch,) = plain_batches(store, ids, VIEW, batch_size=100)
     with torch.no_grad():
         outputs = model.eval()(batch.images)
-    for ours, expected in zip(found, (outputs.logits.softmax(1), outputs.embedding), strict=True):
+    for ours, expected in zip(
+        found[:2], (outputs.logits.softmax(1), outputs.embedding), strict=True
+    ):
         assert ours.dtype == np.float32
         np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
 

@@ -85,6 +85,11 @@ def atomic(path: Path, is_ours: IsOurs = nothing_is_ours) -> Iterator[Path]:
             temporary.unlink()
 
 
+def is_unfinished(path: Path) -> bool:
+    """Whether a file is what ``atomic`` leaves of one when the process is killed."""
+    return path.name.startswith(".") and path.suffix == ".part"
+
+
 def writing_error(path: Path, error: OSError) -> UserError:
     """Say in one line why ``path`` could not be written and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -4,7 +4,7 @@ Everything lies in one folder, which is also the run folder::
 
     OUT/images.parquet  OUT/store/  OUT/split/  OUT/run.json, checkpoints, log
     OUT/predictions/{test,unlabelled}.parquet  OUT/scores.json  OUT/report.html
-    OUT/baseline/: the run to set beside it
+    OUT/baseline/, OUT/refit/: the runs to set beside it
 """
 
 import shutil
@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
+
+from pydantic import Field
 
 from owdfa import catalog
 from owdfa.config import Settings
@@ -50,14 +52,15 @@ class PathOptions(Settings):
         scan: Options of the scan: how images are grouped.
         split: Options of the split; a data set with a protocol of its own uses that by default.
         faces: Face detector; None for the one that the data set asks for.
-        baseline: Settings of another run on the same images, to set beside the first.
+        beside: Settings of other runs on the same images, by the name of their folder in the run
+            folder. They come after the first, which may be what their weights are from.
         resume: Continue where an earlier call was stopped.
     """
 
     scan: ScanOptions = ScanOptions()
     split: SplitOptions = SplitOptions()
     faces: str | None = None
-    baseline: RunSettings | None = None
+    beside: dict[str, RunSettings] = Field(default_factory=dict)
     resume: bool = False
 
 
@@ -158,18 +161,17 @@ def _run(
     for note in dict.fromkeys((*notes_on(Manifest.read(manifest)), *made.notes)):
         tell(note)
     scores = {settings.method.name: _attribute(output, output, settings, show)}
-    if (estimate := Run.open(output).estimate) is not None:
-        tell(estimate.line)
-    baseline = None
-    if options.baseline is not None:
-        baseline = output / "baseline"
-        name = options.baseline.method.name
-        scores[name] = _attribute(output, baseline, options.baseline, show)
+    for line in Run.open(output).findings:
+        tell(line)
+    for name, each in options.beside.items():
+        scores[each.method.name] = _attribute(output, output / name, each, show)
+        for line in Run.open(output / name).findings:
+            tell(f"{name}: {line}")
     with show("report") as report_progress:
         page = report(
             output,
             output / "report.html",
-            baseline=baseline,
+            beside=[output / name for name in options.beside],
             on_progress=report_progress,
         )
     return Outcome({name: each for name, each in scores.items() if each is not None}, page)

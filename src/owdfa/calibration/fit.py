@@ -51,11 +51,13 @@ class HeldOut:
         probabilities: (N, C) float32 at temperature 1, of all classes.
         labels: (N,) int64, index of the true class, which is known.
         groups: (N,) int64.
+        no_face: Share of them in which the detector finds no face; None without a detector.
     """
 
     probabilities: Float[np.ndarray, "images classes"]
     labels: Int[np.ndarray, "images"]
     groups: Int[np.ndarray, "images"]
+    no_face: float | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,8 @@ def calibrate(
         ece_before=before.ece,
         ece=after.ece,
         reliability=tuple(ReliabilityBin(**vars(each)) for each in after.bins),
-        notes=(*notes, *_too_few(thresholds)),
+        no_face=held_out.no_face,
+        notes=(*notes, *_too_few(thresholds, options)),
         provenance=provenance,
     )
 
@@ -171,15 +174,15 @@ def true_scores_exist(
     return np.isin(labels, classes)
 
 
-def _too_few(thresholds: Sequence[Threshold]) -> list[str]:
+def _too_few(thresholds: Sequence[Threshold], options: CalibrateOptions) -> list[str]:
     """What to say where the groups are too few for the budget."""
-    notes = []
-    for each in thresholds:
-        if each.num_groups and each.bound > each.budget:
-            needed = groups_needed(each.budget, each.confidence)
-            notes.append(
-                f"{each.statement}: {each.num_groups} held-out groups support at most"
-                f" {each.bound:.1%} of false statements, not {each.budget:.1%}, for which"
-                f" {needed} are needed; hold more back with owdfa split --validation"
-            )
-    return notes
+    few = [each for each in thresholds if each.bound > each.budget]
+    if not few:
+        return []
+    counts = ", ".join(f"{each.statement} {each.num_groups}" for each in few)
+    needed = groups_needed(options.budget, options.confidence)
+    return [
+        f"a budget of {options.budget:.1%} takes {needed} held-out groups; there are fewer"
+        f" for {counts}, and larger shares are stated there; hold more back with owdfa split"
+        " --validation"
+    ]

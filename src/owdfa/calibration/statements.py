@@ -96,13 +96,6 @@ def true_scores(
     return result
 
 
-class Supported(NamedTuple):
-    """A statement that passes its thresholds, and its probability."""
-
-    statement: Statement
-    probability: float
-
-
 class Decision:
     """Says which statements can be made of an image.
 
@@ -118,29 +111,26 @@ class Decision:
         )
         self._table = membership(self.statements, len(classes)).T.astype(np.float64)
         limits = {each.statement: each.threshold for each in calibration.thresholds}
-        self._limits = np.array([limits.get(each.kind, 1.0) for each in self.statements])
         kinds = [each.kind for each in self.statements]
+        self._limits = np.array([limits.get(kind, 1.0) for kind in kinds])
         self._forged = kinds.index("forged") if "forged" in kinds else None
         self._accuses = np.array([kind != "real" for kind in kinds])
 
-    def scaled(
+    def scores(
         self, probabilities: Float[np.ndarray, "images classes"]
-    ) -> Float[np.ndarray, "images classes"]:
-        """Calibrated probabilities of all classes."""
-        return scaled(probabilities, self.temperature)
+    ) -> Float[np.ndarray, "images statements"]:
+        """Calibrated probability of each statement, from probabilities at temperature 1."""
+        result: np.ndarray = scaled(probabilities, self.temperature) @ self._table
+        return result
 
-    def supported(self, probabilities: Float[np.ndarray, "classes"]) -> list[Supported]:
-        """The statements that can be made, the most particular first, from calibrated ones."""
-        scores = probabilities @ self._table
+    def passing(self, scores: Float[np.ndarray, "statements"]) -> list[int]:
+        """Statements of an image that can be made, the most particular first."""
         passed = scores > self._limits
         if self._forged is not None and not passed[self._forged]:
             passed &= ~self._accuses
-        return [
-            Supported(self.statements[i], float(scores[i])) for i in np.flatnonzero(passed).tolist()
-        ]
+        found: list[int] = np.flatnonzero(passed).tolist()
+        return found
 
-    def likeliest(self, probabilities: Float[np.ndarray, "classes"]) -> Supported:
-        """The single class that is likeliest, whether that can be said or not."""
-        best = int(probabilities.argmax())
-        rows = [i for i, each in enumerate(self.statements) if best in each.classes]
-        return Supported(self.statements[rows[0]], float(probabilities @ self._table[:, rows[0]]))
+    def leading(self, scores: Float[np.ndarray, "statements"]) -> int | None:
+        """The most particular statement that is more likely than not; None without one."""
+        return next(iter(np.flatnonzero(scores > FLOOR).tolist()), None)

@@ -10,26 +10,27 @@ A verdict counts once its hash is in the journal. One that was written and not y
 a crash leaves it, is left aside and overwritten.
 """
 
-import hashlib
+import os
 import secrets
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
 from pydantic import ValidationError
 
 from owdfa.case.journal import Entry, Journal, append_bytes, current_user, parse, read_bytes
+from owdfa.case.lines import ATTRIBUTED, digest_of, files_of, verdict_lines
 from owdfa.case.table import write_verdict_table
 from owdfa.errors import UserError
-from owdfa.files import atomic, read_json, write_json
+from owdfa.files import atomic, is_unfinished, read_json, write_json
 from owdfa.records.verdict import Attribution, FileVerdict
 from owdfa.runs.lock import writing
 from owdfa.runs.metadata import path_from
 
 SCHEMA = "owdfa/case/1"
-ATTRIBUTED = "attributed"
 WHAT = "a case (owdfa attribute makes one)"
 _MARKER, _JOURNAL, _INPUTS = "case.json", "journal.jsonl", "inputs"
 _VERDICTS, _TABLE = "verdicts.jsonl", "verdicts.csv"
@@ -94,7 +95,7 @@ class Case:
         folder = Path(folder)
         with writing(folder):
             if not is_case(folder):
-                if any(folder.iterdir()):
+                if not all(is_unfinished(path) for path in folder.iterdir()):
                     raise UserError(f"{folder}: holds files and is no case; choose another -o")
                 write_json(folder / _MARKER, {"schema": SCHEMA, "id": secrets.token_hex(8)})
             case = cls(folder)
@@ -186,7 +187,7 @@ class Case:
             new = b"".join(line + b"\n" for line in lines)
             append_bytes(self.folder / _VERDICTS, self._end, new)
             files = [
-                {"line": _digest(line), "at": path_from(self.folder, each.place)}
+                {"line": digest_of(line), "at": path_from(self.folder, each.place)}
                 for line, each in zip(lines, found, strict=True)
             ]
             data = {
@@ -194,7 +195,7 @@ class Case:
                 "command": shlex.join(command),
                 "copied": copy,
                 "files": files,
-                "folder": str(Path.cwd()),
+                "run": path_from(self.folder, Path(attribution.run)),
             }
             entry = self.record(ATTRIBUTED, data, who=who)
             self._end, self._added = self._end + len(new), True
@@ -210,7 +211,7 @@ class Case:
             UserError: A verdict was altered.
         """
         entries = self.entries[:until]
-        noted = [(entry.seq, file["at"]) for entry in entries for file in _files_of(entry)]
+        noted = [(entry.seq, file["at"]) for entry in entries for file in files_of(entry)]
         latest: dict[tuple[str, str | None], Item] = {}
         for line, (seq, at) in zip(self._lines(until), noted, strict=True):
             try:
@@ -221,26 +222,34 @@ class Case:
                     " use the version that wrote them, see the journal"
                 ) from None
             latest.pop((at, verdict.sha256), None)
-            latest[at, verdict.sha256] = Item(verdict, self.folder / at, seq)
+            latest[at, verdict.sha256] = Item(verdict, self._find(at), seq)
         return list(latest.values())
 
-    def attributions(self, until: int | None = None) -> dict[str, Attribution]:
-        """What verdicts rest on, by its digest; see ``items``."""
+    def attributions(self, until: int | None = None) -> dict[str, tuple[Attribution, Path]]:
+        """What verdicts rest on, by its digest, and where the run was; see ``items``."""
         made = (
-            Attribution.model_validate(entry.data["attribution"])
+            (Attribution.model_validate(entry.data["attribution"]), entry.data["run"])
             for entry in self.entries[:until]
             if entry.what == ATTRIBUTED
         )
-        return {each.digest: each for each in made}
+        return {each.digest: (each, self._find(run)) for each, run in made}
 
     def find_input(self, item: Item) -> Path:
         """Where the file of an item is: its copy in the case, or where it was."""
         copy = self._copy_of(item.verdict)
         return copy if copy.is_file() else item.place
 
+    def _find(self, recorded: str) -> Path:
+        """A place that was recorded relative to the case where it lies in it or beside it."""
+        return Path(os.path.normpath(self._root / recorded))
+
+    @cached_property
+    def _root(self) -> Path:
+        return self.folder.resolve()
+
     def _lines(self, until: int | None = None) -> list[bytes]:
         """The lines of the verdicts that the journal has."""
-        found, problems = _verdict_lines(self.folder / _VERDICTS, self.entries[:until])
+        found, problems = verdict_lines(self.folder / _VERDICTS, self.entries[:until])
         if problems:
             raise UserError(f"{problems[0]}; restore the file from a copy")
         return found
@@ -254,7 +263,7 @@ class Case:
         if digest is None or copy.is_file():
             return
         data = read_bytes(found.place)
-        if _digest(data) != digest:
+        if digest_of(data) != digest:
             raise UserError(f"{found.place}: has changed meanwhile; attribute it again")
         with atomic(copy) as temporary:
             temporary.write_bytes(data)
@@ -280,29 +289,7 @@ def check(folder: Path) -> list[str]:
         found.append(f"{path}: is of another case than {folder / _MARKER}")
     if content.problems:  # which verdicts there should be is not known
         return found
-    return found + _verdict_lines(folder / _VERDICTS, content.entries)[1]
-
-
-def _files_of(entry: Entry) -> list[dict[str, str]]:
-    return entry.data["files"] if entry.what == ATTRIBUTED else []
-
-
-def _verdict_lines(path: Path, entries: Iterable[Entry]) -> tuple[list[bytes], list[str]]:
-    """The lines that the journal has, and a sentence for each that is not as it was."""
-    wanted = [file["line"] for entry in entries for file in _files_of(entry)]
-    lines = read_bytes(path).split(b"\n")[:-1]
-    problems = [
-        f"{path}: line {number} was altered: the journal has another hash of it"
-        for number, (line, digest) in enumerate(zip(lines, wanted, strict=False), start=1)
-        if _digest(line) != digest
-    ]
-    if len(lines) < len(wanted):
-        problems.append(f"{path}: line {len(lines) + 1} is missing: the journal has its hash")
-    return lines[: len(wanted)], problems
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    return found + verdict_lines(folder / _VERDICTS, content.entries)[1]
 
 
 def _read_id(folder: Path) -> str:

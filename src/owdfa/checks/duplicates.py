@@ -139,6 +139,36 @@ def look_alikes(hashes: pa.ChunkedArray, *labels: np.ndarray) -> list[np.ndarray
     return found
 
 
+def near_pairs(
+    hashes: pa.ChunkedArray, labels: np.ndarray, most: int
+) -> list[tuple[int, int, int]]:
+    """Some images that look like one with another label, each once; see ``look_alikes``.
+
+    Args:
+        hashes: Column of uint64.
+        labels: (rows,) int64; an image with a negative one takes no part.
+        most: How many pairs.
+
+    Returns:
+        Two rows, that of the larger label first, and in how many bits their hashes differ.
+    """
+    hash_ = np.asarray(pc.fill_null(hashes, 0)).astype(np.uint64)
+    rows = np.flatnonzero((hash_ != 0) & (labels >= 0))
+    found: list[tuple[int, int, int]] = []
+    seen: set[int] = set()
+    for one, other in _near_pairs(hash_[rows]):
+        one, other = rows[one], rows[other]
+        differ = labels[one] != labels[other]
+        for pair in zip(one[differ].tolist(), other[differ].tolist(), strict=True):
+            if len(found) == most:
+                return found
+            if seen.isdisjoint(pair):
+                seen.update(pair)
+                low, high = sorted(pair, key=lambda row: int(labels[row]))
+                found.append((high, low, int(np.bitwise_count(hash_[high] ^ hash_[low]))))
+    return found
+
+
 def _near_pairs(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rows of near hashes, some pairs several times.
 

@@ -2,7 +2,8 @@
 
 Where all real images are JPEG files of 64 pixels and all forgeries PNG files of 48, a network needs
 no trace of forgery to score well, and scores well on nothing else. A small decision tree tries: on
-file format, size, bytes per pixel and JPEG quality, cross-validated over groups.
+file format, size, bytes per pixel and JPEG quality, cross-validated over groups; ``rate`` tries
+each property alone too, and those of ``MORE`` where the table has them.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,9 @@ import pyarrow.compute as pc
 from owdfa.records.rows import codes
 
 COLUMNS = ("id", "class", "group", "format", "width", "height", "bytes", "jpeg_quality")
+MORE = {"source": "source", "jpeg_tables": "JPEG tables", "jpeg_form": "JPEG form"}
+"""Properties that only an audit looks at: column and name."""
+_NOT_OF_THE_FILE = ("source",)
 _MAX_ROWS = 20_000
 _FOLDS = 4
 _MIN_IMAGES = 8  # of a class that is looked at
@@ -52,6 +56,17 @@ class Shortcut(NamedTuple):
         )
 
 
+class Rating(NamedTuple):
+    """How well properties alone tell all classes apart."""
+
+    properties: tuple[str, ...]
+    accuracy: float  # balanced: the mean of the recalls
+    chance: float
+    best: str  # class told best from all others
+    best_accuracy: float  # balanced, of that class against the rest; chance is 1/2
+    shortcut: Shortcut | None  # None where that may be chance
+
+
 def find_shortcut(table: pa.Table) -> Shortcut | None:
     """Look for a shortcut in the usable images of a manifest; None where there is none to speak of.
 
@@ -60,25 +75,45 @@ def find_shortcut(table: pa.Table) -> Shortcut | None:
     Args:
         table: ``COLUMNS``.
     """
-    rows = _sample(table)
-    names, classes = np.unique(rows["class"].to_pylist(), return_inverse=True)
-    features = _features(rows)
-    if len(names) < 2 or not features:
+    task = _task(sample(table))
+    if task is None:
         return None
-    groups = codes(pc.coalesce(rows["group"], rows["id"]))
-    num_groups = np.bincount(np.unique(np.stack([classes, groups]), axis=1)[0])
-    folds = _folds(groups, classes)
-
-    def judge(chosen: Sequence[str]) -> Shortcut | None:
-        inputs = np.stack([features[name] for name in chosen], axis=1)
-        answers = _Answers(names, classes, _guesses(inputs, classes, folds), num_groups)
-        return _verdict(answers, tuple(chosen))
-
-    found = judge(list(features))
+    found = _verdict(task.answers(list(task.features)), tuple(task.features))
     if found is None:
         return None
-    telling = tuple(name for name in features if judge([name]))
+    telling = tuple(n for n in task.features if _verdict(task.answers([n]), (n,)))
     return found._replace(columns=telling or found.columns)
+
+
+def rate(rows: pa.Table) -> list[Rating]:
+    """Rate all properties of the files together, then each property that differs alone.
+
+    Args:
+        rows: What ``sample`` chose, perhaps with columns of ``MORE``.
+
+    Returns:
+        None at all where there are no two classes, or the files are alike in everything.
+    """
+    task = _task(rows)
+    if task is None:
+        return []
+    together = [name for name in task.features if name not in _NOT_OF_THE_FILE]
+    chosen = [together] * (len(together) > 1) + [[name] for name in task.features]
+    return [_rating(task.answers(each), tuple(each)) for each in chosen]
+
+
+def _rating(answers: "_Answers", properties: tuple[str, ...]) -> Rating:
+    names = answers.names
+    alone = answers.one_against_rest()
+    best = int(alone.argmax())
+    return Rating(
+        properties,
+        float(answers.recalls().mean()),
+        1 / len(names),
+        str(names[best]),
+        float(alone[best]),
+        _verdict(answers, properties),
+    )
 
 
 def shortcut_note(table: pa.Table) -> str | None:
@@ -104,6 +139,48 @@ class _Answers(NamedTuple):
     guess: np.ndarray  # (rows,) int64, -1 where the tree had nothing to learn from
     num_groups: np.ndarray  # (classes,) int64
 
+    def recalls(self) -> np.ndarray:
+        """Share of each class's images that are right: (classes,)."""
+        right = self.classes[self.guess == self.classes]
+        num_right = np.bincount(right, minlength=len(self.names))
+        found: np.ndarray = num_right / np.bincount(self.classes)
+        return found
+
+    def one_against_rest(self) -> np.ndarray:
+        """Balanced accuracy of each class against all others: (classes,)."""
+        missed = (self.guess != self.classes) & (self.guess >= 0)
+        wrong = np.bincount(self.guess[missed], minlength=len(self.names))
+        accused = wrong / (len(self.classes) - np.bincount(self.classes))
+        found: np.ndarray = (self.recalls() + 1 - accused) / 2
+        return found
+
+
+class _Task(NamedTuple):
+    """Classes to be told by properties of files."""
+
+    names: np.ndarray
+    classes: np.ndarray
+    features: dict[str, np.ndarray]
+    folds: np.ndarray
+    num_groups: np.ndarray
+
+    def answers(self, chosen: Sequence[str]) -> _Answers:
+        """What a tree that is given these properties takes each image for."""
+        inputs = np.stack([self.features[name] for name in chosen], axis=1)
+        guess = _guesses(inputs, self.classes, self.folds)
+        return _Answers(self.names, self.classes, guess, self.num_groups)
+
+
+def _task(rows: pa.Table) -> _Task | None:
+    """None where there are no two classes, or nothing in which files differ."""
+    names, classes = np.unique(rows["class"].to_pylist(), return_inverse=True)
+    features = properties(rows)
+    if len(names) < 2 or not features:
+        return None
+    groups = codes(pc.coalesce(rows["group"], rows["id"]))
+    num_groups = np.bincount(np.unique(np.stack([classes, groups]), axis=1)[0])
+    return _Task(names, classes, features, group_folds(groups, classes), num_groups)
+
 
 def _guesses(inputs: np.ndarray, classes: np.ndarray, folds: np.ndarray) -> np.ndarray:
     """The class that a tree which has not seen a row's fold gives it: (rows,) int64."""
@@ -125,15 +202,12 @@ def _guesses(inputs: np.ndarray, classes: np.ndarray, folds: np.ndarray) -> np.n
 
 def _verdict(answers: _Answers, columns: tuple[str, ...]) -> Shortcut | None:
     """Weigh all classes against one another, and each against the rest, where that says more."""
-    names, classes, guess, num_groups = answers
-    size, right = np.bincount(classes), guess == classes
-    recall = np.bincount(classes[right], minlength=len(names)) / size
-    wrong = np.bincount(guess[~right & (guess >= 0)], minlength=len(names))
-    alone = (recall + 1 - wrong / (len(classes) - size)) / 2
+    names, num_groups = answers.names, answers.num_groups
+    alone = answers.one_against_rest()
     deviation = np.sqrt(1 / num_groups + 1 / (num_groups.sum() - num_groups)) / 4
     told = np.flatnonzero(alone > 0.5 + np.maximum(_CLEAR / 2, _SIGMAS * deviation))
     chance = 1 / len(names)
-    all_ = float(recall.mean())
+    all_ = float(answers.recalls().mean())
     noise = np.sqrt(chance * (1 - chance) * (1 / num_groups).sum()) / len(names)
     if all_ > chance + max(_CLEAR * (1 - chance), _SIGMAS * noise):
         each = (all_ - chance) / (1 - chance) >= 2 * alone.max() - 1 - 1e-9
@@ -146,9 +220,14 @@ def _verdict(answers: _Answers, columns: tuple[str, ...]) -> Shortcut | None:
     return Shortcut(columns, float(alone[told[-1]]), 0.5, tuple(names[told].tolist()))
 
 
-def _sample(table: pa.Table) -> pa.Table:
-    """At most ``_MAX_ROWS`` labelled rows, evenly over the table, of classes large enough."""
-    rows = table.select(COLUMNS).filter(pc.is_valid(table["class"]))
+def sample(table: pa.Table, more: Sequence[str] = ()) -> pa.Table:
+    """At most ``_MAX_ROWS`` labelled rows, evenly over the table, of classes large enough.
+
+    Args:
+        table: ``COLUMNS`` and others.
+        more: Which of these to keep.
+    """
+    rows = table.select([*COLUMNS, *more]).filter(pc.is_valid(table["class"]))
     if len(rows) > _MAX_ROWS:
         rows = rows.take(np.linspace(0, len(rows) - 1, _MAX_ROWS).astype(np.int64))
     counts = rows["class"].value_counts()
@@ -156,7 +235,7 @@ def _sample(table: pa.Table) -> pa.Table:
     return rows.filter(pc.is_in(rows["class"], large))
 
 
-def _features(rows: pa.Table) -> dict[str, np.ndarray]:
+def properties(rows: pa.Table) -> dict[str, np.ndarray]:
     """Columns that are not the same everywhere, (rows,) float64 each; -1 where unknown."""
     width, height, size, quality = (
         np.asarray(pc.fill_null(rows[name], -1)).astype(np.float64)
@@ -169,10 +248,13 @@ def _features(rows: pa.Table) -> dict[str, np.ndarray]:
         "bytes per pixel": size / np.maximum(width * height, 1),
         "JPEG quality": quality,
     }
+    for column, name in MORE.items():
+        if column in rows.column_names:
+            features[name] = codes(rows[column]).astype(np.float64)
     return {name: column for name, column in features.items() if len(column) and np.ptp(column)}
 
 
-def _folds(groups: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def group_folds(groups: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Fold of each row: whole groups, and of each class about as many groups in each fold."""
     _, first = np.unique(groups, return_index=True)
     order = np.argsort(classes[first], kind="stable")

@@ -6,8 +6,19 @@ from io import TextIOWrapper
 
 import typer
 
-from owdfa.cli import benchmarks, compare, data, extend, lists, models, reproduce, stages
-from owdfa.cli.memory import keep_memory
+from owdfa.cli import (
+    audit,
+    benchmarks,
+    compare,
+    data,
+    extend,
+    lists,
+    models,
+    reproduce,
+    stages,
+    stress,
+)
+from owdfa.cli.process import keep_memory, share_cores
 from owdfa.errors import UserError
 
 HELP = """Open-world deepfake attribution: which known method made an image, which novel ones there
@@ -33,8 +44,10 @@ app = typer.Typer(
 )
 stages.add_run(app)
 benchmarks.add_benchmarks(data.app)
+data.app.command()(audit.audit)
 app.add_typer(data.app, name="data")
 stages.add_stages(app)
+app.command()(stress.stress)
 compare.add_compare(app)
 reproduce.add_reproduce(app)
 app.add_typer(models.app, name="models")
@@ -46,6 +59,7 @@ lists.add_lists(app)
 def main() -> None:
     """Run the command line; exit 2 with one line on stderr for what the user can fix."""
     keep_memory()
+    share_cores()
     _print_whatever_comes()
     try:
         app()

@@ -65,7 +65,6 @@ Known = Annotated[
 ]
 Protocol = Annotated[str | None, typer.Option(help="Protocol, e.g. lab/p1: see owdfa protocols.")]
 
-
 Ray = Annotated[
     str | None,
     typer.Option(help="Address of a Ray cluster, or auto for one on this machine's cores."),
@@ -80,6 +79,7 @@ def add_run(app: typer.Typer) -> None:
 def add_stages(app: typer.Typer) -> None:
     """Add the stages to ``app``."""
     from owdfa.cli.predict import predict
+    from owdfa.cli.report import report, verify
     from owdfa.cli.verdict import attribute, calibrate
 
     app.command()(split)
@@ -87,7 +87,7 @@ def add_stages(app: typer.Typer) -> None:
     app.command(short_help="Choose the thresholds of verdicts.")(calibrate)
     app.command(short_help="Predict the type of each image.")(predict)
     app.command(short_help="Give a verdict of each face, into a case.")(attribute)
-    for command in (export, score, report):
+    for command in (export, score, report, verify):
         app.command()(command)
 
 
@@ -123,6 +123,10 @@ def run(
     baseline: Annotated[
         str | None, typer.Option(help="Another method to train and compare with, e.g. supervised.")
     ] = None,
+    refit: Annotated[
+        str | None,
+        typer.Option(help="A method to fit to this run's network, and compare with, e.g. plda."),
+    ] = None,
     resume: Resume = False,
 ) -> None:
     """Run all stages: scan, prepare, split, train, predict, score, report."""
@@ -136,7 +140,10 @@ def run(
     chosen, note = choose_settings(source, recipe, config, settings or [], _explicit(given))
     if note is not None:
         print_note(note)
-    other = baseline and _baseline(chosen, baseline, recipe or "tiny", config, settings)
+    beside = {
+        "baseline": baseline and _baseline(chosen, baseline, recipe or "tiny", config, settings),
+        "refit": refit and _refit(chosen, refit, output),
+    }
     division = {
         "protocol": protocol,
         "known": names(known),
@@ -151,7 +158,7 @@ def run(
         "scan": listing,
         "split": {name: value for name, value in division.items() if value is not None},
         "faces": faces,
-        "baseline": other,
+        "beside": {name: each for name, each in beside.items() if each},
         "resume": resume,
     }
     options = parse_settings(PathOptions, others, "run")
@@ -231,8 +238,8 @@ def train(
     if is_first and (chosen.devices == 1 or launched()):
         classes_ = f"{run.num_active} classes, {len(run.known)} of them known"
         typer.echo(f"{output}: {'complete already; ' if done else ''}{classes_}")
-        if run.estimate is not None:
-            typer.echo(run.estimate.line)
+        for line in run.findings:
+            typer.echo(line)
 
 
 def export(
@@ -274,23 +281,6 @@ def score(
     print_scores({"": stage(predictions, split, output)})
 
 
-def report(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    output: Output,
-    baseline: Annotated[Path | None, typer.Option(help="A run to compare with.")] = None,
-    split: MovedSplit = None,
-    store: Store = None,
-) -> None:
-    """Write one HTML page of what a run found, readable offline."""
-    from owdfa.stages.report import report as stage
-
-    with progress_bar("report") as report_progress:
-        page = stage(
-            run, output, baseline=baseline, split=split, store=store, on_progress=report_progress
-        )
-    typer.echo(f"{page}")
-
-
 def _settings(
     recipe: str | None,
     config: Path | None,
@@ -326,6 +316,20 @@ def _baseline(
     shared = [pair for pair in overrides or [] if not pair.startswith(("method.", "stages"))]
     chosen = {"method": {"name": method}, "seed": settings.seed}
     return load_settings(size, config, shared, chosen)
+
+
+def _refit(settings: "RunSettings", method: str, run: Path) -> "RunSettings":
+    """Settings of a method that is fitted to the network of ``run``, and trains nothing."""
+    from owdfa.runs.settings import load_settings
+
+    given = {
+        "method": {"name": method},
+        "backbone": {"name": settings.backbone.name, "weights": str(run)},
+        "data": settings.data.model_dump(),
+        "seed": settings.seed,
+        "device": settings.device,
+    }
+    return load_settings("tiny", None, ["epochs=0", "stages=[]"], given)
 
 
 def named_images(named: list[str]) -> str | list[Path]:

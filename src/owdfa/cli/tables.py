@@ -12,6 +12,7 @@ from rich.table import Table
 from owdfa.images.bad import PASSED_OVER, is_note, listing_of
 from owdfa.images.quiet import LEFT_ASIDE
 from owdfa.listings import read_listing
+from owdfa.records.file_properties import NAME as FILES
 from owdfa.records.provenance import mark
 
 if TYPE_CHECKING:
@@ -19,13 +20,17 @@ if TYPE_CHECKING:
 
     from owdfa.compare.tables import Table as Comparison
     from owdfa.records.calibration import Calibration
+    from owdfa.records.file_properties import FileProperties
     from owdfa.records.scores import Scores
+    from owdfa.records.stress import Share, Stress
     from owdfa.records.verdict import FileVerdict
 
 _CONVENTIONS = ("gcd-v2", "paper")
 _SETS: tuple[Literal["all", "known", "novel"], ...] = ("all", "known", "novel")
 _SHOWN = 20  # bad images
-_WIDE = 110  # columns of a comparison
+_PATH = 40  # characters of a path beside a verdict
+_WIDE = 110  # columns of a comparison, or of verdicts
+_NO_FILES = f"{FILES}: not noted in this split; the same owdfa split command again notes it"
 _NOTES = {PASSED_OVER: "passed over", LEFT_ASIDE: f"with {LEFT_ASIDE}"}
 
 
@@ -36,8 +41,14 @@ def print_scores(scores: Mapping[str, "Scores"]) -> None:
         scores: By the name of the row.
     """
     console = Console()
-    console.print(_accuracies(scores))
+    table = _accuracies(scores)
+    files = {each.split["digest"]: each.file_properties for each in scores.values()}
+    for found in filter(None, files.values()):
+        _add_baseline(table, found)
+    console.print(table)
     console.print(_diagnostics_table(scores))
+    for each in files.values():
+        console.print(each.line if each else _NO_FILES, style="dim", highlight=False)
     for name, score in scores.items():
         for line in _remarks(score):
             console.print(f"{name}: {line}".removeprefix(": "), highlight=False)
@@ -48,7 +59,7 @@ def print_scores(scores: Mapping[str, "Scores"]) -> None:
 
 def print_comparison(table: "Comparison") -> None:
     """Print a comparison: accuracies of each row, with their spread over seeds and splits."""
-    from owdfa.compare.tables import SUMMARISED, classes_told, gap, number
+    from owdfa.compare.tables import SUMMARISED, classes_told, files_cells, gap, number
 
     console = Console()
     console.width = max(console.width, _WIDE)  # a line that wraps is worse than one cut off
@@ -62,6 +73,8 @@ def print_comparison(table: "Comparison") -> None:
             cells = [number(table.summary(key, measure), measure) for measure in SUMMARISED]
             told, runs = classes_told(key.classes), str(len(table.rows[key]))
             shown.add_row(escape(table.name(key)), told, *cells, runs)
+        if files := table.files(protocol):
+            shown.add_row(FILES, "-", *files_cells(files, list(SUMMARISED)), "-", style="dim")
         console.print(shown)
         for key in table.keys_of(protocol):
             gaps = [(name, table.difference(key, name)) for name in list(SUMMARISED)[:3]]
@@ -69,6 +82,30 @@ def print_comparison(table: "Comparison") -> None:
             if told:
                 line = f"{table.name(key)} less {table.against}: {told}"
                 console.print(line, style="dim", highlight=False, markup=False)
+
+
+def print_stress(record: "Stress") -> None:
+    """Print a stress test: a row for each level."""
+    table = Table(
+        title=f"{record.num_images} test images in {record.num_groups} groups, in %, with"
+        f" {record.interval:.0%} interval; corrupted: {record.applied_to}",
+        title_justify="left", box=None, pad_edge=False,
+    )  # fmt: skip
+    for head in ("corruption", "level", *_SETS, "same prediction"):
+        table.add_column(head, justify="left" if head == "corruption" else "right")
+    for level in record.levels:
+        shares = (level.all, level.known, level.novel, level.same)
+        table.add_row(level.corruption, level.label, *map(_share, shares))
+    Console().print(table)
+
+
+def _share(share: "Share | None") -> str:
+    if share is None:
+        return "-"
+    ends = "" if share.low is None or share.high is None else (
+        f" ({100 * share.low:.0f}-{100 * share.high:.0f})"
+    )  # fmt: skip
+    return f"{100 * share.value:.1f}{ends}"
 
 
 def print_types(types: "pa.Table") -> None:
@@ -86,12 +123,12 @@ def print_types(types: "pa.Table") -> None:
     Console().print(table)
 
 
-_MEANING = {
-    "forged": "real sources accused",
-    "real": "forged sources called real-consistent",
-    "class": "forged sources given a wrong type",
-    "family": "forged sources given a wrong family",
-    "novel": "known sources called novel",
+_STATEMENTS = {  # what is said, and of whom it would be false
+    "forged": ("accused of anything", "real"),
+    "real": ("real-consistent", "forged"),
+    "class": ("known:<class>", "forged"),
+    "family": ("family:<family>", "forged"),
+    "novel": ("novel", "known"),
 }
 
 
@@ -105,19 +142,27 @@ def print_calibration(made: "Calibration") -> None:
         highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip
     table = Table(box=None, pad_edge=False)
-    table.add_column("error that is limited")
-    for head in ("at most", "groups", "wronged", "threshold", "recall"):
-        table.add_column(head, justify="right")
+    table.add_column("verdict", no_wrap=True)
+    for head in ("false of\nat most", "held-out groups\nwronged", "needs\nover", "said when\ntrue"):
+        table.add_column(head, justify="right", no_wrap=True)
     for each in made.thresholds:
+        said, wronged = _STATEMENTS[each.statement]
         table.add_row(
-            _MEANING[each.statement],
-            f"{each.bound:.1%}" if each.num_groups else "-",
-            str(each.num_groups),
-            str(each.num_wronged),
+            said,
+            f"{each.bound:.1%} of {wronged}",
+            f"{each.num_wronged} of {each.num_groups}",
             f"{each.threshold:.3f}",
             "-" if each.recall is None else f"{each.recall:.1%}",
         )
     console.print(table)
+
+
+def print_limit(made: "Calibration") -> None:
+    """Print the limit of error that matters most, in a line."""
+    for name, what in (("forged", "real sources accused"), ("class", "sources given a wrong type")):
+        if limit := made.find(name):  # type: ignore[arg-type]  # of a tuple of literals
+            print(f"at most {limit.bound:.1%} of {what}, at {limit.confidence:.0%} confidence")
+            return
 
 
 def print_verdicts(files: Sequence["FileVerdict"], outcomes: Mapping[str, int]) -> None:
@@ -129,23 +174,32 @@ def print_verdicts(files: Sequence["FileVerdict"], outcomes: Mapping[str, int]) 
     """
     table = Table(box=None, pad_edge=False)
     for head in ("file", "face", "verdict"):
-        table.add_column(head, overflow="fold")
-    table.add_column("probability", justify="right")
-    table.add_column("why", overflow="fold")
+        table.add_column(head, no_wrap=True)
+    table.add_column("probability", justify="right", no_wrap=True)
+    table.add_column("likeliest class", overflow="ellipsis", no_wrap=True)
     for file in files:
         for number, verdict in enumerate(file.verdicts, start=1):
-            outcome, sure = verdict.outcome, verdict.probability
+            sure = verdict.probability
             table.add_row(
-                escape(file.path) if number == 1 else "",
+                escape(_short(file.path)) if number == 1 else "",
                 str(number) if verdict.box else "-",
-                escape(outcome.label),
+                escape(verdict.outcome.brief),
                 "-" if sure is None else f"{sure:.3f}",
-                escape(": ".join(filter(None, (outcome.reason, outcome.detail)))),
+                *(
+                    escape(f"{each.probability:.2f} {each.name}")
+                    for each in verdict.alternatives[:1]
+                ),
             )
     console = Console()
+    console.width = max(console.width, _WIDE)
     console.print(table)
     counts = ", ".join(f"{num} {name}" for name, num in Counter(outcomes).most_common())
-    console.print(counts, highlight=False, markup=False)
+    console.print(counts, highlight=False, markup=False, soft_wrap=True)
+
+
+def _short(path: str) -> str:
+    """The end of a path."""
+    return path if len(path) <= _PATH else f"...{path[3 - _PATH :]}"
 
 
 def print_bad(output: Path, listing: Path | None = None) -> None:
@@ -205,6 +259,14 @@ def _accuracies(scores: Mapping[str, "Scores"]) -> Table:
     return table
 
 
+def _add_baseline(table: Table, found: "FileProperties") -> None:
+    """A row of what needs no match: its classes are all told, so the two conventions agree."""
+    if found.accuracy:
+        shown = found.accuracy
+        cells = [f"{100 * shown[part]:.1f}" if part in shown else "-" for part in _SETS]
+        table.add_row(FILES, *cells, *cells, "-", "-", style="dim")
+
+
 def _diagnostics_table(scores: Mapping[str, "Scores"]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("")
@@ -235,7 +297,7 @@ def _diagnostics_table(scores: Mapping[str, "Scores"]) -> Table:
 
 def _remarks(score: "Scores") -> list[str]:
     """What is not in the scores, and whether it is a reconstruction."""
-    counts, lines = score.num_images, []
+    counts, lines = score.num_images, _ratio_lines(score)
     if score.provenance.reconstruction:
         lines.append("a reconstruction; owdfa methods lists what had to be chosen")
     if left := counts["not_predicted"]:
@@ -243,6 +305,20 @@ def _remarks(score: "Scores") -> list[str]:
     if left := counts["without_truth"]:
         lines.append(f"{left} predicted images are no test images with a class, and do not count")
     return lines
+
+
+def _ratio_lines(score: "Scores") -> list[str]:
+    """What the likelihood ratios were worth."""
+    found = score.ratios
+    if found is None:
+        return []
+    cost = "-" if found["cllr"] is None else f"{found['cllr']:.2f}"
+    misled = (
+        ""
+        if found["misled"] is None
+        else (f", {found['misled']:.1%} of novel images misled (ratio above 10 for a known type)")
+    )
+    return [f"likelihood ratios of known types: Cllr {cost} bits (1 says nothing){misled}"]
 
 
 def _intervals_line(score: "Scores") -> str:

@@ -81,16 +81,17 @@ def attribute(
 
 
 def _print_found(output: Path, found: "Attributions") -> None:
-    from owdfa.cli.tables import print_verdicts
+    from owdfa.cli.tables import print_limit, print_verdicts
 
-    print_verdicts(found.first, found.outcomes)
-    if len(found.first) < found.num_files:
-        typer.echo(f"  the first {len(found.first)} of {found.num_files} files")
+    print_verdicts(found.shown, found.outcomes)
+    if len(found.shown) < found.num_files:
+        typer.echo(f"  shown: {len(found.shown)} of {found.num_files} files")
     if found.passed_over:
         typer.echo(f"  {len(found.passed_over)} other files passed over")
     of_videos = [
-        (file.path, note) for file in found.first if file.video for note in file.video.notes
+        (file.path, note) for file in found.shown if file.video for note in file.video.notes
     ]
     for note in (*found.notes, *(f"{path}: {note}" for path, note in of_videos)):
         print_note(note)
-    typer.echo(f"{output}: {found.num_files} files; verdicts.csv and verdicts.jsonl")
+    print_limit(found.attribution.calibration)
+    typer.echo(f"{output}: {found.num_files} files; see verdicts.csv, and docs/verdict.md")

@@ -14,10 +14,12 @@ from owdfa.compare.tables import (
     COLUMNS,
     Table,
     classes_told,
+    files_cells,
     gap,
     number,
 )
 from owdfa.pages import NEUTRAL, Figure, palette
+from owdfa.records.file_properties import NAME as FILES
 
 _SHOWN = ACCURACIES[:3]  # gcd-v2, which sees absorbed images
 _HEADS = ("gcd-v2 all", "known", "novel", "paper all", "known", "novel")
@@ -39,7 +41,7 @@ class Line(NamedTuple):
     told: str
     numbers: list[str]
     gaps: list[str]  # less the reference; empty for that itself
-    num_runs: int
+    num_runs: int | str
     oracle: bool
 
 
@@ -81,6 +83,8 @@ def _part(table: Table, protocol: str, place: int) -> Part:
                 table.name(key) != key.name,
             )
         )
+    if files := table.files(protocol):
+        lines.append(Line(FILES, "-", files_cells(files, COLUMNS), [], "-", False))
     figures = [_points(table, keys, f"points-{place}")]
     if any(line.gaps for line in lines):
         figures.append(_gaps(table, keys, f"gaps-{place}"))

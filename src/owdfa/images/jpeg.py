@@ -5,9 +5,14 @@ quality of 1 to 100; that of the nearest scaled table is the estimate. It is exa
 others, cameras and Photoshop for example, use tables of their own, and get the nearest quality.
 """
 
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import NamedTuple
+
 import numpy as np
 
 _SEGMENT_DQT, _SEGMENT_SOS = 0xDB, 0xDA
+_FRAMES = {0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive"}
 _STANDARD = np.array(  # in zigzag order, as files hold it
     [
         16, 11, 12, 14, 12, 10, 16, 14, 13, 14, 18, 17, 16, 19, 24, 40,
@@ -31,18 +36,42 @@ _TABLES = _scaled()
 
 def jpeg_quality(data: bytes) -> int | None:
     """Estimate the quality of a JPEG file, 1 to 100; None where it holds no luminance table."""
+    for kind, segment in _segments(data):
+        table = _first_table(segment) if kind == _SEGMENT_DQT else None
+        if table is not None:
+            return 1 + int(np.abs(_TABLES - table).sum(axis=1).argmin())
+    return None
+
+
+class JpegTraits(NamedTuple):
+    """How a JPEG file was saved; encoders differ in it where qualities do not."""
+
+    tables: str  # digest of all quantisation tables
+    form: str  # baseline or progressive, and the sampling of its channels, as "baseline 22 11 11"
+
+
+def jpeg_traits(data: bytes) -> JpegTraits | None:
+    """Traits of a JPEG file, of which the beginning is enough; None where they are not there."""
+    tables, form = sha256(), None
+    for kind, segment in _segments(data):
+        if kind == _SEGMENT_DQT:
+            tables.update(segment)
+        elif kind in _FRAMES and len(segment) >= 6:
+            factors = segment[7 : 6 + 3 * segment[5] : 3]
+            form = " ".join([_FRAMES[kind], *(f"{factor:02x}" for factor in factors)])
+    return None if form is None else JpegTraits(tables.hexdigest()[:16], form)
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Kind and content of each segment before the pixels."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != _SEGMENT_SOS:
         if data[at + 1] == 0xFF:  # a fill byte
             at += 1
             continue
         length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if data[at + 1] == _SEGMENT_DQT:
-            table = _first_table(data[at + 4 : at + 2 + length])
-            if table is not None:
-                return 1 + int(np.abs(_TABLES - table).sum(axis=1).argmin())
+        yield data[at + 1], data[at + 4 : at + 2 + length]
         at += 2 + length
-    return None
 
 
 def _first_table(segment: bytes) -> np.ndarray | None:

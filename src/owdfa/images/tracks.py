@@ -42,6 +42,11 @@ class Tracker:
         self._num_tracks = 0
         self._thumb: np.ndarray | None = None
 
+    @property
+    def open(self) -> frozenset[int]:
+        """Numbers of the tracks that may go on."""
+        return frozenset(self._open)
+
     def update(self, time: float, boxes: Sequence[Box], thumb: np.ndarray) -> list[int]:
         """Tracks of the faces of the next frame.
 

@@ -4,13 +4,13 @@
     for file, verdict in attributor.attribute(files):
         verdict.outcome.label
 
-A statement is made where it passes its threshold, of the crop and of two mild changes of it: of
-the statements that pass for the crop, the most particular one that passes for both changes too.
+A statement is made where it passes its threshold, and stays more likely than not after two mild
+changes of the crop: of the statements that pass, the most particular one that does.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 from pydantic import Field
 
-from owdfa.calibration.statements import Decision, Supported
+from owdfa.calibration.statements import Decision, scaled
 from owdfa.config import Settings
 from owdfa.errors import UserError
 from owdfa.images.decode import DECODER
@@ -27,33 +27,15 @@ from owdfa.images.faces import check_faces
 from owdfa.images.workers import num_processes, threaded_map
 from owdfa.inference.lists import ImageFile
 from owdfa.inference.predictor import Predictor
-from owdfa.inference.subjects import CropRule, Inspected, Subject, blur_of, inspect, variants
-from owdfa.inference.wording import sentence
-from owdfa.records.calibration import Calibration, Threshold
-from owdfa.records.calibration import Statement as StatementKind
-from owdfa.records.verdict import (
-    FORGED,
-    Alternative,
-    Attribution,
-    FileVerdict,
-    Kind,
-    OperatingPoint,
-    Outcome,
-    PredictionSet,
-    Variant,
-    Verdict,
-)
+from owdfa.inference.session import BatchOutput
+from owdfa.inference.subjects import CropRule, Inspected, Subject, inspect, variants
+from owdfa.inference.verdicts import Ratio, Seen, not_applicable, verdict_of
+from owdfa.records.calibration import Calibration
+from owdfa.records.verdict import Attribution, FileVerdict, Verdict
 
 _Item = TypeVar("_Item")
 
-_TOP = 5  # alternatives that are kept
-_KINDS: dict[StatementKind, Kind] = {
-    "class": "known",
-    "novel": "novel",
-    "family": "family",
-    "forged": "family",
-    "real": "real-consistent",
-}
+_FEW_FACES = 0.5  # share of held-out images without a face from which a whole image is looked at
 
 
 class AttributeOptions(Settings):
@@ -99,8 +81,15 @@ class Attributor:
         predictor = Predictor.open(run, num_callers=jobs)
         check_faces(predictor.faces)
         size = predictor.store_size
-        smallest = min(64, size // 2) if options.min_size is None else options.min_size
-        rule = CropRule(predictor.faces, size, predictor.fit, smallest, options.min_quality)
+        calibration = _calibration_of(predictor)
+        rule = CropRule(
+            faces=predictor.faces,
+            size=size,
+            fit=predictor.fit,
+            min_size=min(64, size // 2) if options.min_size is None else options.min_size,
+            min_quality=options.min_quality,
+            needs_face=predictor.faces != "none" and (calibration.no_face or 0.0) < _FEW_FACES,
+        )
         attribution = Attribution(
             run=str(predictor.source),
             classes=predictor.classes,
@@ -113,7 +102,7 @@ class Attributor:
             min_size=rule.min_size,
             min_quality=rule.min_quality,
             frame_interval=options.frame_interval,
-            calibration=_calibration_of(predictor),
+            calibration=calibration,
             provenance=predictor.provenance,
             version=version("owdfa"),
         )
@@ -121,65 +110,72 @@ class Attributor:
 
     def attribute(self, files: Iterable[ImageFile]) -> Iterator[tuple[ImageFile, FileVerdict]]:
         """Give each file its verdicts, in order; memory does not grow with their number."""
-        decision = Decision(self.attribution.calibration, self.attribution.classes)
-        one = partial(self._attribute_some, decision, self.attribution.digest)
+        one = partial(self._attribute_some, self.attribution.digest)
         parts = _in_parts(files, self.predictor.session.batch_size)
         for part in threaded_map(one, parts, self.jobs):
             yield from part
 
+    @cached_property
+    def decision(self) -> Decision:
+        """Says what can be said."""
+        return Decision(self.attribution.calibration, self.attribution.classes)
+
     def _attribute_some(
-        self, decision: Decision, digest: str, files: Sequence[ImageFile]
+        self, digest: str, files: Sequence[ImageFile]
     ) -> list[tuple[ImageFile, FileVerdict]]:
         """What a thread does: decode, crop, and give verdicts of all crops together."""
         inspected = [inspect(Path(file.path), self.rule) for file in files]
-        subjects = [subject for each in inspected for subject in each.subjects]
-        verdicts = iter(self._verdicts(decision, subjects))
+        verdicts = iter(self._verdicts([one for each in inspected for one in each.subjects]))
         return [
             (file, _line(file, each, [next(verdicts) for _ in each.subjects], digest))
             for file, each in zip(files, inspected, strict=True)
         ]
 
-    def _verdicts(self, decision: Decision, subjects: Sequence[Subject]) -> list[Verdict]:
+    def _verdicts(self, subjects: Sequence[Subject]) -> list[Verdict]:
         """Verdicts of subjects, in order."""
         good = [each for each in subjects if each.problem is None]
-        probabilities = self.probabilities(decision, [each.pixels for each in good])
-        supported = [decision.supported(row) for row in probabilities]
-        changed = iter(self._changed(decision, good, supported))
-        rows = iter(zip(good, probabilities, supported, strict=True))
-        found = []
-        for subject in subjects:
-            if subject.problem is not None:
-                found.append(not_applicable(subject))
-                continue
-            _, row, statements = next(rows)
-            after = next(changed) if statements else {}
-            found.append(verdict_of(self.attribution, decision, subject, row, statements, after))
-        return found
-
-    def _changed(
-        self,
-        decision: Decision,
-        subjects: Sequence[Subject],
-        supported: Sequence[list[Supported]],
-    ) -> list[dict[str, list[Supported]]]:
-        """What can be said after each change, of the subjects of which anything can be."""
-        made = [
-            variants(subject.pixels)
-            for subject, statements in zip(subjects, supported, strict=True)
-            if statements
+        output = self.predict([each.pixels for each in good])
+        scores = self.decision.scores(output.probabilities)
+        passing = [self.decision.passing(each) for each in scores]
+        changed = self._changed([each for each, found in zip(good, passing, strict=True) if found])
+        ratios = self.ratios(output)
+        rows = scaled(output.probabilities, self.decision.temperature)
+        seen = (
+            Seen(row, score, found, next(changed) if found else {}, ratio)
+            for row, score, found, ratio in zip(rows, scores, passing, ratios, strict=True)
+        )
+        return [
+            verdict_of(self.attribution, self.decision, each, next(seen))
+            if each.problem is None
+            else not_applicable(each)
+            for each in subjects
         ]
-        rows = iter(self.probabilities(decision, [crop for each in made for crop in each.values()]))
-        return [{name: decision.supported(next(rows)) for name in each} for each in made]
 
-    def probabilities(self, decision: Decision, crops: Sequence[np.ndarray]) -> np.ndarray:
-        """Calibrated probabilities of crops: (B, C) float64."""
+    def _changed(self, subjects: Sequence[Subject]) -> Iterator[dict[str, np.ndarray]]:
+        """Probability of each statement after each change, for each subject."""
+        made = [variants(subject, self.rule) for subject in subjects]
+        output = self.predict([crop for each in made for crop in each.values()])
+        scores = iter(self.decision.scores(output.probabilities))
+        return iter([{name: next(scores) for name in each} for each in made])
+
+    def ratios(self, output: BatchOutput) -> list[Ratio | None]:
+        """The likelihood ratio of the known class that has the greatest, for each crop."""
+        found = output.evidence(self.attribution.num_known)
+        if found is None:
+            return [None] * len(output.probabilities)
+        names = [self.attribution.classes[i] for i in found.known_index]
+        return [Ratio(name, float(log10)) for name, log10 in zip(names, found.known, strict=True)]
+
+    def predict(self, crops: Sequence[np.ndarray]) -> BatchOutput:
+        """What the network says of crops, at temperature 1."""
         size = self.predictor.session.batch_size
-        found = [
-            self.predictor.predict_batch(np.stack(part)).probabilities
-            for part in _in_parts(crops, size)
-        ]
-        shape = (0, len(self.attribution.classes))
-        return decision.scaled(np.concatenate(found) if found else np.zeros(shape, np.float32))
+        parts = [self.predictor.predict_batch(np.stack(part)) for part in _in_parts(crops, size)]
+        if parts:
+            return BatchOutput(*map(np.concatenate, zip(*parts, strict=True)))
+        nothing = np.zeros((0, 0), np.float32)
+        return BatchOutput(
+            np.zeros((0, len(self.attribution.classes)), np.float32), nothing, nothing
+        )
 
 
 def _in_parts(items: Iterable[_Item], size: int) -> Iterator[tuple[_Item, ...]]:
@@ -214,142 +210,8 @@ def _calibration_of(predictor: Predictor) -> Calibration:
     return found
 
 
-def outcome_of(statement: Supported) -> Outcome:
-    """A statement as an outcome."""
-    kind, name, _ = statement.statement
-    return Outcome(kind=_KINDS[kind], name=FORGED if kind == "forged" else name)
-
-
 def _line(
     file: ImageFile, inspected: Inspected, verdicts: Sequence[Verdict], digest: str
 ) -> FileVerdict:
     facts = inspected.facts._asdict()
     return FileVerdict(path=file.id, **facts, verdicts=tuple(verdicts), attribution=digest)
-
-
-def not_applicable(subject: Subject) -> Verdict:
-    """The verdict of what cannot be looked at."""
-    assert subject.problem is not None
-    return Verdict(
-        box=subject.box,
-        size=subject.size,
-        blur=None if subject.crop is None else blur_of(subject.crop),
-        outcome=subject.problem,
-        probability=None,
-        operating_point=None,
-        accusation_point=None,
-        alternatives=(),
-        prediction_set=None,
-        stability=(),
-        sentence=sentence(subject.problem, None, None, None),
-    )
-
-
-def verdict_of(
-    attribution: Attribution,
-    decision: Decision,
-    subject: Subject,
-    probabilities: np.ndarray,
-    supported: Sequence[Supported],
-    changed: dict[str, list[Supported]],
-) -> Verdict:
-    """The verdict of a crop.
-
-    Args:
-        attribution: What it rests on.
-        decision: Of the run.
-        subject: The face or image.
-        probabilities: (C,) calibrated.
-        supported: What can be said of it.
-        changed: What can be said of it after each change.
-    """
-    calibration = attribution.calibration
-    stable = _stable(supported, changed)
-    outcome = _inconclusive(supported, changed) if stable is None else outcome_of(stable)
-    probability = said_of(decision, probabilities, supported, changed).probability
-    kind = stable.statement.kind if stable else None
-    point = _point(calibration.find(kind)) if kind else None
-    accusation = _point(calibration.find("forged")) if outcome.accuses else None
-    return Verdict(
-        box=subject.box,
-        size=subject.size,
-        blur=blur_of(subject.pixels),
-        outcome=outcome,
-        probability=min(probability, 1.0),
-        operating_point=point,
-        accusation_point=accusation,
-        alternatives=_alternatives(attribution, probabilities),
-        prediction_set=_prediction_set(calibration, probabilities),
-        stability=tuple(_variant(name, found) for name, found in changed.items()),
-        sentence=sentence(outcome, probability, point, accusation),
-    )
-
-
-def said_of(
-    decision: Decision,
-    probabilities: np.ndarray,
-    supported: Sequence[Supported],
-    changed: dict[str, list[Supported]],
-) -> Supported:
-    """The statement that is made, or that would be, of which a verdict states the probability."""
-    stable = _stable(supported, changed)
-    if stable is not None:
-        return stable
-    return supported[0] if supported else decision.likeliest(probabilities)
-
-
-def _stable(
-    supported: Sequence[Supported], changed: dict[str, list[Supported]]
-) -> Supported | None:
-    """The most particular statement that holds after every change too."""
-    after = [{each.statement for each in found} for found in changed.values()]
-    return next((s for s in supported if all(s.statement in found for found in after)), None)
-
-
-def _inconclusive(supported: Sequence[Supported], changed: dict[str, list[Supported]]) -> Outcome:
-    if not supported:
-        return Outcome(
-            kind="inconclusive", reason="unsure", detail="no statement passes its threshold"
-        )
-    before = outcome_of(supported[0]).label
-    after = ", ".join(
-        f"{_variant(name, found).outcome.label} after {name}" for name, found in changed.items()
-    )
-    return Outcome(kind="inconclusive", reason="unstable", detail=f"{before} turns into {after}")
-
-
-def _variant(change: str, found: Sequence[Supported]) -> Variant:
-    if found:
-        return Variant(
-            change=change, outcome=outcome_of(found[0]), probability=found[0].probability
-        )
-    return Variant(
-        change=change, outcome=Outcome(kind="inconclusive", reason="unsure"), probability=None
-    )
-
-
-def _point(threshold: Threshold | None) -> OperatingPoint | None:
-    if threshold is None:
-        return None
-    return OperatingPoint(**threshold.model_dump(include=set(OperatingPoint.model_fields)))
-
-
-def _alternatives(attribution: Attribution, probabilities: np.ndarray) -> tuple[Alternative, ...]:
-    order = np.argsort(-probabilities, kind="stable")[:_TOP].tolist()
-    return tuple(
-        Alternative(
-            name=attribution.classes[i],
-            novel=i >= attribution.num_known,
-            probability=float(probabilities[i]),
-        )
-        for i in order
-    )
-
-
-def _prediction_set(calibration: Calibration, probabilities: np.ndarray) -> PredictionSet:
-    known = calibration.known
-    inside = 1 - probabilities[: len(known)] <= calibration.set_threshold
-    return PredictionSet(
-        classes=tuple(name for name, is_in in zip(known, inside, strict=True) if is_in),
-        coverage=calibration.coverage,
-    )

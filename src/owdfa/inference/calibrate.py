@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from owdfa.calibration.fit import CalibrateOptions, HeldOut, Names, calibrate
@@ -14,7 +15,7 @@ from owdfa.inference.predictor import Predictor
 from owdfa.progress import OnProgress, no_progress
 from owdfa.records.calibration import Calibration
 from owdfa.records.manifest import Manifest
-from owdfa.records.rows import codes
+from owdfa.records.rows import codes, indices_of
 from owdfa.records.split import Split
 from owdfa.runs.data import find_split
 
@@ -52,21 +53,15 @@ def calibrate_run(
     if not data.num_images()[_ROLE]:
         raise UserError(f"{folder}: {no_validation(data)}")
     inputs = find_images(predictor, f"split:{_ROLE}", folder, store)
-    if isinstance(inputs, Stored) and inputs.features is not None:
-        predictor = predictor.by_features()
-    rows = data.with_role(_ROLE)
+    rows, images = data.with_role(_ROLE), _manifest_rows(data, folder)
     held_out = HeldOut(
-        probabilities=_probabilities(predictor, inputs, on_progress),
+        probabilities=probabilities_of(predictor, inputs, on_progress),
         labels=data.validation_rows().labels,
         groups=codes(pc.coalesce(rows["group"], rows["id"])),
+        no_face=None if predictor.faces == "none" else _no_face(rows["id"], images),
     )
-    names, notes = _names(predictor, data, folder, options)
-    if predictor.provenance.selection == _ROLE:
-        notes.append("the same images chose the checkpoint, so they look a little better")
-    if shared := _num_shared(data):
-        notes.append(
-            f"{shared} of the held-out groups have images of other classes in the training"
-        )
+    names, notes = _names(predictor, data, images, options)
+    notes += _notes(predictor, data)
     made = calibrate(held_out, names, options, predictor.provenance, notes)
     made.write(run)
     return made
@@ -98,8 +93,12 @@ def no_validation(data: Split) -> str:
     )
 
 
-def _probabilities(predictor: Predictor, inputs: Inputs, on_progress: OnProgress) -> np.ndarray:
-    """Of all classes, at temperature 1: (N, C) float32, in the order of the images."""
+def probabilities_of(
+    predictor: Predictor, inputs: Inputs, on_progress: OnProgress = no_progress
+) -> np.ndarray:
+    """Probabilities of all classes: (N, C) float32, in the order of the images."""
+    if isinstance(inputs, Stored) and inputs.features is not None:
+        predictor = predictor.by_features()
     total, size = len(inputs.ids), predictor.session.batch_size
     parts = (range(first, min(first + size, total)) for first in range(0, total, size))
 
@@ -116,10 +115,12 @@ def _probabilities(predictor: Predictor, inputs: Inputs, on_progress: OnProgress
 
 
 def _names(
-    predictor: Predictor, data: Split, folder: Path, options: CalibrateOptions
+    predictor: Predictor, data: Split, images: pa.Table | None, options: CalibrateOptions
 ) -> tuple[Names, list[str]]:
     """Families of the known classes, and which are real: as the manifest or the user says."""
-    families, notes = _families(data, folder)
+    families, notes = _families(images), []
+    if images is None:
+        notes.append(f"{data.basis.manifest} is not there: the families of classes are unknown")
     real = options.real
     if real is None:
         real = tuple(name for name in data.known if families.get(name, name).casefold() == _REAL)
@@ -130,27 +131,47 @@ def _names(
     if not real:
         notes.append(
             "no known class is of real images, so the budget is of known classes named wrongly,"
-            " and nothing is said to be real; name one with --real"
+            " and nothing is said to be real; name one with owdfa calibrate --real"
         )
     known = {name: families[name] for name in data.known if name in families}
     return Names(predictor.classes, predictor.num_known, real, known), notes
 
 
-def _families(data: Split, folder: Path) -> tuple[dict[str, str], list[str]]:
-    """Family of each class that has one, by the manifest of the split, where it is found."""
+def _manifest_rows(data: Split, folder: Path) -> pa.Table | None:
+    """The images of a split's manifest; None where that is not found."""
     for place in (Path(data.basis.manifest), folder.parent / Path(data.basis.manifest).name):
         if place.is_file():
-            table = Manifest.read(place, ("class", "family")).table
-            pairs = table.group_by(["class", "family"]).aggregate([]).to_pylist()
-            named = {
-                each["class"]: each["family"] for each in pairs if each["class"] and each["family"]
-            }
-            return named, []
-    return {}, [f"{data.basis.manifest} is not there, so the families of the classes are unknown"]
+            return Manifest.read(place, ("id", "class", "family", "face")).table
+    return None
 
 
-def _num_shared(data: Split) -> int:
-    """How many held-out groups have images in the training."""
-    groups = pc.unique(data.with_role(_ROLE)["group"])
+def _families(images: pa.Table | None) -> dict[str, str]:
+    """Family of each class that has one."""
+    if images is None:
+        return {}
+    pairs = images.group_by(["class", "family"]).aggregate([]).to_pylist()
+    return {each["class"]: each["family"] for each in pairs if each["class"] and each["family"]}
+
+
+def _no_face(ids: pa.ChunkedArray, images: pa.Table | None) -> float:
+    """The share of images in which the detector found no face."""
+    if images is None:
+        return 0.0
+    rows = indices_of(ids, images["id"])
+    found = images["face"].take(pa.array(rows[rows >= 0]))
+    return int(found.null_count) / max(len(found), 1)
+
+
+def _notes(predictor: Predictor, data: Split) -> list[str]:
+    """What a reader should know of the images held back."""
+    notes = []
+    if predictor.provenance.selection == _ROLE:
+        notes.append("the same images chose the checkpoint, so they look a little better")
+    groups = pc.unique(data.with_role(_ROLE)["group"]).drop_null()
     seen = pc.unique(data.with_role("labelled", "unlabelled")["group"])
-    return int(pc.sum(pc.is_in(groups.drop_null(), seen.drop_null())).as_py() or 0)
+    if shared := pc.sum(pc.is_in(groups, seen)).as_py():
+        notes.append(
+            f"{shared} of {len(groups)} held-out groups have images of other classes in the"
+            " training, so they are not wholly new to the network"
+        )
+    return notes

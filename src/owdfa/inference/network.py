@@ -11,7 +11,7 @@ from torch import Tensor
 
 from owdfa.devices import algorithms, autocast, find_device
 from owdfa.inference.frozen_features import as_images
-from owdfa.inference.session import FEW, BatchOutput
+from owdfa.inference.session import FEW, BatchOutput, no_ratios
 from owdfa.loading.views import Pixels, PlainView
 from owdfa.methods.base import Method
 from owdfa.records.provenance import Device, Precision
@@ -50,7 +50,12 @@ class TorchSession:
         with self._turn, exact, autocast(self._device, self._precision):
             outputs = self._method(images.to(self._device))
             probabilities = outputs.logits.float().softmax(dim=1).cpu().numpy()
-            return BatchOutput(probabilities, outputs.embedding.float().cpu().numpy())
+            ratios = outputs.log_ratios
+            return BatchOutput(
+                probabilities,
+                outputs.embedding.float().cpu().numpy(),
+                no_ratios(probabilities) if ratios is None else ratios.float().cpu().numpy(),
+            )
 
 
 @final

@@ -1,8 +1,8 @@
 """A trained network as one file that needs no torch: ONNX, with all that has to be known of it.
 
-The graph takes uint8 RGB crops (B, S, S, 3) and gives probabilities and logits (B, C) and the
-embedding (B, D); resizing and normalising are part of it. Beside it, as ``metadata_props``, which
-end the file:
+The graph takes uint8 RGB crops (B, S, S, 3) and gives probabilities and logits (B, C), the
+embedding (B, D) and, where the method has them, log10 likelihood ratios (B, C); resizing and
+normalising are part of it. Beside it, as ``metadata_props``, which end the file:
 
 owdfa           JSON: ``ModelNote``
 owdfa.sha256    of the bytes before them, followed by that JSON
@@ -19,13 +19,15 @@ from owdfa.config import Settings
 from owdfa.errors import UserError
 from owdfa.images.faces import ENLARGE, Fit, check_faces
 from owdfa.images.workers import num_processes
-from owdfa.inference.session import FEW, BatchOutput
+from owdfa.inference.session import FEW, BatchOutput, no_ratios
 from owdfa.onnx_runtime import import_onnxruntime
 from owdfa.records.calibration import Calibration
 from owdfa.records.provenance import Provenance
+from owdfa.records.types_found import TypesFound
 
 INPUT = "crops"
 OUTPUTS = ("probabilities", "logits", "embedding")
+RATIOS = "log_ratios"  # a further output of some
 WHAT = "a model that owdfa export made"
 
 _NOTE, _CHECKSUM = "owdfa", "owdfa.sha256"
@@ -42,8 +44,10 @@ class Parity(Settings):
     """Largest difference of a probability."""
     embedding: float
     """Largest difference in an embedding, in units of the largest number in any."""
+    log_ratios: float | None = None
+    """The same of likelihood ratios; None without."""
     bound: float
-    """What both may be at most."""
+    """What each may be at most."""
 
 
 class ModelNote(Settings):
@@ -65,6 +69,7 @@ class ModelNote(Settings):
     graph_bytes: int  # length of the file before this note
     parity: Parity
     provenance: Provenance
+    types_found: TypesFound | None = None
     calibration: Calibration | None = None  # of its run, where that was calibrated
 
 
@@ -98,10 +103,13 @@ class OnnxSession:
         except Exception as error:  # it has a dozen kinds
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise UserError(f"{name}: is damaged, or not an ONNX model ({reason})") from error
+        given = {output.name for output in self._session.get_outputs()}
+        self._names = ["probabilities", "embedding", *({RATIOS} & given)]
 
     def predict_batch(self, crops: np.ndarray) -> BatchOutput:
         """Predict crops (B, S, S, 3) uint8."""
-        return BatchOutput(*self._session.run(["probabilities", "embedding"], {INPUT: crops}))
+        probabilities, embedding, *ratios = self._session.run(self._names, {INPUT: crops})
+        return BatchOutput(probabilities, embedding, *(ratios or [no_ratios(probabilities)]))
 
     def properties(self) -> dict[str, str]:
         """What stands beside the graph."""

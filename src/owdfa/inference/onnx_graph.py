@@ -26,6 +26,7 @@ from owdfa.inference.network import TorchSession
 from owdfa.inference.onnx_file import (
     INPUT,
     OUTPUTS,
+    RATIOS,
     ModelNote,
     OnnxSession,
     Parity,
@@ -153,13 +154,17 @@ class Graph(nn.Module):
         self.shift: Tensor
         self.register_buffer("shift", shift)
 
-    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Turn crops (B, S, S, 3) uint8 into probabilities, logits (B, C) and embedding (B, D)."""
+    def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
+        """Turn crops (B, S, S, 3) uint8 into probabilities, logits (B, C) and embedding (B, D).
+
+        And log10 likelihood ratios (B, C), where the method gives them.
+        """
         levels = crops.permute(0, 3, 1, 2).to(torch.float32)
         if self.resize is not None:
             levels = self.resize(levels)
         outputs = self.method(levels * self.scale + self.shift)
-        return outputs.logits.softmax(dim=1), outputs.logits, outputs.embedding
+        made = outputs.logits.softmax(dim=1), outputs.logits, outputs.embedding
+        return made if outputs.log_ratios is None else (*made, outputs.log_ratios)
 
 
 @final
@@ -209,14 +214,14 @@ def to_onnx(graph: Graph, crops: np.ndarray) -> Any:
     images = torch.from_numpy(crops)
     dynamic = {"crops": {0: torch.export.Dim("batch")}}
     with torch.no_grad(), _quiet():
-        graph(images)  # matrices of the DCT are made once and kept: now, while they are real
+        made = graph(images)  # matrices of the DCT are made once and kept: now, while they are real
         try:
             program = torch.onnx.export(
                 graph,
                 (images,),
                 dynamo=True,
                 input_names=[INPUT],
-                output_names=list(OUTPUTS),
+                output_names=[*OUTPUTS, RATIOS][: len(made)],
                 dynamic_shapes=dynamic,
                 verbose=False,
             )
@@ -265,31 +270,33 @@ def check_parity(content: bytes, network: TorchSession, checked: CheckedCrops) -
         UserError: They differ by more than ``BOUND``.
     """
     graph = OnnxSession(content, "the graph")
-    differences = []  # a probability's, an embedding's, and the embedding itself; a row a batch
+    largest = []  # a row a batch: of three differences, then of what two of them are relative to
     for first in range(0, len(checked.pixels), FEW):
         some = checked.pixels[first : first + FEW]
         found, expected = graph.predict_batch(some), network.predict_batch(some)
-        pairs = (
-            found.probabilities - expected.probabilities,
-            found.embedding - expected.embedding,
-            expected.embedding,
-        )
-        differences.append([np.abs(each).max() for each in pairs])
+        pairs = zip(found, expected, strict=True)
+        values = [*(one - other for one, other in pairs), expected.embedding, expected.log_ratios]
+        largest.append([np.abs(each).max(initial=0) for each in values])
     # NumPy's, since Python's max passes over what is not a number.
-    probability, feature, scale = np.max(differences, axis=0).tolist()
+    probability, feature, ratio, *scales = np.max(largest, axis=0).tolist()
+    scale, ratio_scale = (max(each, _TINY) for each in scales)
     parity = Parity(
         images=checked.name,
         num_images=len(checked.pixels),
         probabilities=probability,
-        embedding=feature / max(scale, _TINY),
+        embedding=feature / scale,
+        log_ratios=ratio / ratio_scale if expected.log_ratios.size else None,
         bound=BOUND,
     )
+    measured = (parity.probabilities, parity.embedding, parity.log_ratios or 0)
     # Not "greater than": what is not a number must not pass.
-    if not (parity.probabilities <= BOUND and parity.embedding <= BOUND):
+    if not all(each <= BOUND for each in measured):
+        ratios = "" if parity.log_ratios is None else f" and {parity.log_ratios:.1e} in a ratio"
         raise UserError(
             f"{checked.name}: the exported graph differs from the network by"
             f" {parity.probabilities:.1e} in a probability and {parity.embedding:.1e} in an"
-            f" embedding, more than {BOUND:g}, so nothing is written; predict with the run folder"
+            f" embedding{ratios}, more than {BOUND:g}, so nothing is written; predict with the run"
+            " folder"
         )
     return parity
 
@@ -297,8 +304,8 @@ def check_parity(content: bytes, network: TorchSession, checked: CheckedCrops) -
 def _note(run: Run, num_active: int, graph_bytes: int, parity: Parity) -> ModelNote:
     """What the file says of itself."""
     metadata = run.metadata
-    weights = checkpoint.read_note(run.checkpoint).weights
-    update = {"precision": "32-true", "weights_digest": weights}
+    selected = checkpoint.read_note(run.checkpoint)
+    update = {"precision": "32-true", "weights_digest": selected.weights}
     return ModelNote(
         classes=class_names(metadata.known, num_active),
         num_known=metadata.num_known,
@@ -315,7 +322,8 @@ def _note(run: Run, num_active: int, graph_bytes: int, parity: Parity) -> ModelN
         graph_bytes=graph_bytes,
         parity=parity,
         provenance=metadata.provenance.model_copy(update=update),
-        calibration=_calibration(run, weights),
+        types_found=selected.found,
+        calibration=_calibration(run, selected.weights),
     )
 
 

@@ -21,6 +21,7 @@ from owdfa.inference.session import DEFAULTS, BatchOutput, ComputeOptions, Sessi
 from owdfa.records.calibration import Calibration
 from owdfa.records.predictions import class_names
 from owdfa.records.provenance import Device, Precision, Provenance
+from owdfa.records.types_found import TypesFound
 from owdfa.runs import checkpoint
 from owdfa.runs.metadata import MODEL, RunMetadata
 
@@ -36,6 +37,7 @@ class ImagePrediction(NamedTuple):
 
     name: str  # of the likeliest class
     confidence: float  # its probability
+    log_ratio: float | None  # log10 likelihood ratio against the best other explanation, if given
     novel: bool  # whether it is a class of the run's own making
     probabilities: np.ndarray  # (C,) float32, in the order of the predictor's classes
     embedding: np.ndarray  # (D,) float32
@@ -57,6 +59,7 @@ class Predictor:
         run: Of a run folder, its run.json.
         features: Digest of features that ``by_features`` predicts by; None without.
         device: What to compute on.
+        types_found: What its method found of the training images together; None without.
         notes: Why it is not as fast as it could be, for the user.
         calibration: What an exported file carries; that of a run lies in its folder.
     """
@@ -72,6 +75,7 @@ class Predictor:
     run: RunMetadata | None = None
     features: str | None = None
     device: Device = "cpu"
+    types_found: TypesFound | None = None
     notes: tuple[str, ...] = ()
     calibration: Calibration | None = None
 
@@ -116,11 +120,14 @@ class Predictor:
             BadImageError: It cannot be used.
         """
         crop = read_crop(image, self.faces, self.store_size, self.fit)
-        (probabilities,), (embedding,) = self.predict_batch(crop[None])
+        output = self.predict_batch(crop[None])
+        probabilities, embedding = output.probabilities[0], output.embedding[0]
         index = int(probabilities.argmax())
+        says = output.evidence(self.num_known)
         return ImagePrediction(
             self.classes[index],
             float(probabilities[index]),
+            None if says is None else float(says.own[0]),
             index >= self.num_known,
             probabilities,
             embedding,
@@ -143,6 +150,7 @@ class Predictor:
             fit=note.fit,
             provenance=note.provenance,
             session=session,
+            types_found=note.types_found,
             calibration=note.calibration,
         )
 
@@ -169,6 +177,7 @@ class Predictor:
             run=run,
             features=run.features if find_spec("torch") else None,
             device=device,
+            types_found=selected.found,
             notes=notes,
         )
 

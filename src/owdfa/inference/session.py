@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from owdfa.config import Settings
+from owdfa.metrics.likelihood_ratios import Evidence, evidence
 from owdfa.records.provenance import Device, Precision
 
 FEW = 8  # crops at a time on a CPU: the maps between layers stay in a core's cache
@@ -27,6 +28,18 @@ class BatchOutput(NamedTuple):
 
     probabilities: np.ndarray  # (B, C) float32
     embedding: np.ndarray  # (B, D) float32
+    log_ratios: np.ndarray  # (B, C) float32, see ``Method.log_ratios``; (B, 0) without
+
+    def evidence(self, num_known: int) -> Evidence | None:
+        """What the ratios say of each image; None without."""
+        if not self.log_ratios.size:
+            return None
+        return evidence(self.log_ratios, self.probabilities.argmax(axis=1), num_known)
+
+
+def no_ratios(rows: np.ndarray) -> np.ndarray:
+    """(B, 0) float32, of a method that gives none."""
+    return np.zeros((len(rows), 0), np.float32)
 
 
 class Session(Protocol):

@@ -1,7 +1,7 @@
 """What a verdict is of: each face of an image, or the whole of it, cropped as for prediction."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -11,12 +11,14 @@ from PIL import Image
 
 from owdfa.images.boxes import Box as FaceBox
 from owdfa.images.decode import BadImageError, decoded, header_of, read
-from owdfa.images.faces import Fit, crop_to_size, detector
+from owdfa.images.faces import Fit, crop_face, crop_to_size, detector
 from owdfa.images.jpeg import jpeg_quality
 from owdfa.records.verdict import Box, Outcome
 
 JPEG, HALF = "jpeg-75", "half-size"
 _QUALITY = 75
+_LARGEST = 4  # sides of a crop that a region has
+_SMOOTH = Image.Resampling.BILINEAR
 
 
 class CropRule(NamedTuple):
@@ -27,6 +29,7 @@ class CropRule(NamedTuple):
     fit: Fit
     min_size: int  # shorter side of a face, or of the image, in pixels
     min_quality: int  # of a JPEG file, as estimated
+    needs_face: bool  # False: an image without one is looked at as a whole
 
 
 class FileFacts(NamedTuple):
@@ -46,6 +49,7 @@ class Subject(NamedTuple):
     box: Box | None
     size: int | None  # shorter side in pixels
     crop: np.ndarray | None  # (S, S, 3) uint8; None where there is nothing to look at
+    region: Image.Image | None  # what it was made of, and twice as much where nothing is resized
     problem: Outcome | None  # why no verdict is possible
 
     @property
@@ -71,21 +75,25 @@ def inspect(path: Path, rule: CropRule) -> Inspected:
         facts = facts._replace(format=header_of(data, path).format)
         image = decoded(data, path)
     except BadImageError as error:
-        return Inspected(facts, (Subject(None, None, None, problem("undecodable", error.reason)),))
+        return Inspected(
+            facts, (Subject(None, None, None, None, problem("undecodable", error.reason)),)
+        )
     quality = jpeg_quality(data) if facts.format == "JPEG" else None
     facts = facts._replace(width=image.width, height=image.height, jpeg_quality=quality)
     found = find_subjects(image, facts, rule)
     if not found:
         reason = f"the detector {rule.faces} finds no face"
-        found = (Subject(None, min(image.size), None, problem("no-face", reason)),)
+        found = (Subject(None, min(image.size), None, None, problem("no-face", reason)),)
     return Inspected(facts, found)
 
 
 def find_subjects(image: Image.Image, facts: FileFacts, rule: CropRule) -> tuple[Subject, ...]:
-    """The faces of an image, from left to right; the whole of it where there is no detector."""
-    boxes: Iterable[FaceBox | None] = (None,)
+    """The faces of an image, from left to right; all of it where it need not have one."""
+    boxes: Sequence[FaceBox | None] = ()
     if rule.faces != "none":
         boxes = sorted(detector(rule.faces).detect(np.asarray(image)))
+    if not boxes and not rule.needs_face:
+        boxes = (None,)
     return tuple(_subject(image, box, facts, rule) for box in boxes)
 
 
@@ -100,7 +108,17 @@ def _subject(image: Image.Image, box: FaceBox | None, facts: FileFacts, rule: Cr
         )
     crop = crop_to_size(image, box, rule.size, rule.fit)
     place = None if box is None else Box(**box._asdict())
-    return Subject(place, size, crop, found)
+    region = None if found else _region(image, box, rule)
+    return Subject(place, size, crop, region, found)
+
+
+def _region(image: Image.Image, box: FaceBox | None, rule: CropRule) -> Image.Image:
+    """What variants are made of, at most four times as wide as a crop."""
+    if rule.fit == "native":
+        return Image.fromarray(crop_to_size(image, box, 2 * rule.size, rule.fit))
+    region = crop_face(image, box).copy()
+    region.thumbnail((_LARGEST * rule.size,) * 2, _SMOOTH)
+    return region
 
 
 def blur_of(crop: np.ndarray) -> float:
@@ -111,15 +129,24 @@ def blur_of(crop: np.ndarray) -> float:
     return float((around - 4 * inner).var()) if inner.size else 0.0
 
 
-def variants(crop: np.ndarray) -> dict[str, np.ndarray]:
-    """The same crop after mild changes, by their names; each (S, S, 3) uint8."""
-    image, side = Image.fromarray(crop), len(crop)
+def variants(subject: Subject, rule: CropRule) -> dict[str, np.ndarray]:
+    """The crop from the same file after mild changes, by their names; each (S, S, 3) uint8."""
+    assert subject.region is not None
+    region, size = subject.region, (rule.size, rule.size)
+    native = rule.fit == "native"
+    again = _as_jpeg(Image.fromarray(subject.pixels) if native else region)
+    half = region.resize((max(region.width // 2, 1), max(region.height // 2, 1)), _SMOOTH)
+    return {
+        JPEG: np.asarray(again if native else again.resize(size, _SMOOTH)),
+        HALF: np.asarray(half if native else half.resize(size, _SMOOTH)),
+    }
+
+
+def _as_jpeg(image: Image.Image) -> Image.Image:
     stream = BytesIO()
     image.save(stream, "JPEG", quality=_QUALITY)
     with Image.open(stream) as saved:
-        again = np.asarray(saved.convert("RGB"))
-    half = image.resize((max(side // 2, 1),) * 2, Image.Resampling.BILINEAR)
-    return {JPEG: again, HALF: np.asarray(half.resize((side, side), Image.Resampling.BILINEAR))}
+        return saved.convert("RGB")
 
 
 def problem(reason: str, detail: str) -> Outcome:

@@ -21,15 +21,16 @@ import numpy as np
 from PIL import Image
 
 from owdfa.calibration.pooling import pooled, pooled_coverage, pooled_set
-from owdfa.calibration.statements import Decision, Supported
+from owdfa.calibration.statements import scaled
 from owdfa.images import boxes
 from owdfa.images.decode import BadImageError
 from owdfa.images.phash import thumb
 from owdfa.images.tracks import Tracker
 from owdfa.images.video import Frame, Video, is_video, open_video
 from owdfa.images.workers import threaded_map
-from owdfa.inference.attribute import Attributor, not_applicable, said_of, verdict_of
+from owdfa.inference.attribute import Attributor
 from owdfa.inference.lists import ImageFile
+from owdfa.inference.session import BatchOutput
 from owdfa.inference.subjects import (
     CropRule,
     FileFacts,
@@ -38,11 +39,14 @@ from owdfa.inference.subjects import (
     problem,
     variants,
 )
+from owdfa.inference.verdicts import Seen, not_applicable, stable_statement, verdict_of
 from owdfa.records import verdict as records
+from owdfa.records.calibration import Calibration
 from owdfa.records.verdict import FileVerdict, PredictionSet, Track, TrackFrame, Verdict
 
 _MAX_BYTES = 2**30  # of frames that wait
-_MAX_KEPT = 16  # crops of a track that are changed, to see whether its verdict is stable
+_MAX_KEPT = 16  # frames of a track that are changed, to see whether its verdict is stable
+_WHOLE = -1  # number of the track of whole frames
 
 
 class _Seen(NamedTuple):
@@ -56,18 +60,20 @@ class _Seen(NamedTuple):
 
 @dataclass
 class _Sightings:
-    """What is kept of a track."""
+    """What is kept of a track while it is open."""
 
     shown: Subject  # where it is largest
     shown_at: float
     times: list[float] = field(default_factory=list)
     boxes: list[records.Box | None] = field(default_factory=list)
     rows: list[np.ndarray | None] = field(default_factory=list)  # (C,) float32, calibrated
-    kept: list[np.ndarray] = field(default_factory=list)  # every ``stride``-th crop
-    stride: int = 1
+    scores: float | np.ndarray = 0.0  # (S,), sum over the frames that are used
+    log_ratios: float | np.ndarray = 0.0  # (C,) or (0,), the same
     num_used: int = 0
+    kept: list[dict[str, np.ndarray]] = field(default_factory=list)  # changed crops
+    stride: int = 1  # of the frames with changed crops
 
-    def add(self, time: float, subject: Subject) -> None:
+    def add(self, time: float, subject: Subject, rule: CropRule) -> None:
         """Add a frame."""
         self.times.append(time)
         self.boxes.append(subject.box)
@@ -76,13 +82,13 @@ class _Sightings:
         if rank[0] > rank[1]:
             self.shown, self.shown_at = subject, time
         if subject.problem is None:
-            self._keep(subject.pixels)
+            self._keep(subject, rule)
             self.num_used += 1
 
-    def _keep(self, crop: np.ndarray) -> None:
-        """Keep a crop, so that those kept are few and lie evenly, however many there will be."""
+    def _keep(self, subject: Subject, rule: CropRule) -> None:
+        """Change a crop, of few frames that lie evenly, however many there will be."""
         if self.num_used % self.stride == 0:
-            self.kept.append(crop)
+            self.kept.append(variants(subject, rule))
         if len(self.kept) > _MAX_KEPT:
             self.kept, self.stride = self.kept[::2], 2 * self.stride
 
@@ -131,15 +137,14 @@ def attribute_video(attributor: Attributor, file: ImageFile) -> FileVerdict:
 
 
 class _Reading:
-    """Gathers the tracks of a video."""
+    """Gathers the tracks of a video; one that has ended is judged and forgotten."""
 
     def __init__(self, attributor: Attributor) -> None:
         self.attributor = attributor
-        made = attributor.attribution
-        self.decision = Decision(made.calibration, made.classes)
-        self.tracker = Tracker(made.frame_interval)
-        self.tracks: list[_Sightings] = []
+        self.tracker = Tracker(attributor.attribution.frame_interval)
         self.num_sampled = 0
+        self._open: dict[int, _Sightings] = {}
+        self._done: dict[int, Verdict] = {}
         self._waiting: list[_Waiting] = []
         self._smallest = 0
 
@@ -148,38 +153,50 @@ class _Reading:
         self.num_sampled += 1
         self._smallest = min(seen.size)
         for subject, number in zip(seen.subjects, self._tracks_of(seen), strict=True):
-            if number == len(self.tracks):
-                self.tracks.append(_Sightings(subject, seen.time))
-            track = self.tracks[number]
-            track.add(seen.time, subject)
+            track = self._open.setdefault(number, _Sightings(subject, seen.time))
+            track.add(seen.time, subject, self.attributor.rule)
             if subject.problem is None:
                 self._waiting.append(_Waiting(track, len(track.rows) - 1, subject.pixels))
         if len(self._waiting) >= self.attributor.predictor.session.batch_size:
             self._flush()
+        self._judge(set(self._open) - self.tracker.open - {_WHOLE})
 
     def verdicts(self) -> list[Verdict]:
-        """One a track, or the one that there is none."""
-        self._flush()
-        if not self.tracks:
+        """One a track, in order of their first frames, or the one that there is none."""
+        self._judge(set(self._open))
+        found = dict(sorted(self._done.items()))
+        if not found:
             faces = self.attributor.rule.faces
             reason = f"the detector {faces} finds no face in {self.num_sampled} frames"
             return [not_applicable(_nothing(self._smallest, "no-face", reason))]
-        return [_verdict(self.attributor, self.decision, track) for track in self.tracks]
+        if len(found) > 1:  # whole frames count where no frame has a face
+            found.pop(_WHOLE, None)
+        return list(found.values())
 
     def _tracks_of(self, seen: _Seen) -> list[int]:
-        """The number of each subject's track; whole frames are one."""
+        """The number of each subject's track."""
         found = [each.box for each in seen.subjects if each.box is not None]
-        if len(found) < len(seen.subjects):
-            return [0]
         places = [boxes.Box(**dict(box)) for box in found]
-        return self.tracker.update(seen.time, places, seen.thumb)
+        numbers = self.tracker.update(seen.time, places, seen.thumb)
+        return numbers if len(found) == len(seen.subjects) else [_WHOLE]
 
     def _flush(self) -> None:
         """Give the network all crops that wait."""
         waiting, self._waiting = self._waiting, []
-        rows = self.attributor.probabilities(self.decision, [each.crop for each in waiting])
-        for each, row in zip(waiting, rows, strict=True):
-            each.track.rows[each.place] = row.astype(np.float32)
+        decision = self.attributor.decision
+        output = self.attributor.predict([each.crop for each in waiting])
+        rows = scaled(output.probabilities, decision.temperature)
+        scores = decision.scores(output.probabilities)
+        for i, (track, place, _) in enumerate(waiting):
+            track.rows[place] = rows[i].astype(np.float32)
+            track.scores = track.scores + scores[i]
+            track.log_ratios = track.log_ratios + output.log_ratios[i].astype(np.float64)
+
+    def _judge(self, ended: set[int]) -> None:
+        if ended:
+            self._flush()
+        for number in ended:
+            self._done[number] = _verdict(self.attributor, self._open.pop(number))
 
 
 def _look(video: Video, attributor: Attributor) -> Iterator[_Seen]:
@@ -197,44 +214,47 @@ def _see(rule: CropRule, frame: Frame) -> _Seen:
     return _Seen(frame.time, image.size, found, thumb(image))
 
 
-def _verdict(attributor: Attributor, decision: Decision, track: _Sightings) -> Verdict:
+def _verdict(attributor: Attributor, track: _Sightings) -> Verdict:
     """The verdict of a track, from all frames in which its face is large enough."""
-    used = [row for row in track.rows if row is not None]
-    if not used:
+    if not track.num_used:
         found = not_applicable(track.shown)
         return found.model_copy(update={"track": _track(track, ())})
-    rows = np.stack(used)
-    probabilities = pooled(rows)
-    supported = decision.supported(probabilities)
-    changed = _changed(attributor, decision, track.kept) if supported else {}
-    made = attributor.attribution
-    found = verdict_of(made, decision, track.shown, probabilities, supported, changed)
-    said = said_of(decision, probabilities, supported, changed)
-    known = made.calibration.known
-    inside = pooled_set(rows[:, : len(known)], made.calibration.set_threshold)
+    rows = np.stack([row for row in track.rows if row is not None])
+    decision, seen = attributor.decision, _together(attributor, track, rows)
+    found = verdict_of(attributor.attribution, decision, track.shown, seen)
+    made = stable_statement(seen)
+    first = int(seen.probabilities.argmax())
+    classes = (first,) if made is None else decision.statements[made].classes
     return found.model_copy(
         update={
-            "track": _track(track, said.statement.classes),
-            "prediction_set": PredictionSet(
-                classes=tuple(name for name, is_in in zip(known, inside, strict=True) if is_in),
-                coverage=pooled_coverage(made.calibration.coverage),
-            ),
+            "track": _track(track, classes),
+            "prediction_set": _prediction_set(attributor.attribution.calibration, rows),
             "sentence": f"{found.sentence} {_frames_in_words(track.times, len(rows))}",
         }
     )
 
 
-def _changed(
-    attributor: Attributor, decision: Decision, crops: Sequence[np.ndarray]
-) -> dict[str, list[Supported]]:
-    """What can be said of some frames together after each change."""
-    made = [variants(crop) for crop in crops]
-    return {
-        name: decision.supported(
-            pooled(attributor.probabilities(decision, [each[name] for each in made]))
-        )
-        for name in made[0]
-    }
+def _together(attributor: Attributor, track: _Sightings, rows: np.ndarray) -> Seen:
+    """What the network made of all frames of a track together."""
+    probabilities, scores = pooled(rows), np.asarray(track.scores) / track.num_used
+    passing = attributor.decision.passing(scores)
+    log_ratios = np.asarray(track.log_ratios)[None] / track.num_used
+    (ratio,) = attributor.ratios(BatchOutput(probabilities[None], log_ratios[:, :0], log_ratios))
+    changed = {}
+    if passing:
+        for name in track.kept[0]:
+            output = attributor.predict([each[name] for each in track.kept])
+            changed[name] = pooled(attributor.decision.scores(output.probabilities))
+    return Seen(probabilities, scores, passing, changed, ratio)
+
+
+def _prediction_set(calibration: Calibration, rows: np.ndarray) -> PredictionSet:
+    known = calibration.known
+    inside = pooled_set(rows[:, : len(known)], calibration.set_threshold)
+    return PredictionSet(
+        classes=tuple(name for name, is_in in zip(known, inside, strict=True) if is_in),
+        coverage=pooled_coverage(calibration.coverage),
+    )
 
 
 def _track(track: _Sightings, classes: Sequence[int]) -> Track:
@@ -258,7 +278,7 @@ def _frames_in_words(times: Sequence[float], num_used: int) -> str:
 
 
 def _nothing(size: int | None, reason: str, detail: str) -> Subject:
-    return Subject(None, size, None, problem(reason, detail))
+    return Subject(None, size, None, None, problem(reason, detail))
 
 
 def _record(video: Video, num_sampled: int) -> records.Video:

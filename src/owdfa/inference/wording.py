@@ -8,8 +8,8 @@ _REASONS = {
     "too-small": "No verdict: it is too small to be looked at",
     "too-compressed": "No verdict: it is compressed too strongly to be looked at",
     "not-of-domain": "No verdict: it is unlike all images that the run was trained on",
-    "unsure": "Inconclusive: nothing can be said within the stated budget of errors",
-    "unstable": "Inconclusive: mild re-encoding changes what would be said",
+    "unsure": "Inconclusive: nothing can be said within the stated limits of error",
+    "unstable": "Inconclusive: re-encoding changes what would be said",
 }
 
 
@@ -49,8 +49,9 @@ def sentence(
             f" ({accusation.confidence:.0%} confidence)."
         )
     elif point is not None:
+        sources = "forged sources" if outcome.kind == "real-consistent" else "sources"
         parts.append(
-            f"Said wrongly of at most {point.bound:.1%} of sources like those held out"
+            f"Said wrongly of at most {point.bound:.1%} of {sources} like those held out"
             f" ({point.confidence:.0%} confidence)."
         )
     if outcome.kind == "real-consistent":

@@ -18,6 +18,7 @@ from owdfa.backbones.base import Backbone
 from owdfa.config import Settings
 from owdfa.errors import UserError
 from owdfa.records.training import EpochEnd, Features, Losses, Outputs, Progress
+from owdfa.records.types_found import TypesFound
 
 View = Literal["weak", "strong"]
 
@@ -78,6 +79,18 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def classify(self, features: Features) -> Tensor:
         """Compute logits (B, num_active) from features; the known classes come first."""
+
+    def log_ratios(self, features: Features) -> Tensor | None:  # noqa: ARG002
+        """Compute log10 likelihood ratios (B, num_active): evidence, whatever types are common.
+
+        Of each type against a type that nobody has seen, scaled so that they can be trusted. By
+        default none.
+        """
+        return None
+
+    def types_found(self) -> TypesFound | None:
+        """What ``finish`` found of all training images together. By default nothing."""
+        return None
 
     def fit_input(self, images: Tensor) -> Tensor:
         """Compute what ``finish`` is given of images (B, 3, H, W): by default embeddings.
@@ -162,7 +175,7 @@ class Method(nn.Module, ABC):
     def forward(self, images: Tensor) -> Outputs:
         """Compute logits and embedding of normalised images (B, 3, H, W)."""
         features = self.features(images)
-        return Outputs(self.classify(features), features.embedding)
+        return Outputs(self.classify(features), features.embedding, self.log_ratios(features))
 
 
 def method_type(name: str) -> type[Method]:

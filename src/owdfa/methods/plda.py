@@ -18,6 +18,7 @@ Page: docs/methods/plda.md.
 
 from typing import final
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field
@@ -30,6 +31,7 @@ from owdfa.methods.base import Method
 from owdfa.plda.fit import Fitted, TypesSettings, fit, number_of_types
 from owdfa.plda.mass import novel_share
 from owdfa.records.training import Features, Losses, Progress
+from owdfa.records.types_found import KnownOut, TypesFound
 
 _LEAST_CAPACITY = 40  # types, where there are few known ones
 
@@ -73,13 +75,18 @@ class PLDA(Method):
             "square": (dim, capacity),
             "constant": (capacity,),
             "num_types": (),  # 0 before the fit
+            "ratio_linear": (dim, capacity),  # the same of the log10 likelihood ratio
+            "ratio_square": (dim, capacity),
+            "ratio_constant": (capacity,),
+            "calibration": (len(KnownOut.model_fields) + 1,),  # its factor first; 0 without one
             "interval": (2,),  # of the number of types; 0 where there is none
             "novel_share": (),  # a lower bound
         }
         for name, shape in zeros.items():
             self.register_buffer(name, torch.zeros(shape))
         self.num_fitted = 0  # num_types as an integer, so that a graph can be traced
-        self.register_load_state_dict_post_hook(_read_num_types)  # type: ignore[no-untyped-call]
+        self.is_calibrated = False  # whether there is a calibration, for the same reason
+        self.register_load_state_dict_post_hook(_read_fitted)  # type: ignore[no-untyped-call]
 
     @property
     def num_active(self) -> int:
@@ -94,15 +101,34 @@ class PLDA(Method):
     def classify(self, features: Features) -> Float[Tensor, "batch classes"]:
         """Log-probabilities of types over the temperature, up to a constant an image."""
         with torch.autocast(features.embedding.device.type, enabled=False):
-            num, embedding = self.num_active, features.embedding
             if not self.num_fitted:
-                known: Tensor = self.classifier(embedding.to(self.classifier.weight.dtype))
+                embedding = features.embedding.to(self.classifier.weight.dtype)
+                known: Tensor = self.classifier(embedding)
                 return known
-            part = {name: value[..., :num] for name, value in self._scores().items()}
-            rows = (embedding.float() - self.get_buffer("shift")) @ self.get_buffer("matrix")
-            rows = normalize(rows) if self.settings.unit_length else rows
-            rows = (rows - self.get_buffer("centre")) @ self.get_buffer("whiten")
-            return rows @ part["linear"] + rows.square() @ part["square"] + part["constant"]
+            return self._score(features, "linear", "square", "constant")
+
+    def log_ratios(self, features: Features) -> Float[Tensor, "batch classes"] | None:
+        """Log10 likelihood ratios of types; none where leave-known-out could not calibrate them."""
+        if not self.is_calibrated:
+            return None
+        with torch.autocast(features.embedding.device.type, enabled=False):
+            return self._score(features, "ratio_linear", "ratio_square", "ratio_constant")
+
+    def types_found(self) -> TypesFound | None:
+        """The number of types with its interval, the share of novel images, the calibration."""
+        if not self.num_fitted:
+            return None
+        low, high = (int(each) for each in self.get_buffer("interval").tolist())
+        _, *measured = self.get_buffer("calibration").tolist()
+        return TypesFound(
+            num_types=self.num_fitted,
+            interval=(low, high) if high else None,
+            novel_share=float(self.get_buffer("novel_share")),
+            confidence=self.settings.confidence,
+            known_out=KnownOut(**dict(zip(KnownOut.model_fields, measured, strict=True)))
+            if self.is_calibrated
+            else None,
+        )
 
     def objective(
         self,
@@ -136,13 +162,24 @@ class PLDA(Method):
         )
         self.get_buffer("novel_share").fill_(share)
 
-    def _scores(self) -> dict[str, Tensor]:
-        return {name: self.get_buffer(name) for name in ("linear", "square", "constant")}
+    def _score(self, features: Features, *names: str) -> Tensor:
+        """A quadratic function of each type, whose coefficients are in three buffers."""
+        parts = (self.get_buffer(name)[..., : self.num_fitted] for name in names)
+        linear, square, constant = parts
+        rows = (features.embedding.float() - self.get_buffer("shift")) @ self.get_buffer("matrix")
+        rows = normalize(rows) if self.settings.unit_length else rows
+        rows = (rows - self.get_buffer("centre")) @ self.get_buffer("whiten")
+        return rows @ linear + rows.square() @ square + constant
 
     def _keep(self, fitted: Fitted) -> None:
         """Write what was fitted into buffers; directions that there are not stay 0."""
         space = fitted.space
         linear, square, constant = fitted.scores()
+        ratio_linear, ratio_square, ratio_constant = fitted.ratio_scores()
+        measured, found_again = fitted.calibration, fitted.calibration.found
+        calibration = np.zeros(len(self.get_buffer("calibration")))
+        if found_again is not None:
+            calibration[:] = measured.factor, measured.cllr, measured.misled, *found_again[:3]
         found = {
             "shift": space.shift,
             "matrix": space.matrix,
@@ -151,15 +188,20 @@ class PLDA(Method):
             "linear": linear.T,
             "square": square.T,
             "constant": constant,
+            "ratio_linear": ratio_linear.T,
+            "ratio_square": ratio_square.T,
+            "ratio_constant": ratio_constant,
+            "calibration": calibration,
         }
         for name, value in found.items():
             buffer = self.get_buffer(name).zero_()
             buffer[tuple(slice(size) for size in value.shape)] = torch.from_numpy(value)
-        self.num_fitted = fitted.mixture.num_types
-        self.get_buffer("num_types").fill_(self.num_fitted)
+        self.get_buffer("num_types").fill_(fitted.mixture.num_types)
+        _read_fitted(self, None)
 
 
-def _read_num_types(method: nn.Module, _: object) -> None:
-    """Bring the integer up to date with the buffer just loaded."""
+def _read_fitted(method: nn.Module, _: object) -> None:
+    """Bring plain numbers up to date with the buffers just loaded."""
     assert isinstance(method, PLDA)
     method.num_fitted = int(method.get_buffer("num_types"))
+    method.is_calibrated = bool(method.get_buffer("calibration")[0] > 0)

@@ -59,6 +59,38 @@ def interval(draws: Float[np.ndarray, "draws"]) -> Interval | None:
     return Interval(float(low), float(high))
 
 
+def bootstrap_means(
+    values: Float[np.ndarray, "images measures"],
+    groups: Int[np.ndarray, "images"],
+    num_draws: int = NUM_DRAWS,
+    seed: int = 0,
+) -> Float[np.ndarray, "draws measures"]:
+    """Mean of each column again and again, with the groups of the images drawn anew.
+
+    Args:
+        values: A number of each image; NaN where the image does not count in a column.
+        groups: Group of each image, any integers. Equal groups get equal draws.
+        num_draws: How often.
+        seed: Of the draws.
+
+    Returns:
+        Means of each draw; NaN where a draw holds no image that counts.
+    """
+    _, numbered = np.unique(groups, return_inverse=True)
+    num_groups, counted = int(numbered.max(initial=-1)) + 1, ~np.isnan(values)
+    sums, counts = np.zeros((2, num_groups, values.shape[1]))
+    np.add.at(sums, numbered, np.where(counted, values, 0))
+    np.add.at(counts, numbered, counted)
+    stream = np.random.default_rng(seed)
+    means = np.full((num_draws, values.shape[1]), np.nan)
+    for row in means:
+        drawn = stream.integers(num_groups, size=num_groups)
+        times = np.bincount(drawn, minlength=num_groups).astype(np.float64)
+        number = times @ counts
+        np.divide(times @ sums, number, out=row, where=number > 0)
+    return means
+
+
 def measures(
     table: Int[np.ndarray, "classes indices"], num_known: int
 ) -> Float[np.ndarray, "measures"]:

@@ -9,12 +9,16 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from importlib.resources import files
+from io import BytesIO
 from typing import Any, NamedTuple
 
+import numpy as np
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image
 from plotly.offline import get_plotlyjs
 
+_NO_SCRIPT = "'none'"
 NEUTRAL = "#8a8f98"
 COLOURS = ("#3f76c4", "#d9822b", "#3f9a6b", "#b5539c", "#c9a227", "#6f63c6", "#4aa3b5", "#c4554d")
 
@@ -40,7 +44,8 @@ def render(
     Args:
         package: Where the template is.
         template: Its file.
-        values: What it shows; ``plots`` are the figures whose data the page holds.
+        values: What it shows; ``plots`` are the figures whose data the page holds. A page without
+            any holds no script.
         filters: Of the template, by name.
     """
     environment = Environment(
@@ -49,8 +54,8 @@ def render(
         undefined=StrictUndefined,
     )
     environment.filters.update(filters)
-    environment.filters["plot_json"] = _plot_json
-    scripts = [get_plotlyjs(), _asset("page.js")]
+    environment.filters["plot_json"] = lambda plot: embedded_json(plot.to_json())
+    scripts = [get_plotlyjs(), _asset("page.js")] if values["plots"] else []
     page: str = environment.get_template(template).render(
         values,
         policy=_policy(scripts),
@@ -58,6 +63,15 @@ def render(
         scripts=[Markup(script) for script in scripts],  # noqa: S704
     )
     return page
+
+
+def thumbnail(pixels: np.ndarray, size: int) -> str:
+    """Shrink an image (H, W, 3) uint8 to ``size`` pixels, and put it into a data URI as JPEG."""
+    image = Image.fromarray(np.asarray(pixels))
+    image.thumbnail((size, size), Image.Resampling.LANCZOS)
+    stream = BytesIO()
+    image.save(stream, "JPEG", quality=82, optimize=True)
+    return f"data:image/jpeg;base64,{b64encode(stream.getvalue()).decode()}"
 
 
 def palette(num: int) -> list[str]:
@@ -72,13 +86,12 @@ def _policy(scripts: Sequence[str]) -> str:
     allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
     return (
         "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data: blob:; "
-        f"style-src 'unsafe-inline'; script-src {allowed}"
+        f"style-src 'unsafe-inline'; script-src {allowed or _NO_SCRIPT}"
     )
 
 
-def _plot_json(plot: Any) -> Markup:
+def embedded_json(text: str) -> Markup:
     """JSON that cannot leave its script element, whatever names are in it."""
-    text = plot.to_json()
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return Markup(text)  # noqa: S704

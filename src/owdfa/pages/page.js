@@ -32,5 +32,17 @@ function draw() {
   }
 }
 
+// Paper is narrower than a window, and what is drawn already would be cut off at its edge.
+const PAPER = { full: 680, half: 330 };
+
+function fit(paper) {
+  for (const holder of document.querySelectorAll(".plot")) {
+    const width = holder.closest(".full") ? PAPER.full : PAPER.half;
+    Plotly.relayout(holder, paper ? { width } : { width: null, autosize: true });
+  }
+}
+
 draw();
+addEventListener("beforeprint", () => fit(true));
+addEventListener("afterprint", () => fit(false));
 for (const query of [dark, narrow]) query.addEventListener("change", draw);

@@ -9,7 +9,7 @@ from owdfa.config import Settings
 from owdfa.plda.evidence import Pool, audit_threshold, split_threshold
 from owdfa.plda.known_out import Calibration, leave_known_out
 from owdfa.plda.mixture import Mixture, known_only, maximise
-from owdfa.plda.model import Prior, log_mixture
+from owdfa.plda.model import Prior, log_mixture, unseen
 from owdfa.plda.search import Limits, Pile, fixed_number, search
 from owdfa.plda.space import Space, SpaceLearner, blocks, canonical_order
 from owdfa.records.training import UNLABELLED
@@ -74,6 +74,17 @@ class Fitted:
         size = (np.log(precision) - precision * np.square(types.means)).sum(axis=1) / 2
         constant = self.mixture.log_shares[:-1] + size
         return cold * precision * types.means, -cold * precision / 2, cold * constant
+
+    def ratio_scores(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same of log10 likelihood ratios, scaled as leave-known-out calibrates them.
+
+        Of each type against one that nobody has seen.
+        """
+        types, none = self.mixture.types, unseen(self.mixture.prior)
+        scale = self.calibration.factor / np.log(10)
+        precision, wide = (1 / (each.noise[:, None] + each.variances) for each in (types, none))
+        constant = (np.log(precision / wide) - precision * np.square(types.means)).sum(axis=1) / 2
+        return scale * precision * types.means, scale * (wide - precision) / 2, scale * constant
 
     def assign(self, features: np.ndarray) -> np.ndarray:
         """The likeliest type (N,) of each image."""

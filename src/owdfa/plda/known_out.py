@@ -16,9 +16,10 @@ import numpy as np
 
 from owdfa.metrics.clustering import contingency
 from owdfa.metrics.conventions import score_conventions
+from owdfa.metrics.likelihood_ratios import STRONG, against_best_other
 from owdfa.plda.mixture import Mixture, known_only
 from owdfa.plda.model import Prior, log_density, log_mixture, unseen
-from owdfa.plda.ratios import against_best_other, best_factor
+from owdfa.plda.ratios import best_factor
 from owdfa.plda.search import Limits, Pile, merge, prune, too_many
 from owdfa.plda.space import SpaceLearner
 from owdfa.records.training import UNLABELLED
@@ -28,7 +29,6 @@ MERGES = np.round(np.linspace(0, 1.5, 16), 1)
 _REPETITIONS = 3  # of hiding every known type once: the choice of the best limit is noisy
 _FREE = 4  # of the images of a type that keeps its label, every so many-th loses it
 _TEMPERATURES = np.geomspace(1, 30, 40)
-_STRONG = float(np.log(10))  # a likelihood ratio that would be acted upon
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class Episode:
         free = self.pile.labels == UNLABELLED
         pools = [self.pile.rows[free & (self.truth == k)] for k in range(int(self.truth.max()) + 1)]
         spread = [float(np.var(p, axis=0, ddof=1).mean()) if len(p) > 1 else 1.0 for p in pools]
-        return float(np.mean(spread[self.num_kept :]) / np.mean(spread[: self.num_kept]))
+        kept = float(np.mean(spread[: self.num_kept]))
+        return float(np.mean(spread[self.num_kept :])) / kept if kept else 1.0
 
     def mixture(self, noise: float) -> Mixture:
         """The kept types alone."""
@@ -138,7 +139,7 @@ def leave_known_out(
         _temperature(made, fitted),
         scaled.factor,
         scaled.cllr,
-        float((different * scaled.factor > _STRONG).mean()),
+        float((different * scaled.factor > np.log(STRONG)).mean()),
         _found(made, fitted),
     )
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from owdfa.metrics.likelihood_ratios import against_best_other, cllr
 from owdfa.plda.model import Prior, Types, log_density, log_group_density, unseen
 
 
@@ -29,29 +30,6 @@ def group_log_ratios(rows: np.ndarray, types: Types, prior: Prior) -> np.ndarray
     """The same of a group of images that one type made, all together: (C + 1,)."""
     logs = log_group_density(rows, types.beside(unseen(prior)))
     return np.asarray(against_best_other(logs[None])[0])
-
-
-def against_best_other(logs: np.ndarray) -> np.ndarray:
-    """Each log-density (N, C) minus the greatest of the others in its row."""
-    row, best = np.arange(len(logs)), logs.argmax(axis=1)
-    others = logs.copy()
-    others[row, best] = -np.inf
-    rival = np.repeat(logs[row, best][:, None], logs.shape[1], axis=1)
-    rival[row, best] = others.max(axis=1)
-    return np.asarray(logs - rival)
-
-
-def cllr(same: np.ndarray, different: np.ndarray) -> float:
-    """Cost of log-likelihood ratios (Brümmer and du Preez, Computer Speech & Language, 2006), bits.
-
-    0 for ratios that are always right and sure of it, 1 for ratios that are always 1 and say
-    nothing, more than 1 for ratios that mislead.
-
-    Args:
-        same: Log-ratios where the type did make the image.
-        different: Where it did not.
-    """
-    return float((np.logaddexp(0, -same).mean() + np.logaddexp(0, different).mean()) / np.log(4))
 
 
 class Scaled(NamedTuple):

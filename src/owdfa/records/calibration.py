@@ -10,10 +10,11 @@ from pydantic import Field, ValidationError
 
 from owdfa.config import Settings
 from owdfa.errors import UserError
-from owdfa.files import read_json, write_json
+from owdfa.files import holds_mark, read_json, write_text
 from owdfa.records.provenance import Provenance
 
 FILE = "calibration.json"
+_MARK = b'"owdfa/calibration/'
 _WHAT = "a calibration (owdfa calibrate makes one)"
 
 Statement = Literal["class", "family", "novel", "forged", "real"]
@@ -79,6 +80,8 @@ class Calibration(Settings):
     """The same at temperatures fitted to other groups."""
     reliability: tuple[ReliabilityBin, ...]
     """At temperatures fitted to other groups."""
+    no_face: float | None = None
+    """Share of them in which the detector finds no face; None without a detector."""
     notes: tuple[str, ...] = ()
     """What a reader should know, e.g. that the groups are too few for the budget."""
     provenance: Provenance
@@ -89,8 +92,9 @@ class Calibration(Settings):
         return next((each for each in self.thresholds if each.statement == statement), None)
 
     def write(self, folder: Path) -> None:
-        """Write it into a run folder, whole or not at all."""
-        write_json(folder / FILE, self.model_dump(by_alias=True, mode="json"))
+        """Write it into a run folder, whole or not at all; one of another version is replaced."""
+        text = self.model_dump_json(by_alias=True, indent=1) + "\n"
+        write_text(folder / FILE, text, lambda found: holds_mark(found, _MARK))
 
     @classmethod
     def read(cls, folder: Path) -> "Calibration | None":

@@ -14,6 +14,7 @@ from owdfa.config import Settings
 from owdfa.errors import UserError
 from owdfa.files import read_table, write_table
 from owdfa.records.provenance import Provenance
+from owdfa.records.types_found import TypesFound
 
 SCHEMA = pa.schema(
     [
@@ -25,6 +26,12 @@ SCHEMA = pa.schema(
         ("known_probability", pa.float32()),  # largest probability of a known class
         ("top_index", pa.list_(pa.int32())),  # the five likeliest classes
         ("top_probability", pa.list_(pa.float32())),
+        # Evidence, null where the method gives none: log10 likelihood ratios against the best other
+        # explanation, which is another type or one that nobody has seen.
+        ("log_ratio", pa.float32()),  # of the predicted type
+        ("known_log_ratio", pa.float32()),  # of the known type with the greatest
+        ("known_index", pa.int32()),  # which that is
+        ("unseen_log_ratio", pa.float32()),  # of a type that nobody has seen, against the best type
         ("embedding", pa.list_(pa.float32())),  # may be null when not asked for
     ]
 )
@@ -33,7 +40,7 @@ SCHEMA = pa.schema(
 class PredictionMetadata(Settings):
     """What predictions are of, and what they rest on."""
 
-    schema_: Literal["owdfa/predictions/3"] = Field(default="owdfa/predictions/3", alias="schema")
+    schema_: Literal["owdfa/predictions/4"] = Field(default="owdfa/predictions/4", alias="schema")
     run: str
     """The run folder, or the exported file."""
     images: str
@@ -48,6 +55,8 @@ class PredictionMetadata(Settings):
     """The library that computed them, and its version."""
     provenance: Provenance
     """Of the network; ``precision`` is what was predicted in."""
+    types_found: TypesFound | None = None
+    """What its method found of the training images together; None where it says nothing."""
 
 
 def class_names(known: Sequence[str], num_active: int) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from owdfa.errors import UserError
 from owdfa.files import read_json, write_text
+from owdfa.records.file_properties import FileProperties
 from owdfa.records.provenance import Provenance
 
 SCHEMA = "owdfa/scores/3"
@@ -83,6 +84,15 @@ class Calibration(TypedDict):
     bins: list[Bin]
 
 
+class RatioScore(TypedDict):
+    """Likelihood ratios of the known type that each image is most like, against the truth."""
+
+    cllr: float | None  # bits: 0 right and sure, 1 says nothing; None without images of both kinds
+    right: int  # images that this type did make
+    wrong: int  # images that it did not: of novel types, or of another known one
+    misled: float | None  # share of images of novel types with a ratio above 10
+
+
 ClassScore = TypedDict(
     "ClassScore",
     {
@@ -128,6 +138,9 @@ class Scores:
             predicted as that class; one of a novel class when predicted as its gcd-v2 match.
         per_class: One entry a class that was scored, known classes first.
         confusion: Images by true class and predicted name.
+        file_properties: What the form of the files alone gets right of the test images; None
+            where the images are others, or the split is of an earlier version.
+        ratios: Likelihood ratios against the truth; None where the method gives none.
     """
 
     run: str
@@ -147,6 +160,8 @@ class Scores:
     calibration: Calibration
     per_class: list[ClassScore]
     confusion: Confusion
+    file_properties: FileProperties | None = None
+    ratios: RatioScore | None = None
 
     def write(self, path: Path) -> None:
         """Write JSON, a line for each attribute, whole or not at all.
@@ -155,6 +170,7 @@ class Scores:
             UserError: Something other than scores is there, or it cannot be written.
         """
         values = {"schema": SCHEMA, **vars(self), "provenance": self.provenance.model_dump()}
+        values["file_properties"] = self.file_properties and self.file_properties.as_json()
         lines = (
             f" {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in values.items()
         )
@@ -178,6 +194,7 @@ class Scores:
             raise UserError(f"{path}: holds {schema!r}, this version reads {SCHEMA!r}; score again")
         try:
             values["provenance"] = Provenance.model_validate(values["provenance"])
+            values["file_properties"] = FileProperties.of_json(values.get("file_properties"))
             return cls(**values)
         except (KeyError, TypeError, ValidationError):
             raise UserError(f"{path}: is not {what}") from None

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from owdfa.errors import UserError
 from owdfa.files import read_json, read_table, write_json, write_table
+from owdfa.records.file_properties import FileProperties
 from owdfa.records.rows import joined, sorted_by_id
 from owdfa.records.training import UNLABELLED
 
@@ -69,6 +70,8 @@ class Split:
         novel: Names of the novel classes, for scoring.
         basis: How it was made.
         notes: What the user should know of it, e.g. a novel class that cannot be tested on.
+        file_properties: What the form of the files alone gets right of the test images; None in
+            a split of an earlier version.
     """
 
     table: pa.Table
@@ -76,6 +79,7 @@ class Split:
     novel: tuple[str, ...]
     basis: Basis
     notes: tuple[str, ...] = ()
+    file_properties: FileProperties | None = None
 
     def digest(self) -> str:
         """SHA-256 over the sorted ids and roles and the known classes."""
@@ -138,6 +142,7 @@ class Split:
             "images": self.num_images(),
             "basis": self.basis._asdict(),
             "notes": list(self.notes),
+            "file_properties": self.file_properties and self.file_properties.as_json(),
         }
         write_json(folder / "split.json", note)
 
@@ -159,7 +164,8 @@ class Split:
         try:
             basis = Basis(**note["basis"])
             known, novel = tuple(note["known"]), tuple(note["novel"])
-            split = cls(table, known, novel, basis, tuple(note["notes"]))
+            files = FileProperties.of_json(note.get("file_properties"))
+            split = cls(table, known, novel, basis, tuple(note["notes"]), files)
             digest = note["digest"]
         except (KeyError, TypeError):
             raise UserError(f"{folder / 'split.json'}: is not {what}") from None

@@ -64,6 +64,7 @@ class Outputs(NamedTuple):
 
     logits: "Tensor"  # (B, C), one an active class; the known classes come first
     embedding: "Tensor"  # (B, D), the feature that the logits are computed from
+    log_ratios: "Tensor | None" = None  # (B, C), see ``Method.log_ratios``; None without
 
 
 class Losses(NamedTuple):

@@ -14,6 +14,7 @@ frames where the run has no detector.
 """
 
 import hashlib
+import json
 from typing import Literal
 
 from pydantic import Field
@@ -30,7 +31,7 @@ Reason = Literal[
     "unsure",  # inconclusive: no statement passes its threshold
     "unstable",  # inconclusive: mild re-encoding changes the verdict
     "undecodable",  # not-applicable from here on: no image, empty, damaged or encrypted
-    "no-face",  # the run has a detector, and it found none
+    "no-face",  # most images of the run have a face, and the detector found none
     "too-small",  # the face, or the whole image
     "too-compressed",
     "not-of-domain",  # unlike all that the run was trained on, where the method can tell
@@ -54,6 +55,11 @@ class Outcome(Settings):
     def label(self) -> str:
         """In a word, e.g. ``known:faceswap``, ``novel``, ``inconclusive``."""
         return f"{self.kind}:{self.name}" if self.name is not None else self.kind
+
+    @property
+    def brief(self) -> str:
+        """The same with the reason, e.g. ``inconclusive (unstable)``."""
+        return self.label if self.reason is None else f"{self.label} ({self.reason})"
 
     @property
     def accuses(self) -> bool:
@@ -105,12 +111,14 @@ class PredictionSet(Settings):
 
 
 class Variant(Settings):
-    """What would be said of the same crop after a mild change."""
+    """What becomes of the statement after a mild change of the file."""
 
     change: str
-    """``jpeg-75`` (saved as JPEG of that quality) or ``half-size`` (scaled down and up again)."""
+    """``jpeg-75`` (saved as JPEG of that quality) or ``half-size`` (half as wide and high)."""
     outcome: Outcome
+    """The most particular statement that is then more likely than not."""
     probability: float | None
+    """Of that statement, calibrated; None where there is none."""
 
 
 class TrackFrame(Settings):
@@ -121,8 +129,8 @@ class TrackFrame(Settings):
     box: Box | None
     """The face; None for the whole frame."""
     probability: float | None
-    """Calibrated, in this frame alone, of what the verdict's ``probability`` is of; None where the
-    frame was not used, because the face is too small."""
+    """Calibrated, in this frame alone, of the verdict's statement, or of the first of its
+    alternatives where none is made; None where the face is too small to be used."""
 
 
 class Track(Settings):
@@ -164,7 +172,7 @@ class Verdict(Settings):
     """Sharpness: variance of the Laplacian of the crop's luminance; less is more blurred."""
     outcome: Outcome
     probability: float | None
-    """Calibrated, of the outcome; of the likeliest statement where it is inconclusive."""
+    """Calibrated, of the statement; None where none is made."""
     operating_point: OperatingPoint | None
     """Of the statement; None where none is made."""
     accusation_point: OperatingPoint | None
@@ -172,9 +180,11 @@ class Verdict(Settings):
     alternatives: tuple[Alternative, ...]
     """The five likeliest classes, the most probable first."""
     prediction_set: PredictionSet | None
+    ratio_class: str | None = None
+    """The known class with the greatest likelihood ratio; None where the method gives none."""
     log10_ratio: float | None = None
-    """Likelihood ratio of the best known class against "none that is known", its logarithm to
-    base 10, where the method gives one."""
+    """Its ratio against the best other explanation, another class or one that nobody has seen: the
+    logarithm to base 10."""
     stability: tuple[Variant, ...]
     sentence: str
     """The same in plain words."""
@@ -255,5 +265,6 @@ class Attribution(Settings):
     @property
     def digest(self) -> str:
         """SHA-256 of it as JSON, without the place of the run: the same after it was moved."""
-        text = self.model_dump_json(by_alias=True, exclude={"run"})
+        values = self.model_dump(by_alias=True, mode="json", exclude={"run"})
+        text = json.dumps(values, sort_keys=True)  # whatever order a journal keeps names in
         return hashlib.sha256(text.encode()).hexdigest()

@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from owdfa.errors import UserError
 from owdfa.files import read_json, write_json, writing_error
+from owdfa.records.types_found import TypesFound
 from owdfa.runs.metadata import RunMetadata
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_WEIGHTS, _STATE, _NOTE = "weights.safetensors", "state.pt", "checkpoint.json"
+WEIGHTS, _STATE, _NOTE = "weights.safetensors", "state.pt", "checkpoint.json"
 
 
 class Note(NamedTuple):
@@ -37,6 +38,7 @@ class Note(NamedTuple):
         num_active: How many classes live in it.
         score: What the selection rule measured of it; None where nothing is measured.
         fitted: Whether the method was fitted to the whole training set (``Method.finish``).
+        types_found: What that found, as plain values; None where the method says nothing.
         weights: SHA-256 of the weights file; filled by ``write``.
         state: SHA-256 of the state file; None without one; filled by ``write``.
     """
@@ -47,6 +49,13 @@ class Note(NamedTuple):
     fitted: bool = False
     weights: str = ""
     state: str | None = None
+    types_found: dict[str, Any] | None = None
+
+    @property
+    def found(self) -> TypesFound | None:
+        """``types_found`` as a record."""
+        found = self.types_found
+        return None if found is None else TypesFound.model_validate(found)
 
 
 def write(
@@ -76,7 +85,7 @@ def write(
         # Copies, one element after the other: safetensors refuses tied weights, and other orders.
         plain = torch.contiguous_format
         whole = {name: t.detach().cpu().clone(memory_format=plain) for name, t in weights.items()}
-        note = note._replace(weights=_write_bytes(part / _WEIGHTS, save(whole)))
+        note = note._replace(weights=_write_bytes(part / WEIGHTS, save(whole)))
         if state is not None:
             stream = io.BytesIO()
             torch.save(dict(state), stream)
@@ -135,11 +144,11 @@ def read_weights(folder: Path) -> "dict[str, Tensor]":
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    content = _read_bytes(_locate(folder) / _WEIGHTS, read_note(folder).weights)
+    content = _read_bytes(_locate(folder) / WEIGHTS, read_note(folder).weights)
     try:
         weights: dict[str, Tensor] = load(content)
     except SafetensorError as error:
-        raise UserError(f"{folder / _WEIGHTS}: is not a weights file ({error})") from None
+        raise UserError(f"{folder / WEIGHTS}: is not a weights file ({error})") from None
     return weights
 
 

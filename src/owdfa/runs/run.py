@@ -26,6 +26,7 @@ from owdfa.files import write_text
 from owdfa.methods.base import Method, build_method
 from owdfa.records.estimate import RunEstimate
 from owdfa.records.provenance import Provenance, commit, environment
+from owdfa.records.types_found import TypesFound
 from owdfa.runs import checkpoint
 from owdfa.runs.metadata import MODEL, RunImages, RunMetadata, is_run
 from owdfa.runs.settings import RunSettings, load_settings
@@ -78,6 +79,17 @@ class Run:
     def estimate(self) -> RunEstimate | None:
         """The estimate of the number of classes; None where none was made."""
         return None if self.settings.estimator is None else RunEstimate.find(self.folder)
+
+    @property
+    def types_found(self) -> TypesFound | None:
+        """What the method found of the training images together; None where it says nothing."""
+        return checkpoint.read_note(self.checkpoint).found
+
+    @property
+    def findings(self) -> list[str]:
+        """What is known of the number of types and of novel images, a line each."""
+        estimate, found = self.estimate, self.types_found
+        return [*([estimate.line] if estimate else []), *(found.lines if found else [])]
 
     @property
     def estimated_classes(self) -> int | None:

@@ -27,8 +27,8 @@ class Attributions:
     Attributes:
         attribution: What the verdicts rest on.
         num_files: Number of files.
-        outcomes: Number of verdicts by outcome, in words.
-        first: The first files.
+        outcomes: Number of verdicts by outcome and reason, in words.
+        shown: Some files to show: all of few, of many those with an accusing verdict first.
         passed_over: Path and reason of each file in a folder that is no image.
         notes: What the user should know.
     """
@@ -36,15 +36,23 @@ class Attributions:
     attribution: Attribution
     num_files: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
-    first: list[FileVerdict] = field(default_factory=list)
+    shown: list[FileVerdict] = field(default_factory=list)
     passed_over: list[tuple[str, str]] = field(default_factory=list)
     notes: tuple[str, ...] = ()
 
-    def count(self, files: Sequence[FileVerdict]) -> None:
-        """Count some more files."""
+    def count(self, files: Sequence[FileVerdict], total: int) -> None:
+        """Count some more of ``total`` files."""
         self.num_files += len(files)
-        self.first += files[: _SHOWN - len(self.first)]
-        self.outcomes.update(each.outcome.label for file in files for each in file.verdicts)
+        self.shown += files
+        if total > _SHOWN:
+            self.shown = sorted(self.shown, key=_rank)[:_SHOWN]
+        self.outcomes.update(each.outcome.brief for file in files for each in file.verdicts)
+
+
+def _rank(file: FileVerdict) -> int:
+    """What of many files is shown first: accusing verdicts, and last those of which none is."""
+    outcome = file.outcome
+    return 0 if outcome.accuses else 1 + (outcome.kind == "not-applicable")
 
 
 def attribute(
@@ -87,7 +95,7 @@ def attribute(
         for part in chain([first], iter(lambda: list(islice(made, _PART)), [])):
             added = [Attributed(verdict, Path(file.path)) for file, verdict in part]
             case.add(added, found.attribution, command=command, copy=copy)
-            found.count([verdict for _, verdict in part])
+            found.count([verdict for _, verdict in part], len(files))
             on_progress(found.num_files, len(files))
     return found
 
@@ -126,4 +134,4 @@ def _notes(attributor: Attributor) -> tuple[str, ...]:
     made = attributor.attribution.provenance
     if made.is_oracle:
         notes = (*notes, f"ORACLE: {made.oracle}")
-    return (*notes, *attributor.attribution.calibration.notes)
+    return notes

@@ -16,6 +16,8 @@ from owdfa.metrics.clustering import contingency, matched_images
 from owdfa.metrics.conventions import Convention, Conventions, score_conventions
 from owdfa.metrics.detection import auroc
 from owdfa.metrics.intervals import LEVEL, MEASURES, GroupedCells, bootstrap, interval
+from owdfa.metrics.likelihood_ratios import STRONG, cllr
+from owdfa.records.file_properties import FileProperties
 from owdfa.records.predictions import PredictionMetadata, Predictions
 from owdfa.records.rows import codes, indices_of
 from owdfa.records.scores import (
@@ -27,13 +29,15 @@ from owdfa.records.scores import (
     Intervals,
     NumImages,
     NumNovel,
+    RatioScore,
     ScoredSplit,
     Scores,
     is_scores,
 )
 from owdfa.records.split import Split
 
-_COLUMNS = ("id", "index", "confidence", "known_probability")
+_RATIOS = ("known_log_ratio", "known_index")
+_COLUMNS = ("id", "index", "confidence", "known_probability", *_RATIOS)
 _TRUTH = ("id", "role", "class", "group")
 
 
@@ -44,6 +48,8 @@ class Joined(NamedTuple):
     predicted: np.ndarray  # (images,) int64, place among the run's classes
     confidence: np.ndarray  # (images,) float32
     known_probability: np.ndarray  # (images,) float32, the largest of a known class
+    known_log_ratio: np.ndarray  # (images,) float64, log10, of the known type with the greatest
+    known_index: np.ndarray  # (images,) int64, which that is; both (0,) where there are no ratios
     groups: np.ndarray  # (images,) int64
     without_truth: int
     not_predicted: int
@@ -141,10 +147,18 @@ def _join(predictions: Path, made: Predictions, truth: Split) -> Joined:
         _integers(made.table["index"])[kept],
         np.asarray(made.table["confidence"])[kept],
         np.asarray(made.table["known_probability"])[kept],
+        *_ratios(made.table, kept),
         codes(pc.coalesce(rows["group"], rows["id"]))[place[kept]],
         without_truth=int((~kept).sum()),
         not_predicted=int(((seen == 0) & (classes >= 0)).sum()),
     )
+
+
+def _ratios(table: pa.Table, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if table["known_index"].null_count:
+        return np.empty(0), np.empty(0, np.int64)
+    ratios = np.asarray(table["known_log_ratio"], dtype=np.float64)
+    return ratios[kept], _integers(table["known_index"])[kept]
 
 
 def _check_values(predictions: Path, made: Predictions) -> None:
@@ -201,7 +215,17 @@ def scores_of(joined: Joined, metadata: PredictionMetadata, truth: Split) -> Sco
         calibration=_calibration(joined.confidence, joined.predicted == right[joined.true]),
         per_class=classes,
         confusion=_confusion(table, names, metadata.classes),
+        file_properties=_file_properties(metadata, truth),
+        ratios=_ratio_score(joined, num_known) if len(joined.known_index) else None,
     )
+
+
+def _file_properties(metadata: PredictionMetadata, truth: Split) -> FileProperties | None:
+    """What the split notes of its test images; predictions on a folder are judged by those."""
+    kind, _, role = metadata.images.partition(":")
+    if kind == "split" and role != "test":
+        return FileProperties((), {}, {}, f"not known of {role} images")
+    return truth.file_properties
 
 
 def _plain(convention: Convention) -> dict[str, Agreement]:
@@ -241,6 +265,18 @@ def _calibration(confidence: np.ndarray, correct: np.ndarray) -> Calibration:
         accuracy=found.accuracy,
         ece=found.ece,
         bins=[cast(Bin, asdict(each)) for each in found.bins],
+    )
+
+
+def _ratio_score(joined: Joined, num_known: int) -> RatioScore:
+    right, novel = joined.known_index == joined.true, joined.true >= num_known
+    logs = joined.known_log_ratio * np.log(10)
+    both = right.any() and not right.all()
+    return RatioScore(
+        cllr=cllr(logs[right], logs[~right]) if both else None,
+        right=int(right.sum()),
+        wrong=int((~right).sum()),
+        misled=float((logs[novel] > np.log(STRONG)).mean()) if novel.any() else None,
     )
 
 

@@ -137,7 +137,12 @@ class CheckpointManager:
                 fit()
             barrier()  # every process has read what is now replaced
             if self._writes:
-                note = note._replace(num_active=self._method.num_active, fitted=True)
+                found = self._method.types_found()
+                note = note._replace(
+                    num_active=self._method.num_active,
+                    fitted=True,
+                    types_found=None if found is None else found.model_dump(mode="json"),
+                )
                 state = self._state() if run.checkpoint == run.last else None
                 checkpoint.write(run.checkpoint, note, self._method.state_dict(), state)
         if self._writes:

@@ -29,7 +29,7 @@ def evaluate(
         settings: Say the precision and the number of images at a time.
 
     Returns:
-        (N, C) and (N, D), both float32.
+        (N, C), (N, D) and (N, C) or (N, 0), all float32.
     """
     images, size = _images(method, store, ids, view), settings.data.batch_size
     session = TorchSession(method, view, settings.precision, size)

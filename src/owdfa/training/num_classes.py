@@ -123,13 +123,13 @@ class ClassCount:
             )
         view = PlainView(metadata.image_size, metadata.mean, metadata.std)
         method = source.method().to(device)
-        probabilities, rows = evaluate(method, self.store, ids, view, settings)
+        output = evaluate(method, self.store, ids, view, settings)
         if metadata.classes != "auto" or metadata.known != self.split.known:
-            return _Embedded(rows)
-        predicted = probabilities.argmax(axis=1)
+            return _Embedded(output.embedding)
+        predicted = output.probabilities.argmax(axis=1)
         own = source.settings.method
         found = FoundClasses(predicted, len(metadata.known), method.num_active, own)
-        return _Embedded(rows, found)
+        return _Embedded(output.embedding, found)
 
 
 def check_num_classes(settings: RunSettings, split: Split) -> None:

@@ -44,7 +44,7 @@ def make_evaluator(
         ids, truth = _test_truth(split)
 
     def evaluator(method: Method) -> float:
-        probabilities, _ = evaluate(method, store, ids, view, settings)
+        probabilities = evaluate(method, store, ids, view, settings).probabilities
         predicted = probabilities.argmax(axis=1)
         if selection == "validation":
             return float((predicted == truth).mean())

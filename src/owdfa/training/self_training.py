@@ -66,13 +66,13 @@ def add_pseudo_labels(
     method = earlier.method().to(find_device(settings.device))
     backbone, size = method.backbone, earlier.settings.data.views.size
     ids = rows.ids if isinstance(rows.ids, pa.ChunkedArray) else pa.chunked_array([rows.ids])
-    probabilities, _ = evaluate(
+    probabilities = evaluate(
         method,
         store,
         ids.filter(pa.array(unlabelled)),
         PlainView(size, backbone.mean, backbone.std),
         settings,
-    )
+    ).probabilities
     assert settings.pseudo_label_confidence is not None
     trusted = probabilities.max(axis=1) >= settings.pseudo_label_confidence
     labels = rows.labels.copy()

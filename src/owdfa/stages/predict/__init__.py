@@ -21,8 +21,8 @@ from owdfa.records.predictions import SCHEMA, Predictions
 from owdfa.stages.predict.parts import metadata_of, predict_parts
 
 _KEPT = [name for name in SCHEMA.names if name != "embedding"]
-_PLAIN = ["id", "prediction", "confidence", "novel"]  # columns of a CSV file
-_HEAD = (",".join(f'"{name}"' for name in _PLAIN) + "\n").encode()
+_PLAIN = ["id", "prediction", "confidence", "novel", "log_ratio"]  # columns of a CSV file
+_HEAD = ",".join(f'"{name}"' for name in _PLAIN[:4]).encode()  # older files have no more
 
 
 def predict(  # noqa: PLR0913  the options of the command

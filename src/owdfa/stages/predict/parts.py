@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -11,9 +11,11 @@ from owdfa.images.workers import threaded_map
 from owdfa.inference.inputs import Inputs
 from owdfa.inference.predictor import Predictor
 from owdfa.inference.session import BatchOutput, Session
+from owdfa.metrics.likelihood_ratios import Evidence
 from owdfa.records.predictions import SCHEMA, PredictionMetadata
 
 _TOP = 5  # likeliest classes that are kept
+_EVIDENCE = ("log_ratio", "known_log_ratio", "known_index", "unseen_log_ratio")
 
 
 class Part(NamedTuple):
@@ -40,6 +42,7 @@ def metadata_of(predictor: Predictor, images: str, digest: str | None = None) ->
         num_known=predictor.num_known,
         engine=predictor.session.engine,
         provenance=predictor.provenance,
+        types_found=predictor.types_found,
     )
 
 
@@ -82,6 +85,7 @@ def _rows(ids: list[str], output: BatchOutput, metadata: PredictionMetadata) -> 
     index = np.argsort(-output.probabilities, axis=1, kind="stable")[:, :_TOP]
     probability = np.take_along_axis(output.probabilities, index, axis=1)
     best = index[:, 0]
+    says = output.evidence(metadata.num_known)
     columns = {
         "id": ids,
         "prediction": [metadata.classes[i] for i in best],
@@ -91,9 +95,17 @@ def _rows(ids: list[str], output: BatchOutput, metadata: PredictionMetadata) -> 
         "known_probability": output.probabilities[:, : metadata.num_known].max(axis=1),
         "top_index": _lists(index.astype(np.int32)),
         "top_probability": _lists(probability),
+        **_evidence(says, len(ids)),
         "embedding": _lists(output.embedding),
     }
     return pa.RecordBatch.from_pydict(columns, schema=SCHEMA)
+
+
+def _evidence(says: Evidence | None, num: int) -> dict[str, Any]:
+    """Columns of the evidence; null without."""
+    if says is None:
+        return dict.fromkeys(_EVIDENCE, [None] * num)
+    return dict(zip(_EVIDENCE, says, strict=True))
 
 
 def _lists(values: np.ndarray) -> pa.ListArray:

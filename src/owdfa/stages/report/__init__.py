@@ -1,5 +1,6 @@
 """Turn a run into one page that an analyst and a researcher can read, offline."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from owdfa.files import check_replaceable, holds_mark, write_text
@@ -13,7 +14,7 @@ def report(
     run: Path,
     output: Path,
     *,
-    baseline: Path | None = None,
+    beside: Sequence[Path] = (),
     split: Path | None = None,
     store: Path | None = None,
     on_progress: OnProgress = no_progress,
@@ -25,7 +26,7 @@ def report(
     Args:
         run: Folder of a run, as ``train`` writes it.
         output: The HTML file to write.
-        baseline: Folder of another run on the same split, whose scores stand beside this run's.
+        beside: Folders of other runs on the same split, whose scores stand beside this run's.
         split: Folder of the split, where it has moved.
         store: Folder of its crops, where they have moved.
         on_progress: Called with the steps done and the steps in all.
@@ -34,10 +35,10 @@ def report(
         ``output``.
 
     Raises:
-        UserError: A file is missing or damaged, the two runs are not of the same split, or
+        UserError: A file is missing or damaged, the runs are not of the same split, or
             ``output`` is something other than such a page.
     """
-    from owdfa.stages.report.content import gather, gather_baseline
+    from owdfa.stages.report.content import gather, other_scores
     from owdfa.stages.report.embedding import project
     from owdfa.stages.report.gallery import describe_types
     from owdfa.stages.report.page import render
@@ -45,13 +46,13 @@ def report(
     run, output = Path(run), Path(output)
     check_replaceable(output, _is_page)
     evidence = gather(run, split, store)
-    other = gather_baseline(Path(baseline), evidence, split) if baseline else None
+    others = [other_scores(Path(folder), evidence, split) for folder in beside]
     on_progress(1, _NUM_STEPS)
     types = describe_types(evidence, evidence.store)
     on_progress(2, _NUM_STEPS)
     chart = project(evidence.directions) if evidence.directions is not None else None
     on_progress(3, _NUM_STEPS)
-    write_text(output, render(evidence, other, types, chart), _is_page)
+    write_text(output, render(evidence, others, types, chart), _is_page)
     on_progress(_NUM_STEPS, _NUM_STEPS)
     return output
 

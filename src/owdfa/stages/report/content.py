@@ -14,6 +14,7 @@ from owdfa.records.estimate import RunEstimate
 from owdfa.records.predictions import Predictions
 from owdfa.records.scores import Scores
 from owdfa.records.split import Split
+from owdfa.records.types_found import TypesFound
 from owdfa.runs import checkpoint
 from owdfa.runs.data import find_split, find_store, open_store
 from owdfa.runs.metadata import RunMetadata
@@ -114,6 +115,25 @@ class Evidence:
         rows = flat.reshape(len(column), -1).astype(np.float32)
         return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
 
+    @property
+    def types_found(self) -> TypesFound | None:
+        """What the method found of the training images together; None where it says nothing."""
+        return self.shown.metadata.types_found
+
+    def log_ratio(self, of: str = "") -> np.ndarray | None:
+        """(N,) float: log10 likelihood ratio of the predicted type of each image shown, or another.
+
+        Args:
+            of: ``"known_"`` for the known type with the greatest.
+        """
+        column = self.shown.table[f"{of}log_ratio"]
+        return None if column.null_count else np.asarray(column, dtype=np.float64)
+
+    @cached_property
+    def known_index(self) -> np.ndarray:
+        """(N,) int: the known type with the greatest likelihood ratio; where there are ratios."""
+        return np.asarray(self.shown.table["known_index"].to_numpy())
+
     @cached_property
     def truth(self) -> list[str | None]:
         """True class of each image shown, None where nobody labelled it."""
@@ -161,7 +181,7 @@ def gather(run: Path, split: Path | None = None, store: Path | None = None) -> E
     )
 
 
-def gather_baseline(run: Path, evidence: Evidence, split: Path | None = None) -> Scores | None:
+def other_scores(run: Path, evidence: Evidence, split: Path | None = None) -> Scores | None:
     """Read the scores of another run on the same test images; None when they have no scores.
 
     Raises:

@@ -14,9 +14,12 @@ from owdfa.pages import COLOURS, NEUTRAL, Figure, palette
 from owdfa.records.scores import Calibration, Scores
 from owdfa.stages.report.content import Evidence
 from owdfa.stages.report.embedding import Map
+from owdfa.stages.report.ratios import FAR, ratio
 
 _MAX_NUMBERED = 24  # columns of a confusion matrix whose cells are wide enough for a number
 _MAX_NAMED = 30  # types whose names fit on the map
+_MAX_STEPS = 201  # of a line of shares
+_OUTCOMES = ("made by that type", "not made by it")
 
 
 class Confusion(NamedTuple):
@@ -176,6 +179,9 @@ def _novel(evidence: Evidence) -> np.ndarray:
 def _describe(evidence: Evidence, row: int) -> str:
     predicted = evidence.names[evidence.index[row]]
     lines = [evidence.ids[row], f"predicted {predicted}, {evidence.confidence[row]:.0%} sure"]
+    ratios = evidence.log_ratio()
+    if ratios is not None:
+        lines.append(f"likelihood ratio {ratio(ratios[row])}")
     if evidence.judged:
         lines.append(f"in truth {evidence.truth[row]}")
     return "<br>".join(escape(line) for line in lines)
@@ -222,6 +228,47 @@ def reliability(calibration: Calibration) -> Figure:
     plot.update_layout(height=320, showlegend=False)
     note = "Bars on the dotted line: as often right as it is sure. Above a bar: its images."
     return Figure("reliability", "Is its confidence earned?", note, plot)
+
+
+def tippett(evidence: Evidence) -> Figure | None:
+    """Plot how many images have a likelihood ratio of so much or more; None without ratios.
+
+    Of the known type that each image is most like, apart by whether that made it in truth.
+    """
+    ratios = evidence.log_ratio("known_")
+    if ratios is None or not evidence.judged:
+        return None
+    named = np.asarray(evidence.names, dtype=object)[evidence.known_index]
+    right = named == np.asarray(evidence.truth, dtype=object)
+    plot = go.Figure()
+    for colour, name, chosen in zip(COLOURS, _OUTCOMES, (right, ~right), strict=False):
+        some = np.sort(ratios[chosen]).clip(-FAR, FAR)
+        if len(some):
+            at = np.unique(np.linspace(0, len(some) - 1, _MAX_STEPS).astype(int))
+            plot.add_scatter(
+                x=[-FAR, *some[at].round(3), FAR],
+                y=[1, *(1 - at / len(some)).round(4), 0],
+                line_shape="vh",
+                name=f"{name} ({len(some):,})",
+                mode="lines",
+                line={"width": 2.5, "color": colour, "shape": "vh"},
+                hovertemplate="%{y:.1%}<extra></extra>",
+            )
+    for place, dash in ((0, "dot"), (1, "dash")):
+        plot.add_vline(place, line={"dash": dash, "width": 1, "color": NEUTRAL})
+    ticks = list(range(2 - FAR, FAR, 2))
+    labels = [f"1/{10**-t:,}" if t < 0 else f"{10**t:,}" for t in ticks]
+    plot.update_xaxes(title_text="likelihood ratio", tickvals=ticks, ticktext=labels)
+    plot.update_xaxes(range=[-FAR, FAR])
+    plot.update_yaxes(title_text="images with that or more", range=[0, 1.02], tickformat=".0%")
+    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
+    plot.update_layout(height=340, legend=legend)
+    note = (
+        "The likelihood ratio of the known type that an image is most like, against the best other "
+        "explanation. Blue should stay high until far right, orange fall before 1 (dotted). Orange "
+        "at 10 (dashed) is the share that strong evidence misled."
+    )
+    return Figure("tippett", "Is its evidence earned?", note, plot)
 
 
 def _by_kind(names: Sequence[str], known: Sequence[bool]) -> list[str]:

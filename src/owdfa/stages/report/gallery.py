@@ -1,16 +1,15 @@
 """The types of a run: how large and how sure each is, what it resembles, and examples."""
 
-from base64 import b64encode
 from collections import Counter
-from io import BytesIO
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
-from PIL import Image
+from jaxtyping import Float, Int
 
 from owdfa.images.store import Store
+from owdfa.pages import thumbnail
 from owdfa.stages.report.content import Evidence
+from owdfa.stages.report.ratios import ratio
 
 NUM_EXAMPLES = {True: 8, False: 5}  # of a novel type, of a known one
 _NUM_UNSURE = {True: 2, False: 0}  # how many of these are the least confident
@@ -38,6 +37,7 @@ class TypeEntry(NamedTuple):
     similarity: float | None  # cosine
     truth: str | None  # commonest true class; None when the truth is not known
     purity: float | None  # that class's share of the images
+    ratio: str | None  # likelihood ratio of the middle one of its images; None without
     examples: list[Example]
 
 
@@ -67,6 +67,7 @@ def _describe(
         truth, count = Counter(evidence.truth[row] for row in rows).most_common(1)[0]
         purity = count / len(rows)
     name, similarity = nearest.get(int(index), (None, None))
+    ratios = evidence.log_ratio()
     return TypeEntry(
         name=evidence.names[index],
         novel=novel,
@@ -76,6 +77,7 @@ def _describe(
         similarity=similarity,
         truth=truth,
         purity=purity,
+        ratio=None if ratios is None else ratio(float(np.median(ratios[rows]))),
         examples=_examples(evidence, store, rows, novel) if store else [],
     )
 
@@ -105,15 +107,6 @@ def _examples(evidence: Evidence, store: Store, rows: np.ndarray, novel: bool) -
 
 def _pictures(store: Store, ids: list[str], size: int) -> list[str]:
     return [thumbnail(store.pixels[row], size) for row in store.rows(ids)]
-
-
-def thumbnail(pixels: UInt8[np.ndarray, "h w 3"], size: int) -> str:
-    """Shrink an image to ``size`` pixels and put it into a data URI as JPEG."""
-    image = Image.fromarray(np.asarray(pixels))
-    image.thumbnail((size, size), Image.Resampling.LANCZOS)
-    stream = BytesIO()
-    image.save(stream, "JPEG", quality=82, optimize=True)
-    return f"data:image/jpeg;base64,{b64encode(stream.getvalue()).decode()}"
 
 
 def _nearest_known(evidence: Evidence, found: np.ndarray) -> dict[int, tuple[str, float]]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from owdfa import pages
 from owdfa.pages import Figure
 from owdfa.records.scores import Scores
-from owdfa.stages.report import wording
+from owdfa.stages.report import ratios, wording
 from owdfa.stages.report.content import Evidence
 from owdfa.stages.report.curves import curves
 from owdfa.stages.report.embedding import Map
@@ -15,6 +15,7 @@ from owdfa.stages.report.figures import (
     embedding_map,
     order_confusion,
     reliability,
+    tippett,
 )
 from owdfa.stages.report.gallery import TypeEntry
 
@@ -39,7 +40,7 @@ class ScoreRow(NamedTuple):
 
 def render(
     evidence: Evidence,
-    baseline: Scores | None,
+    others: Sequence[Scores | None],
     types: Sequence[TypeEntry],
     chart: Map | None,
 ) -> str:
@@ -47,18 +48,22 @@ def render(
 
     Args:
         evidence: What the run left behind.
-        baseline: Scores of another run on the same test images.
+        others: Scores of other runs on the same test images; None where they have none.
         types: The types that occur, in the order to show them.
         chart: The map of the images; None when there are too few.
     """
     sections = _sections(evidence, chart)
     found = {entry.name for entry in types}
+    rows = [_score_row(scores) for scores in (evidence.scores, *others) if scores]
     values = {
         "evidence": evidence,
         "headline": wording.headline(evidence),
         "verdict": wording.verdict(evidence),
-        "rows": [_score_row(scores) for scores in (evidence.scores, baseline) if scores],
+        "rows": rows,
+        "gives_ratios": any(row.scores.ratios for row in rows),
         "types": types,
+        "found": ratios.sentences(evidence.types_found) if evidence.types_found else [],
+        "checks": ratios.checks(evidence),
         "num_omitted": sum(not entry.examples for entry in types),
         "unused": [name for name in evidence.names[: evidence.num_known] if name not in found],
         "num_left_out": _num_left_out(evidence.scores),
@@ -78,6 +83,7 @@ def _sections(evidence: Evidence, chart: Map | None) -> list[tuple[str, list[Fig
     looks = [embedding_map(evidence, chart)] if chart else []
     how = curves(evidence.log, true_num_classes)
     sure = [reliability(scores.calibration)] if scores else []
+    sure += [figure] if (figure := tippett(evidence)) else []
     return [
         ("Which class was taken for which", where),
         ("What the network finds alike", looks),

@@ -5,7 +5,8 @@ import numpy as np
 from owdfa.records.scores import Calibration, Scores
 from owdfa.stages.report.content import Evidence
 
-_NONE = "\N{EN DASH}"
+NONE = "\N{EN DASH}"
+"""What stands for a number where there is none."""
 _NOTICEABLE = 0.05  # gap between confidence and accuracy that is worth a word
 
 
@@ -78,7 +79,7 @@ def _sureness(calibration: Calibration) -> str:
 
 def percent(share: float | None) -> str:
     """A share as the tables write it: ``0.883`` is ``88.3``; a dash when there is none."""
-    return _NONE if share is None else f"{100 * share:.1f}".replace("-", "\N{MINUS SIGN}")
+    return NONE if share is None else f"{100 * share:.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def counted(number: int, noun: str) -> str:

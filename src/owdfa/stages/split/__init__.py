@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from owdfa.catalog import nearest
 from owdfa.checks import duplicates, shortcuts
+from owdfa.checks.baseline import file_properties
 from owdfa.config import Settings
 from owdfa.errors import UserError
 from owdfa.protocols import Budget, Classes, classes_of, matches, natural_sort, read_protocol
@@ -22,6 +23,7 @@ from owdfa.stages.split.roles import (
     LABELLED,
     TEST,
     UNLABELLED,
+    UNUSED,
     VALIDATION,
     Plan,
     assign_roles,
@@ -119,7 +121,10 @@ def split(manifest: Path, output: Path, *, options: SplitOptions | None = None) 
         test=plan.test,
         validation=plan.validation,
     )
-    made = Split(pa.table(columns, schema=SCHEMA), *plan.classes, basis, tuple(notes))
+    tested, training = roles == TEST, (roles != TEST) & (roles != UNUSED)
+    files = file_properties(rows, training, tested, plan.classes.known)
+    table = pa.table(columns, schema=SCHEMA)
+    made = Split(table, *plan.classes, basis, tuple(notes), files)
     _check_place(output, made)
     made.write(output)
     return made
@@ -233,7 +238,9 @@ def _check_place(output: Path, made: Split) -> None:
         return
     old = Split.read(output)
     basis = old.basis._replace(manifest=made.basis.manifest)
-    moved = replace(old, table=made.table, basis=basis, notes=made.notes)
+    moved = replace(
+        old, table=made.table, basis=basis, notes=made.notes, file_properties=made.file_properties
+    )
     if not old.table.equals(made.table) or moved != made:
         raise UserError(
             f"{output}: holds another split; remove it or choose another folder with -o"

@@ -7,7 +7,7 @@ import pytest
 FAULTS = """
 import resource
 import torch
-from owdfa.cli.memory import keep_memory
+from owdfa.cli.process import keep_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -28,3 +28,24 @@ def test_memory_is_used_again_without_new_pages():
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     fresh, kept = map(int, told.split())
     assert kept < fresh / 2  # as a rule 0: now and then a block comes to lie elsewhere
+
+
+IDLE = """
+import os, sys
+sys.argv = ["owdfa", "--help"]
+from owdfa.cli.main import main
+assert "torch" not in sys.modules
+try:
+    main()
+finally:
+    print(os.environ["OMP_WAIT_POLICY"])
+"""
+
+
+@pytest.mark.parametrize(("said", "kept"), [(None, "passive"), ("active", "active")])
+def test_idle_threads_sleep_unless_the_user_says_otherwise(said, kept, monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if said:
+        monkeypatch.setenv("OMP_WAIT_POLICY", said)
+    done = subprocess.run([sys.executable, "-c", IDLE], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == kept
