@@ -7,7 +7,7 @@ import pytest
 
 from owdfa.images import video as module
 from owdfa.images.decode import BadImageError
-from owdfa.images.video import frame_at, is_video, open_video
+from owdfa.images.video import frames_at, is_video, open_video
 from small_clips import plain_frames, write_clip, write_sound
 
 
@@ -176,13 +176,16 @@ def test_a_playlist_opens_no_other_file(tmp_path):
         read(path)
 
 
-def test_a_frame_is_found_again_by_its_time(tmp_path):
+def test_frames_are_found_again_by_their_times(tmp_path):
     path = write_clip(tmp_path / "a.mp4", plain_frames(*range(0, 200, 20)))
-    for frame in read(path)[1]:
-        again = frame_at(path, round(frame.time, 6))
-        assert np.array_equal(again.pixels, frame.pixels)
-    with pytest.raises(BadImageError, match="no frame"):
-        frame_at(path, 99)
+    frames = read(path)[1]
+    some = [frames[3], frames[1]]
+    again = list(frames_at(path, [round(each.time, 6) for each in some], 0.2))
+    for one, other in zip(again, reversed(some), strict=True):
+        assert one.time == other.time
+        assert np.array_equal(one.pixels, other.pixels)
+    with pytest.raises(BadImageError, match="no frame at 99"):
+        list(frames_at(path, [0.2, 99], 0.2))
 
 
 def test_no_more_than_so_many_frames_are_given(tmp_path, monkeypatch):

@@ -10,8 +10,9 @@ frame rate needs no care. Frames are turned and mirrored as the file says. What 
 left out, and ``Video.notes`` says so: a recording that was cut off still shows something.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from stat import S_ISREG
 from types import SimpleNamespace
@@ -64,8 +65,8 @@ class Video:
         self._container, self._stream = container, stream
         self._num_damaged = 0
 
-    def frames(self, interval: float, since: float = 0.0) -> Iterator[Frame]:
-        """The first frame of each ``interval`` seconds, from the time ``since`` on.
+    def frames(self, interval: float) -> Iterator[Frame]:
+        """The first frame of each ``interval`` seconds.
 
         Raises:
             BadImageError: There is none that can be decoded.
@@ -74,7 +75,7 @@ class Video:
         due = num_given = 0
         for frame in self._decoded():
             time = clock.time_of(frame.time)
-            if time + _MICROSECOND < max(due * interval, since):
+            if time + _MICROSECOND < due * interval:
                 continue
             if num_given == MAX_FRAMES:
                 self.notes.append(
@@ -132,14 +133,29 @@ def open_video(path: Path) -> Iterator[Video]:
         yield Video(path, container, _video_stream(av, container, path))
 
 
-def frame_at(path: Path, time: float) -> Frame:
-    """The frame of a video file that ``Video.frames`` gave at ``time``.
+def frames_at(path: Path, times: Iterable[float], interval: float) -> Iterator[Frame]:
+    """Those frames that ``Video.frames(interval)`` gives at ``times``, in order of time.
 
     Raises:
-        BadImageError: The file cannot be used, or ends before that.
+        BadImageError: The file cannot be used, or has no such frame at one of the times.
     """
+    wanted = sorted(set(times), reverse=True)
     with open_video(path) as video:
-        return next(video.frames(1.0, since=time))
+        for frame in video.frames(interval):
+            if wanted and frame.time + 2 * _MICROSECOND >= wanted[-1]:
+                wanted.pop()
+                yield frame
+            if not wanted:
+                return
+    raise BadImageError(path, f"has no frame at {wanted[-1]:.3f} s")
+
+
+def pyav_version() -> str | None:
+    """Version of what decodes; None where it is not installed."""
+    try:
+        return version("av")
+    except PackageNotFoundError:
+        return None
 
 
 def is_video(path: Path) -> bool:

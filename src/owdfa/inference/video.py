@@ -12,7 +12,6 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +25,7 @@ from owdfa.images import boxes
 from owdfa.images.decode import BadImageError
 from owdfa.images.phash import thumb
 from owdfa.images.tracks import Tracker
-from owdfa.images.video import Frame, Video, is_video, open_video
+from owdfa.images.video import Frame, Video, is_video, open_video, pyav_version
 from owdfa.images.workers import threaded_map
 from owdfa.inference.attribute import Attributor
 from owdfa.inference.lists import ImageFile
@@ -287,7 +286,7 @@ def _record(video: Video, num_sampled: int) -> records.Video:
         duration=video.duration,
         num_frames=video.num_frames,
         num_sampled=num_sampled,
-        decoder=f"PyAV {version('av')}",
+        decoder=f"PyAV {pyav_version()}",
         notes=tuple(video.notes),
     )
 
