@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks import verdicts as verdicts_benchmark
+from benchmarks.harness import Report
 from command_line import done, refused
 from owdfa.calibration.statements import Decision
 from owdfa.errors import UserError
@@ -340,6 +342,15 @@ def test_an_exported_model_carries_the_calibration_of_its_run(run, photos, tmp_p
         assert all(abs(a.probability - b.probability) < 1e-4 for a, b in pairs)
 
 
+def test_verdicts_without_a_real_class_say_so(run, photos, tmp_path):
+    known = Calibration.read(run)
+    known.model_copy(update={"real": (), "thresholds": known.thresholds[:1]}).write(run)
+    printed = done("attribute", run, photos, "-o", tmp_path / "case")
+    known.write(run)
+    assert f"nothing is called real; owdfa calibrate {run} --real CLASS names one" in printed
+    assert "of sources given a wrong type" in printed
+
+
 def test_a_budget_of_ones_own_and_a_real_class_of_ones_own(run, many):
     before = Calibration.read(run)
     made = calibrate(run, budget=0.4, real=["swap"])
@@ -392,3 +403,9 @@ def test_attribute_returns_what_it_found(run, photos, tmp_path):
     assert found.num_files == 4
     assert sum(found.outcomes.values()) == 4
     assert len(found.shown) == 4
+
+
+def test_the_benchmark_of_verdicts_runs_at_toy_size(run, tmp_path):
+    verdicts_benchmark.main([str(run), "--splits", "2"], Report("verdicts", tmp_path))
+    (written,) = tmp_path.glob("*.json")
+    assert len(json.loads(written.read_text())["rows"]) == 9

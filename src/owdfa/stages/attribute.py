@@ -131,7 +131,10 @@ def _check_some(part: Sequence[tuple[ImageFile, FileVerdict]], total: int) -> No
 
 def _notes(attributor: Attributor) -> tuple[str, ...]:
     notes = attributor.predictor.notes
-    made = attributor.attribution.provenance
-    if made.is_oracle:
-        notes = (*notes, f"ORACLE: {made.oracle}")
+    made = attributor.attribution
+    if made.provenance.is_oracle:
+        notes = (*notes, f"ORACLE: {made.provenance.oracle}")
+    if not made.calibration.real:
+        advice = f"owdfa calibrate {made.run} --real CLASS names one"
+        notes = (*notes, f"no known class is of real images, so nothing is called real; {advice}")
     return notes
