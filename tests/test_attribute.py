@@ -14,7 +14,8 @@ from command_line import done, refused
 from owdfa.calibration.statements import Decision
 from owdfa.errors import UserError
 from owdfa.images import faces
-from owdfa.images.faces import Box, crop_to_size
+from owdfa.images.boxes import Box
+from owdfa.images.faces import crop_to_size
 from owdfa.inference.attribute import AttributeOptions, Attributor
 from owdfa.inference.lists import ImageFile
 from owdfa.inference.predictor import Predictor

@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 from pydantic import Field
 
-from owdfa.calibration.statements import Decision
+from owdfa.calibration.statements import Decision, scaled
 from owdfa.config import Settings
 from owdfa.errors import UserError
 from owdfa.images.decode import DECODER
@@ -47,6 +47,8 @@ class AttributeOptions(Settings):
     """Estimated quality that a JPEG file must have."""
     jobs: int = Field(default=0, ge=0)
     """Threads that work at the same time; 0 for one a core."""
+    frame_interval: float = Field(default=0.2, gt=0)
+    """Seconds between the frames of a video that are looked at."""
     copy_files: bool = False
     """Copy the files into the case."""
 
@@ -99,6 +101,7 @@ class Attributor:
             fit=predictor.fit,
             min_size=rule.min_size,
             min_quality=rule.min_quality,
+            frame_interval=options.frame_interval,
             calibration=calibration,
             provenance=predictor.provenance,
             version=version("owdfa"),
@@ -135,12 +138,11 @@ class Attributor:
         scores = self.decision.scores(output.probabilities)
         passing = [self.decision.passing(each) for each in scores]
         changed = self._changed([each for each, found in zip(good, passing, strict=True) if found])
-        ratios = self._ratios(output)
+        ratios = self.ratios(output)
+        rows = scaled(output.probabilities, self.decision.temperature)
         seen = (
             Seen(row, score, found, next(changed) if found else {}, ratio)
-            for row, score, found, ratio in zip(
-                output.probabilities, scores, passing, ratios, strict=True
-            )
+            for row, score, found, ratio in zip(rows, scores, passing, ratios, strict=True)
         )
         return [
             verdict_of(self.attribution, self.decision, each, next(seen))
@@ -156,7 +158,7 @@ class Attributor:
         scores = iter(self.decision.scores(output.probabilities))
         return iter([{name: next(scores) for name in each} for each in made])
 
-    def _ratios(self, output: BatchOutput) -> list[Ratio | None]:
+    def ratios(self, output: BatchOutput) -> list[Ratio | None]:
         """The likelihood ratio of the known class that has the greatest, for each crop."""
         found = output.evidence(self.attribution.num_known)
         if found is None:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from owdfa.images.boxes import Box as FaceBox
 from owdfa.images.decode import BadImageError, decoded, header_of, read
-from owdfa.images.faces import Box as FaceBox
 from owdfa.images.faces import Fit, crop_face, crop_to_size, detector
 from owdfa.images.jpeg import jpeg_quality
 from owdfa.records.verdict import Box, Outcome

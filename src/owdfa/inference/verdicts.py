@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from owdfa.calibration.statements import FLOOR, Decision, Statement, scaled
+from owdfa.calibration.statements import FLOOR, Decision, Statement
 from owdfa.inference.subjects import Subject, blur_of
 from owdfa.inference.wording import sentence
 from owdfa.records.calibration import Calibration, Threshold
@@ -40,9 +40,9 @@ class Ratio(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What the network made of a crop."""
+    """What the network made of a crop, or of the frames of a track together."""
 
-    probabilities: np.ndarray  # (C,) at temperature 1
+    probabilities: np.ndarray  # (C,) calibrated
     scores: np.ndarray  # (S,) calibrated, of each statement
     passing: list[int]  # statements that can be made
     changed: dict[str, np.ndarray]  # scores after each change; empty where nothing can be said
@@ -78,7 +78,7 @@ def verdict_of(
 ) -> Verdict:
     """The verdict of a crop."""
     calibration, probability, point, accusation = attribution.calibration, None, None, None
-    made = _stable(seen)
+    made = stable_statement(seen)
     stability = tuple(_variant(decision, name, found) for name, found in seen.changed.items())
     if made is None:
         outcome = _inconclusive(decision, seen, stability)
@@ -87,7 +87,6 @@ def verdict_of(
         outcome, probability = outcome_of(statement), min(float(seen.scores[made]), 1.0)
         point = _point(calibration.find(statement.kind))
         accusation = _point(calibration.find("forged")) if outcome.accuses else None
-    row = scaled(seen.probabilities[None], calibration.temperature)[0]
     return Verdict(
         box=subject.box,
         size=subject.size,
@@ -96,8 +95,8 @@ def verdict_of(
         probability=probability,
         operating_point=point,
         accusation_point=accusation,
-        alternatives=_alternatives(attribution, row),
-        prediction_set=_prediction_set(calibration, row),
+        alternatives=_alternatives(attribution, seen.probabilities),
+        prediction_set=_prediction_set(calibration, seen.probabilities),
         ratio_class=seen.ratio.name if seen.ratio else None,
         log10_ratio=seen.ratio.log10 if seen.ratio else None,
         stability=stability,
@@ -105,7 +104,7 @@ def verdict_of(
     )
 
 
-def _stable(seen: Seen) -> int | None:
+def stable_statement(seen: Seen) -> int | None:
     """The most particular statement that stays more likely than not after every change."""
     for each in seen.passing:
         if all(scores[each] > FLOOR for scores in seen.changed.values()):

@@ -8,6 +8,7 @@ from owdfa import pages
 from owdfa.records.calibration import ReliabilityBin, Threshold
 from owdfa.records.verdict import Attribution, FileVerdict, Kind, OperatingPoint, Verdict
 from owdfa.stages.evidence.data import Gathered, InputEvidence
+from owdfa.stages.evidence.footage import in_frames, timeline, video_facts
 from owdfa.stages.report.wording import counted, percent
 
 MARK = b'<meta name="generator" content="owdfa report (case)">'
@@ -95,6 +96,7 @@ def _file_facts(found: InputEvidence) -> list[tuple[str, str]]:
     facts = [
         ("SHA-256", file.sha256),
         ("File", ", ".join(part for part in parts if part) or None),
+        *video_facts(file.video),
         ("Added by line", str(found.line)),
         *found.metadata,
     ]
@@ -109,13 +111,15 @@ def _file_facts(found: InputEvidence) -> list[tuple[str, str]]:
 
 def _subject(verdict: Verdict, number: int) -> str:
     """What a verdict is of."""
+    track = verdict.track
     if verdict.box is None:
-        return "Whole image"
+        return "Whole image" if track is None else f"Whole frames, {in_frames(track)}"
     box = verdict.box
-    return (
+    place = (
         f"Face {number}: {box.right - box.left} x {box.bottom - box.top} pixels at"
         f" ({box.left}, {box.top}); detector's score {box.score:.2f}"
     )
+    return place if track is None else f"{place}; {in_frames(track)}"
 
 
 def _verdict_facts(verdict: Verdict) -> list[tuple[str, str]]:
@@ -183,5 +187,6 @@ _FILTERS: dict[str, Any] = {
     "percent": percent,
     "subject": _subject,
     "sure": _sure,
+    "timeline": timeline,
     "verdict_facts": _verdict_facts,
 }
