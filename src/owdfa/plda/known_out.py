@@ -27,8 +27,8 @@ from owdfa.plda.space import SpaceLearner
 from owdfa.records.training import UNLABELLED
 
 TOGETHER = (0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
-"""Shares of clusterings that are tried. In piles drawn from the model, types are found well with all
-of these; with less novel types are absorbed, with more types are cut (docs/methods/plda.md)."""
+"""Shares of clusterings that are tried: in piles drawn from the model types are found well with all
+of these. Below, novel types are absorbed; above, types are cut (docs/methods/plda.md)."""
 _PLAIN = 0.5  # where nothing can be left out: more often together than not
 _TEMPERATURES = np.geomspace(1, 30, 40)
 
