@@ -3,7 +3,7 @@
     python -m benchmarks [NAME ...] [--render]
 
 With names, only those are measured; the others keep what they have. ``--render`` measures nothing.
-``python -m benchmarks.gpu`` and ``python -m benchmarks.cluster`` are commands of their own.
+``python -m benchmarks.gpu``, ``.cluster`` and ``.faces`` are commands of their own.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import sys
 
 from benchmarks.harness import render
 
-NAMES = ("delivery", "step", "predict", "memory")
+NAMES = ("delivery", "step", "predict", "memory", "video")
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ TITLES = {
     "step": "A training step of CAL on a CPU",
     "predict": "Prediction on a CPU",
     "memory": "Peak memory of a stage, imports included",
+    "video": "Verdicts of a video on a CPU, dlib on every fifth frame, start to end",
     "verdicts": "Verdicts: what they promise, and what they cost",
     "cluster": "Bulk prediction on a Ray cluster: two workers against one",
     "cluster-memory": "Bulk prediction on a Ray cluster: a long list",

@@ -93,15 +93,16 @@ def measure(
         kept.append(wronged.sum() / len(np.unique(rest.groups[real])) <= limit.bound)
         bounds.append(limit.bound)
         recalls.append(said[~real].mean())
-        errors.append(_ece(rest, decision))
-    share, error = float(np.mean(kept)), float(np.mean(errors))
+        errors.append(_ece(rest, decision, np.random.default_rng(seed)))
+    share, (error, by_chance) = float(np.mean(kept)), np.mean(errors, axis=0).tolist()
     said_to_be = f"{share:.0%} of {num_splits} splits; stated: {np.median(bounds):.1%}"
     what = f"budget {budget:.0%}"
     report.add(
         f"{what}: real groups accused within the share stated", said_to_be, "in 90%", share >= 0.9
     )
     report.add(f"{what}: forged images accused", f"{np.median(recalls):.1%}")
-    report.add(f"{what}: ECE on groups not used", number(error), "at most 0.03", error <= 0.03)
+    text = f"{number(error)}; {number(by_chance)} where perfectly calibrated, by chance"
+    report.add(f"{what}: ECE on groups not used", text, "at most 0.03", error <= 0.03)
 
 
 def _rows(images: HeldOut, chosen: np.ndarray) -> HeldOut:
@@ -112,10 +113,13 @@ def _accuses(decision: Decision, scores: np.ndarray) -> bool:
     return any(decision.statements[each].kind != "real" for each in decision.passing(scores))
 
 
-def _ece(images: HeldOut, decision: Decision) -> float:
+def _ece(images: HeldOut, decision: Decision, rng: np.random.Generator) -> tuple[float, float]:
+    """The error, and that of as many images that are right as often as they are sure."""
     found = scaled(images.probabilities, decision.temperature)
+    sure = np.minimum(found.max(axis=1), 1)
     right = found.argmax(axis=1) == images.labels
-    return reliability(np.minimum(found.max(axis=1), 1), right).ece
+    perfect = rng.random(len(sure)) < sure
+    return reliability(sure, right).ece, reliability(sure, perfect).ece
 
 
 def cost(report: Report, run: Path, photos: Path, rounds: int) -> None:

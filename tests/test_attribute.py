@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks import verdicts as verdicts_benchmark
+from benchmarks.harness import Report
 from command_line import done, refused
 from owdfa.calibration.statements import Decision
 from owdfa.errors import UserError
 from owdfa.images import faces
-from owdfa.images.faces import Box, crop_to_size
+from owdfa.images.boxes import Box
+from owdfa.images.faces import crop_to_size
 from owdfa.inference.attribute import AttributeOptions, Attributor
 from owdfa.inference.lists import ImageFile
 from owdfa.inference.predictor import Predictor
@@ -55,7 +58,7 @@ def calibration(**changes):
 class ByColour:
     """Says what the pixel in the middle says: row of ``SAYS`` by its red level."""
 
-    engine, batch_size = "test 1", 4
+    engine, batch_size, ratios = "test 1", 4, False
 
     SAYS = np.array(
         [
@@ -72,7 +75,8 @@ class ByColour:
     def predict_batch(self, crops):
         middle = crops.shape[1] // 2
         rows = (crops[:, middle, middle, 0].astype(int) + 20) // 40
-        return BatchOutput(self.SAYS[rows.clip(0, 5)], np.zeros((len(crops), 2), np.float32))
+        says = self.SAYS[rows.clip(0, 5)]
+        return BatchOutput(says, says, np.log10(says / 0.01) if self.ratios else says[:, :0])
 
 
 @pytest.fixture
@@ -128,6 +132,17 @@ def test_a_statement_names_the_operating_point_that_it_passed(attributor, tmp_pa
     assert verdict.accusation_point.statement == "forged"
     assert "1.0% of real sources" in verdict.sentence
     assert verdict.prediction_set.classes == ("swap-a",)
+
+
+def test_a_likelihood_ratio_is_of_the_best_known_class_against_the_best_other(
+    attributor, tmp_path, monkeypatch
+):
+    path = plain(tmp_path / "a.png", 40)
+    assert verdicts(attributor, path)[0].verdicts[0].log10_ratio is None
+    monkeypatch.setattr(ByColour, "ratios", True)
+    (verdict,) = verdicts(attributor, path)[0].verdicts
+    assert verdict.ratio_class == "swap-a"
+    assert verdict.log10_ratio == pytest.approx(np.log10(0.95 / 0.02))
 
 
 def test_what_re_encoding_changes_is_inconclusive_and_says_what_it_becomes(attributor, tmp_path):
@@ -295,7 +310,7 @@ def test_training_calibrates_where_the_split_holds_images_back(run):
     assert made.real == ("real",)
     assert made.num_images == made.num_groups == 12
     assert made.provenance.weights_digest is not None
-    assert any("299 are needed" in note for note in made.notes)
+    assert any("takes 299 held-out groups" in note for note in made.notes)
 
 
 def test_verdicts_lie_in_a_case(run, photos, tmp_path):
@@ -325,6 +340,15 @@ def test_an_exported_model_carries_the_calibration_of_its_run(run, photos, tmp_p
     for one, other in zip(*found, strict=True):
         pairs = zip(one.verdicts[0].alternatives, other.verdicts[0].alternatives, strict=True)
         assert all(abs(a.probability - b.probability) < 1e-4 for a, b in pairs)
+
+
+def test_verdicts_without_a_real_class_say_so(run, photos, tmp_path):
+    known = Calibration.read(run)
+    known.model_copy(update={"real": (), "thresholds": known.thresholds[:1]}).write(run)
+    printed = done("attribute", run, photos, "-o", tmp_path / "case")
+    known.write(run)
+    assert f"nothing is called real; owdfa calibrate {run} --real CLASS names one" in printed
+    assert "of sources given a wrong type" in printed
 
 
 def test_a_budget_of_ones_own_and_a_real_class_of_ones_own(run, many):
@@ -360,6 +384,8 @@ def test_nothing_is_written_where_nothing_can_be_said(run, photos, tmp_path):
     assert not case.exists()
     line = refused("attribute", run, photos / "0.png", "-o", photos)
     assert "holds files and is no case" in line
+    line = refused("attribute", run, photos / "0.png", "-o", photos / "1.png")
+    assert "is a file, and a case is a folder" in line
     line = refused("attribute", run, photos / "0.png", "-o", case, "--min-quality", "200")
     assert "min_quality" in line
 
@@ -379,3 +405,9 @@ def test_attribute_returns_what_it_found(run, photos, tmp_path):
     assert found.num_files == 4
     assert sum(found.outcomes.values()) == 4
     assert len(found.shown) == 4
+
+
+def test_the_benchmark_of_verdicts_runs_at_toy_size(run, tmp_path):
+    verdicts_benchmark.main([str(run), "--splits", "2"], Report("verdicts", tmp_path))
+    (written,) = tmp_path.glob("*.json")
+    assert len(json.loads(written.read_text())["rows"]) == 9

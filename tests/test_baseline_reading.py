@@ -8,7 +8,8 @@ from torch import nn
 
 from benchmarks.baseline import reading
 from owdfa.backbones.base import Backbone
-from owdfa.images.faces import Box, crop_face
+from owdfa.images.boxes import Box
+from owdfa.images.faces import crop_face
 from owdfa.loading.views import TrainingViews, ViewSettings
 
 SIZE = 48

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from benchmarks import delivery, memory, predict, step
+from benchmarks import delivery, faces, memory, predict, step, video
 from benchmarks.harness import TITLES, Report, number, pairs, render
 from benchmarks.memory import peak
 
@@ -75,12 +75,20 @@ def test_the_peak_of_a_process_is_its_own():
         (step, ["--quick"], 1),
         (predict, ["--quick"], 4),
         (memory, ["--images", "300", "600"], 4),
+        (video, ["--quick"], 1),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_a_benchmark_runs_at_toy_size(module, arguments, num_rows, tmp_path):
     module.main(arguments, Report(module.__name__.rpartition(".")[2], tmp_path))
     assert len(written(tmp_path)["rows"]) == num_rows
+
+
+@pytest.mark.slow
+@pytest.mark.benchmark
+def test_the_table_of_found_faces_is_made_at_toy_size(capsys):
+    faces.main(["--quick", "--most", "2"])
+    assert "| 112 px | 100 / 100 |" in capsys.readouterr().out
 
 
 @pytest.mark.slow

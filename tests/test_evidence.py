@@ -19,9 +19,11 @@ from command_line import cli, done, refused
 from owdfa.case import Case
 from owdfa.records.calibration import Calibration, Threshold
 from owdfa.records.scores import Scores
+from owdfa.records.stress import Share, Stress, StressLevel
 from owdfa.records.verdict import Box
 from owdfa.runs.settings import load_settings
-from owdfa.stages.evidence import content, report_case
+from owdfa.stages.evidence import card, content, report_case
+from owdfa.stages.evidence import page as page_module
 from owdfa.stages.evidence.networks import Places, start_networks
 from owdfa.stages.train import train
 from owdfa.stages.verify import check_weights, verify
@@ -144,6 +146,14 @@ def test_a_page_says_what_is_known_and_what_that_rests_on(made, page):
         assert fact in text, fact
 
 
+@pytest.mark.parametrize(
+    ("probability", "shown"),
+    [(1.0, "> 99.9"), (0.9994, "99.9"), (0.5, "50.0"), (0.0004, "< 0.1"), (None, "\N{EN DASH}")],
+)
+def test_no_probability_is_shown_as_certain(probability, shown):
+    assert page_module._sure(probability) == shown
+
+
 def test_nearest_examples_are_of_the_named_type(made, page):
     data = json.loads(Tags(page).scripts[0][1])
     found = {each["file"]["path"].split("/")[-1]: each for each in data["inputs"]}
@@ -167,33 +177,47 @@ def test_the_same_case_gives_the_same_page(story, page):
 
 
 def test_robustness_is_that_at_the_level_nearest_to_the_inputs(story):
-    digest = Calibration.read(story.run).provenance.weights_digest
     Image.new("RGB", (SIDE, SIDE)).save(story.case.parent / "other.jpg", quality=70)
     done("attribute", story.run, story.case.parent / "other.jpg", "-o", story.case)
+    provenance = Calibration.read(story.run).provenance
+    whole = Share(value=0.5, low=None, high=None, num_images=9)
 
     def level(quality, right):
-        return {
-            "corruption": "jpeg" if quality else "none", "name": f"jpeg-{quality}",
-            "title": "JPEG, quality" if quality else "unchanged", "label": str(quality or ""),
-            "parameters": {"quality": quality} if quality else {},
-            "per_class": {"real": {"value": right}, "swap": {"value": 0.5}},
-        }  # fmt: skip
+        return StressLevel(
+            corruption="jpeg" if quality else "none", name=f"jpeg-{quality}",
+            title="JPEG, quality", label=str(quality or ""), function="jpeg",
+            parameters={"quality": quality} if quality else {}, all=whole, known=None, novel=None,
+            same=whole, per_class={"real": whole.model_copy(update={"value": right})},
+        )  # fmt: skip
 
-    stress = {
-        "schema": "owdfa/stress/1", "provenance": {"weights_digest": digest},
-        "images": "split:test",
-        "levels": [level(None, 0.99), level(90, 0.8), level(75, 0.734), level(30, 0.2)],
-    }  # fmt: skip
-    (story.run / "stress").mkdir()
+    stress = Stress(
+        run="run", images="split:test", split_digest="0", applied_to="crops", quick=True,
+        engine="onnxruntime", decoder="Pillow", provenance=provenance, known=("real",), novel=(),
+        num_images=9, num_left_out=0, num_groups=9, interval=0.95,
+        levels=(level(None, 0.99), level(90, 0.8), level(75, 0.734), level(30, 0.2)),
+    )  # fmt: skip
     path = story.run / "stress" / "stress.json"
-    path.write_text(json.dumps(stress))
+    stress.write(path)
     done("report", story.case, "-o", story.page)
     text = story.page.read_text(encoding="utf-8")
     assert "<td>73.4</td>" in text
     assert "JPEG, quality 75, the level nearest to the inputs, of split:test" in text
-    path.write_text(json.dumps({**stress, "provenance": {"weights_digest": "0"}}))
+    other = provenance.model_copy(update={"weights_digest": "0"})
+    stress.model_copy(update={"provenance": other}).write(path)
     done("report", story.case, "-o", story.page)
     assert "stress.json is of other weights" in story.page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("quality", "label"), [(None, ""), (96, ""), (94, "90"), (10, "30")])
+def test_the_unchanged_images_are_nearest_to_what_is_hardly_compressed(quality, label):
+    def level(number):
+        return StressLevel.model_construct(
+            corruption="jpeg" if number else "none", label=str(number or ""),
+            parameters={"quality": number},
+        )  # fmt: skip
+
+    stress = Stress.model_construct(levels=tuple(map(level, (None, 90, 30))))
+    assert card._nearest_level(stress, quality).label == label
 
 
 def test_faces_are_framed_in_the_whole_image():
@@ -252,7 +276,7 @@ def test_accuracies_are_those_of_the_run_where_it_was_scored(story):
     text = story.page.read_text(encoding="utf-8")
     for each in scores.per_class[:2]:
         assert f'<td class="name">{each["class"]}</td>' in text
-        assert f"<td>{100 * each['acc_gcd_v2']:.1f}</td>" in text
+        assert f"<td>{100 * each['acc_paper']:.1f}</td>" in text
     holds(story)
 
 

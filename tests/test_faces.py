@@ -10,10 +10,10 @@ from PIL import Image
 
 from owdfa.errors import UserError
 from owdfa.images import faces
+from owdfa.images.boxes import Box
 from owdfa.images.decode import BadImageError
 from owdfa.images.faces import (
     FACES,
-    Box,
     DlibDetector,
     NoDetector,
     check_faces,

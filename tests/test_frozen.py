@@ -222,7 +222,7 @@ def test_without_a_gpu_own_images_are_given_to_frozen_features(tmp_path, monkeyp
         settings, note = choose_settings(source, recipe, None, overrides, explicit)
         return settings.method.name, settings.data.views.size, note
 
-    assert chosen("folder:photos", classes=8)[:2] == ("frozen", 192)
+    assert chosen("folder:photos", classes=8)[:2] == ("plda", 192)
     assert "no GPU" in chosen("csv:list.csv")[2]
     for named in (
         chosen("lab:"),

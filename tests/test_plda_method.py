@@ -122,7 +122,9 @@ def test_before_the_fit_a_classifier_of_the_known_types_predicts():
 
 def test_a_run_without_an_epoch_predicts_by_types_of_the_embedding(tmp_path):
     data = make_data(tmp_path / "data", per_class=24)
-    options = [*TINY, "epochs=0", "method.num_parts=0", "onnx=true"]
+    earlier = load_settings("supervised", None, [*TINY, "epochs=1"])
+    weights = train(data.split, tmp_path / "earlier", settings=earlier).folder
+    options = [*TINY, "epochs=0", "method.num_parts=0", "onnx=true", f"backbone.weights={weights}"]
     given = [each for option in options for each in ("--set", option)]
     split, folder = str(data.split), tmp_path / "run"
     printed = done(

@@ -99,7 +99,7 @@ def test_a_known_mean_leaves_the_noise():
 
 
 def test_one_iteration_by_hand():
-    """Loops over images and types; labelled images stay, unsure ones do not move a known mean."""
+    """Loops over images and types; labelled images stay, and every type is as likely."""
     stream = np.random.default_rng(3)
     labelled = np.array([[0.0, 0.0], [0.4, -0.2], [3.0, 3.0]])
     rows = np.concatenate([labelled, stream.normal(size=(30, 2)) * 2 + 1])
@@ -112,22 +112,20 @@ def test_one_iteration_by_hand():
     sums[0], sums[1], counts[:2] = labelled[:2].sum(axis=0), labelled[2], (2, 1)
     total = 0.0
     for row in rows[3:]:
-        weights = [float(np.exp(each)) for each in mixture.log_joint(row[None])[0]]
-        total += np.log(sum(weights))
+        weights = [float(np.exp(each)) for each in mixture.log_densities(row[None])[0]]
+        total += np.log(sum(weights) / 3)
         for place in range(3):
             share = weights[place] / sum(weights)
             members[place] += share
-            if place == 2 or share >= 0.9:
-                sums[place] += share * row
-                counts[place] += share
+            sums[place] += share * row
+            counts[place] += share
     assert likelihood == pytest.approx(total / 30)
     np.testing.assert_allclose(made.counts, counts)
     for place, noise in enumerate((1.0, 1.0, 1.2)):
         variance = 1 / (1 / prior.between + counts[place] / noise)
         np.testing.assert_allclose(made.types.variances[place], variance)
         np.testing.assert_allclose(made.types.means[place], variance * sums[place] / noise)
-    expected = np.append(members + 1, 1.0) / (members.sum() + 4)
-    np.testing.assert_allclose(np.exp(made.log_shares), expected)
+    np.testing.assert_allclose(made.shares, (members + 1) / (members.sum() + 3))
     assert isinstance(made, Mixture)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from owdfa.errors import UserError
 from owdfa.images import cropping, faces
 from owdfa.images.bad import read_bad
-from owdfa.images.faces import Box
+from owdfa.images.boxes import Box
 from owdfa.records.manifest import SCHEMA, Manifest
 from owdfa.stages.prepare import prepare
 from twenty_pictures import COUNT, contents, make_manifest, spoil

@@ -37,7 +37,7 @@ from owdfa.stages.score import score
 from owdfa.stages.split import SplitOptions, split
 from owdfa.stages.train import train
 
-_WITHOUT_GPU = "frozen"  # method for a user's own images where there is no GPU
+_WITHOUT_GPU = "plda"  # method for a user's own images where there is no GPU
 _SMALL = "tiny"  # recipe of a trained method
 _SAID = {"method", "backbone", "classes_from"}  # settings of a user who has a training in mind
 

@@ -41,6 +41,9 @@ _IMAGES = (  # the names of those that are read here are Pillow's
     ("FITS", rb"SIMPLE  ="),
     ("SVG", rb"\s*(?:<\?xml.{0,300}?|<!--.{0,300}?)?<(?:svg|!DOCTYPE svg)"),
 )
+VIDEO = "a video"
+"""The name of every kind of file that may hold one."""
+
 _OTHERS = (
     ("a Git LFS pointer", rb"version https://git-lfs"),
     ("an HTML page", rb"(?i:\s*(?:<!--.{0,300}?-->\s*)?<(?:!doctype html|html|head))"),
@@ -49,7 +52,11 @@ _OTHERS = (
     ("a ZIP archive", rb"PK(?:\x03\x04|\x05\x06|\x07\x08)"),
     ("a compressed file", rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf|Rar!"),
     ("a tar archive", rb".{257}ustar"),
-    ("a video", rb"....ftyp|....moov|....mdat|\x1aE\xdf\xa3|FLV\x01|\0\0\x01\xba|RIFF....AVI "),
+    (
+        VIDEO,
+        rb"....(?:ftyp|moov|mdat|wide)|\x1aE\xdf\xa3|FLV\x01|\0\0\x01[\xb3\xba]|RIFF....AVI "
+        rb"|\x30\x26\xb2\x75\x8e\x66\xcf\x11|G.{187}G.{187}G|OggS.{24,50}(?:\x80theora|\x01video)",
+    ),
     ("sound", rb"ID3|OggS|fLaC|RIFF....WAVE|\xff[\xfb\xf3\xf2]"),
     ("Parquet", rb"PAR1"),
     ("HDF5", rb"\x89HDF\r\n"),

@@ -78,7 +78,7 @@ def prepare(
     manifest: Annotated[Path, typer.Argument(help="What owdfa data scan wrote.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the store.")],
     faces: Annotated[
-        str, typer.Option(help="Face detector: dlib, or none for the whole image.")
+        str, typer.Option(help="Face detector: dlib, centerface, or none for the whole image.")
     ] = "none",
     size: Annotated[int, typer.Option(help="Side of the kept crops, in pixels.")] = 292,
     fit: Annotated[

@@ -43,6 +43,7 @@ def print_groups(review: "Review", case: Path, head: str) -> None:
     found = review.clusters
     assert found is not None
     missing = f", {found.num_missing} no longer where they were" if found.num_missing else ""
+    missing += f", {found.num_videos} videos not looked at" if found.num_videos else ""
     print(
         f"{case}: {len(groups)} groups of {found.num_images} images without a known type,"
         f" {found.num_alone} in none{missing}; head {head[:_DIGITS]}"

@@ -31,7 +31,7 @@ def report(
     from owdfa.stages.report import report as stage
 
     if is_case(folder):
-        if baseline is not None:
+        if baseline:
             raise UserError(f"{folder}: is a case, not a run; leave --baseline out")
         for note in report_case(folder, output, runs=run or (), split=split, store=store):
             print_note(note)

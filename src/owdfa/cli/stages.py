@@ -115,7 +115,10 @@ def run(
     settings: Set = None,
     weights: Weights = None,
     faces: Annotated[
-        str | None, typer.Option(help="Face detector: dlib or none; the default is the data set's.")
+        str | None,
+        typer.Option(
+            help="Face detector: dlib, centerface or none; the default is the data set's."
+        ),
     ] = None,
     baseline: Annotated[
         str | None, typer.Option(help="Another method to train and compare with, e.g. supervised.")

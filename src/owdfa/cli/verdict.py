@@ -46,13 +46,18 @@ def calibrate(
 
 def attribute(
     run: Annotated[Path, typer.Argument(help="A run folder, or what owdfa export made of one.")],
-    images: Annotated[list[Path], typer.Argument(help="Images, folders, Parquet lists of them.")],
+    images: Annotated[
+        list[Path], typer.Argument(help="Images, videos, folders, Parquet lists of them.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The case: a new folder, or one.")],
     min_size: Annotated[
         int | None,
         typer.Option(help="Least side of a face or image, in pixels; 64, or half a crop."),
     ] = None,
     min_quality: Annotated[int, typer.Option(help="Least quality of a JPEG file, 1 to 100.")] = 30,
+    frame_interval: Annotated[
+        float, typer.Option(help="Seconds between the frames of a video that are looked at.")
+    ] = 0.2,
     copy: Annotated[bool, typer.Option("--copy", help="Copy the files into the case.")] = False,
     jobs: Jobs = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print what went wrong alone.")] = False,
@@ -62,7 +67,10 @@ def attribute(
     from owdfa.inference.attribute import AttributeOptions
     from owdfa.stages.attribute import attribute as stage
 
-    given = {"min_size": min_size, "min_quality": min_quality, "jobs": jobs, "copy_files": copy}
+    given = {
+        "min_size": min_size, "min_quality": min_quality, "frame_interval": frame_interval,
+        "jobs": jobs, "copy_files": copy,
+    }  # fmt: skip
     options = parse_settings(AttributeOptions, given, "attribute")
     bar = progress_bar("attribute")
     with nullcontext(no_progress) if quiet else bar as report:
@@ -80,7 +88,10 @@ def _print_found(output: Path, found: "Attributions") -> None:
         typer.echo(f"  shown: {len(found.shown)} of {found.num_files} files")
     if found.passed_over:
         typer.echo(f"  {len(found.passed_over)} other files passed over")
-    for note in found.notes:
+    of_videos = [
+        (file.path, note) for file in found.shown if file.video for note in file.video.notes
+    ]
+    for note in (*found.notes, *(f"{path}: {note}" for path, note in of_videos)):
         print_note(note)
     print_limit(found.attribution.calibration)
     typer.echo(f"{output}: {found.num_files} files; see verdicts.csv, and docs/verdict.md")

@@ -1,8 +1,7 @@
-"""Number of types that the method ``plda`` finds: by splits and merges, each of them tested.
+"""Number of types that the method ``plda`` finds: those that many clusterings agree on.
 
-Nothing is tried and compared: it begins with too many types and merges those that a test does not
-tell apart, then looks for further ones (:mod:`owdfa.plda.search`). How different two types must be
-is set by hiding known types; how well these were found again is the score.
+Nothing is tried and compared (:mod:`owdfa.plda.consensus`). How often images of one type must be
+together is set by hiding known types; how well these were found again is the score.
 """
 
 import numpy as np
@@ -20,4 +19,5 @@ def curve(images: Images, max_classes: int, seed: int) -> Curve:
     found = made.calibration.found
     score = 0.0 if found is None else (found.known + found.hidden) / 2
     name = "accuracy of known and of hidden known classes, mean"
-    return Curve("least gain", name, (made.calibration.merge,), (score,), (made.mixture.num_types,))
+    together = (made.calibration.together,)
+    return Curve("share together", name, together, (score,), (made.mixture.num_types,))

@@ -18,6 +18,8 @@ from PIL import Image
 
 from owdfa.catalog import nearest
 from owdfa.errors import UserError
+from owdfa.images.boxes import Box
+from owdfa.images.centerface import CenterFaceDetector, find_weights
 from owdfa.images.decode import decode_image
 from owdfa.images.phash import thumb
 
@@ -25,16 +27,6 @@ ENLARGE = 1.2
 
 Fit = Literal["resize", "native"]
 """How a crop gets its size: resized to it, or cut out at the image's own resolution."""
-
-
-class Box(NamedTuple):
-    """A face in pixels of the upright image; it may reach beyond the edges."""
-
-    left: int
-    top: int
-    right: int  # exclusive
-    bottom: int  # exclusive
-    score: float  # the detector's; larger is more confident
 
 
 class FaceDetector(Protocol):
@@ -90,19 +82,25 @@ def _frontal() -> Any:
     return dlib.get_frontal_face_detector()
 
 
-_DETECTORS: dict[str, Callable[[], FaceDetector]] = {"none": NoDetector, "dlib": DlibDetector}
+_DETECTORS: dict[str, Callable[[], FaceDetector]] = {
+    "none": NoDetector,
+    "dlib": DlibDetector,
+    "centerface": CenterFaceDetector,
+}
+_NEEDS: dict[str, Callable[[], object]] = {"centerface": find_weights}
 FACES = tuple(_DETECTORS)
 _OWN = threading.local()  # each thread's detectors, by name
 
 
 def check_faces(name: str) -> None:
-    """Refuse the name of a detector that does not exist.
+    """Refuse the name of a detector that does not exist, or is not installed.
 
     Raises:
-        UserError: The name is unknown; the nearest is given.
+        UserError: The name is unknown: the nearest is given; or what helps is.
     """
     if name not in _DETECTORS:
         raise UserError(f"no face detector {name!r}{nearest(name, list(FACES))}")
+    _NEEDS.get(name, bool)()
 
 
 def crop_face(image: Image.Image, face: Box | None) -> Image.Image:

@@ -14,6 +14,9 @@ from owdfa.signatures import Signature, identify_file
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
 """What Pillow is given, and no other: some of its formats start programs or are hardly tested."""
 
+NO_IMAGE = "not an image ({})"
+"""What is said of another kind of file."""
+
 _SUFFIXES = (
     "jpg jpeg jpe jfif png apng webp bmp dib tif tiff gif avif avifs jp2 j2k jpc jpf jpx ppm pgm"
     " pnm pbm heic heif hif jxl"
@@ -86,4 +89,4 @@ def why_no_image(path: Path) -> str | None:
         signature = identify_file(path)
     except (OSError, ValueError):
         return None
-    return None if signature.is_image else f"not an image ({signature.name})"
+    return None if signature.is_image else NO_IMAGE.format(signature.name)

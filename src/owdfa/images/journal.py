@@ -13,7 +13,7 @@ from typing import NamedTuple, final
 
 import numpy as np
 
-from owdfa.images.faces import Box
+from owdfa.images.boxes import Box
 
 CHUNK = 8  # images: what a kill may cost each process, and the last one the others
 

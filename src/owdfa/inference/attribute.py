@@ -14,12 +14,12 @@ from functools import cached_property, partial
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from pydantic import Field
 
-from owdfa.calibration.statements import FLOOR, Decision, Statement, scaled
+from owdfa.calibration.statements import Decision, scaled
 from owdfa.config import Settings
 from owdfa.errors import UserError
 from owdfa.images.decode import DECODER
@@ -27,34 +27,15 @@ from owdfa.images.faces import check_faces
 from owdfa.images.workers import num_processes, threaded_map
 from owdfa.inference.lists import ImageFile
 from owdfa.inference.predictor import Predictor
-from owdfa.inference.subjects import CropRule, Inspected, Subject, blur_of, inspect, variants
-from owdfa.inference.wording import sentence
-from owdfa.records.calibration import Calibration, Threshold
-from owdfa.records.calibration import Statement as StatementKind
-from owdfa.records.verdict import (
-    FORGED,
-    Alternative,
-    Attribution,
-    FileVerdict,
-    Kind,
-    OperatingPoint,
-    Outcome,
-    PredictionSet,
-    Variant,
-    Verdict,
-)
+from owdfa.inference.session import BatchOutput
+from owdfa.inference.subjects import CropRule, Inspected, Subject, inspect, variants
+from owdfa.inference.verdicts import Ratio, Seen, not_applicable, verdict_of
+from owdfa.records.calibration import Calibration
+from owdfa.records.verdict import Attribution, FileVerdict, Verdict
 
 _Item = TypeVar("_Item")
 
-_TOP = 5  # alternatives that are kept
 _FEW_FACES = 0.5  # share of held-out images without a face from which a whole image is looked at
-_KINDS: dict[StatementKind, Kind] = {
-    "class": "known",
-    "novel": "novel",
-    "family": "family",
-    "forged": "family",
-    "real": "real-consistent",
-}
 
 
 class AttributeOptions(Settings):
@@ -66,6 +47,8 @@ class AttributeOptions(Settings):
     """Estimated quality that a JPEG file must have."""
     jobs: int = Field(default=0, ge=0)
     """Threads that work at the same time; 0 for one a core."""
+    frame_interval: float = Field(default=0.2, gt=0)
+    """Seconds between the frames of a video that are looked at."""
     copy_files: bool = False
     """Copy the files into the case."""
 
@@ -118,6 +101,7 @@ class Attributor:
             fit=predictor.fit,
             min_size=rule.min_size,
             min_quality=rule.min_quality,
+            frame_interval=options.frame_interval,
             calibration=calibration,
             provenance=predictor.provenance,
             version=version("owdfa"),
@@ -150,45 +134,48 @@ class Attributor:
     def _verdicts(self, subjects: Sequence[Subject]) -> list[Verdict]:
         """Verdicts of subjects, in order."""
         good = [each for each in subjects if each.problem is None]
-        rows = self._probabilities([each.pixels for each in good])
-        scores = self.decision.scores(rows)
+        output = self.predict([each.pixels for each in good])
+        scores = self.decision.scores(output.probabilities)
         passing = [self.decision.passing(each) for each in scores]
         changed = self._changed([each for each, found in zip(good, passing, strict=True) if found])
+        ratios = self.ratios(output)
+        rows = scaled(output.probabilities, self.decision.temperature)
         seen = (
-            Seen(row, score, found, next(changed) if found else {})
-            for row, score, found in zip(rows, scores, passing, strict=True)
+            Seen(row, score, found, next(changed) if found else {}, ratio)
+            for row, score, found, ratio in zip(rows, scores, passing, ratios, strict=True)
         )
         return [
-            _verdict(self.attribution, self.decision, each, next(seen))
+            verdict_of(self.attribution, self.decision, each, next(seen))
             if each.problem is None
-            else _not_applicable(each)
+            else not_applicable(each)
             for each in subjects
         ]
 
     def _changed(self, subjects: Sequence[Subject]) -> Iterator[dict[str, np.ndarray]]:
         """Probability of each statement after each change, for each subject."""
         made = [variants(subject, self.rule) for subject in subjects]
-        crops = [crop for each in made for crop in each.values()]
-        scores = iter(self.decision.scores(self._probabilities(crops)))
+        output = self.predict([crop for each in made for crop in each.values()])
+        scores = iter(self.decision.scores(output.probabilities))
         return iter([{name: next(scores) for name in each} for each in made])
 
-    def _probabilities(self, crops: Sequence[np.ndarray]) -> np.ndarray:
-        """Probabilities of crops at temperature 1: (B, C) float32."""
-        found = [np.zeros((0, len(self.attribution.classes)), np.float32)]
-        found += [
-            self.predictor.predict_batch(np.stack(part)).probabilities
-            for part in _in_parts(crops, self.predictor.session.batch_size)
-        ]
-        return np.concatenate(found)
+    def ratios(self, output: BatchOutput) -> list[Ratio | None]:
+        """The likelihood ratio of the known class that has the greatest, for each crop."""
+        found = output.evidence(self.attribution.num_known)
+        if found is None:
+            return [None] * len(output.probabilities)
+        names = [self.attribution.classes[i] for i in found.known_index]
+        return [Ratio(name, float(log10)) for name, log10 in zip(names, found.known, strict=True)]
 
-
-class Seen(NamedTuple):
-    """What the network made of a crop."""
-
-    probabilities: np.ndarray  # (C,) at temperature 1
-    scores: np.ndarray  # (S,) calibrated, of each statement
-    passing: list[int]  # statements that can be made
-    changed: dict[str, np.ndarray]  # scores after each change; empty where nothing can be said
+    def predict(self, crops: Sequence[np.ndarray]) -> BatchOutput:
+        """What the network says of crops, at temperature 1."""
+        size = self.predictor.session.batch_size
+        parts = [self.predictor.predict_batch(np.stack(part)) for part in _in_parts(crops, size)]
+        if parts:
+            return BatchOutput(*map(np.concatenate, zip(*parts, strict=True)))
+        nothing = np.zeros((0, 0), np.float32)
+        return BatchOutput(
+            np.zeros((0, len(self.attribution.classes)), np.float32), nothing, nothing
+        )
 
 
 def _in_parts(items: Iterable[_Item], size: int) -> Iterator[tuple[_Item, ...]]:
@@ -223,112 +210,8 @@ def _calibration_of(predictor: Predictor) -> Calibration:
     return found
 
 
-def outcome_of(statement: Statement) -> Outcome:
-    """A statement as an outcome."""
-    name = FORGED if statement.kind == "forged" else statement.name
-    return Outcome(kind=_KINDS[statement.kind], name=name)
-
-
 def _line(
     file: ImageFile, inspected: Inspected, verdicts: Sequence[Verdict], digest: str
 ) -> FileVerdict:
     facts = inspected.facts._asdict()
     return FileVerdict(path=file.id, **facts, verdicts=tuple(verdicts), attribution=digest)
-
-
-def _not_applicable(subject: Subject) -> Verdict:
-    assert subject.problem is not None
-    return Verdict(
-        box=subject.box,
-        size=subject.size,
-        blur=None if subject.crop is None else blur_of(subject.crop),
-        outcome=subject.problem,
-        probability=None,
-        operating_point=None,
-        accusation_point=None,
-        alternatives=(),
-        prediction_set=None,
-        stability=(),
-        sentence=sentence(subject.problem, None, None, None),
-    )
-
-
-def _verdict(attribution: Attribution, decision: Decision, subject: Subject, seen: Seen) -> Verdict:
-    """The verdict of a crop."""
-    calibration, probability, point, accusation = attribution.calibration, None, None, None
-    made = _stable(seen)
-    stability = tuple(_variant(decision, name, found) for name, found in seen.changed.items())
-    if made is None:
-        outcome = _inconclusive(decision, seen, stability)
-    else:
-        statement = decision.statements[made]
-        outcome, probability = outcome_of(statement), min(float(seen.scores[made]), 1.0)
-        point = _point(calibration.find(statement.kind))
-        accusation = _point(calibration.find("forged")) if outcome.accuses else None
-    row = scaled(seen.probabilities[None], calibration.temperature)[0]
-    return Verdict(
-        box=subject.box,
-        size=subject.size,
-        blur=blur_of(subject.pixels),
-        outcome=outcome,
-        probability=probability,
-        operating_point=point,
-        accusation_point=accusation,
-        alternatives=_alternatives(attribution, row),
-        prediction_set=_prediction_set(calibration, row),
-        stability=stability,
-        sentence=sentence(outcome, probability, point, accusation),
-    )
-
-
-def _stable(seen: Seen) -> int | None:
-    """The most particular statement that stays more likely than not after every change."""
-    for each in seen.passing:
-        if all(scores[each] > FLOOR for scores in seen.changed.values()):
-            return each
-    return None
-
-
-def _inconclusive(decision: Decision, seen: Seen, stability: Sequence[Variant]) -> Outcome:
-    if not seen.passing:
-        return Outcome(kind="inconclusive", reason="unsure")
-    before = outcome_of(decision.statements[seen.passing[0]])
-    after = [f"{v.outcome.label} after {v.change}" for v in stability if v.outcome != before]
-    detail = f"{before.label}, but {', '.join(after)}"
-    return Outcome(kind="inconclusive", reason="unstable", detail=detail)
-
-
-def _variant(decision: Decision, change: str, scores: np.ndarray) -> Variant:
-    found = decision.leading(scores)
-    if found is None:
-        outcome = Outcome(kind="inconclusive", reason="unsure")
-        return Variant(change=change, outcome=outcome, probability=None)
-    outcome = outcome_of(decision.statements[found])
-    return Variant(change=change, outcome=outcome, probability=min(float(scores[found]), 1.0))
-
-
-def _point(threshold: Threshold | None) -> OperatingPoint | None:
-    if threshold is None:
-        return None
-    return OperatingPoint(**threshold.model_dump(include=set(OperatingPoint.model_fields)))
-
-
-def _alternatives(attribution: Attribution, probabilities: np.ndarray) -> tuple[Alternative, ...]:
-    order = np.argsort(-probabilities, kind="stable")[:_TOP].tolist()
-    return tuple(
-        Alternative(
-            name=attribution.classes[i],
-            novel=i >= attribution.num_known,
-            probability=float(probabilities[i]),
-        )
-        for i in order
-    )
-
-
-def _prediction_set(calibration: Calibration, probabilities: np.ndarray) -> PredictionSet:
-    known = calibration.known
-    inside = 1 - probabilities[: len(known)] <= calibration.set_threshold
-    return PredictionSet(
-        classes=tuple(name for name, is_in in zip(known, inside, strict=True) if is_in),
-        coverage=calibration.coverage,
-    )

@@ -56,7 +56,7 @@ def name_files(images: str | Path | Sequence[Path]) -> ImageFiles:
         UserError: A file is named twice. ``files`` raises it for what cannot be read.
     """
     if not isinstance(images, str | Path):
-        files = {_written(path): path for path in images}
+        files = {written(path): path for path in images}
         if len(files) < len(images):
             raise UserError(f"{len(images)} files: one of them is named twice; name each once")
         found = (ImageFile(id_, str(path)) for id_, path in files.items())
@@ -67,7 +67,7 @@ def name_files(images: str | Path | Sequence[Path]) -> ImageFiles:
         return ImageFiles(str(images), _below(place, passed_over), passed_over)
     if _is_parquet(place):
         return ImageFiles(str(images), _listed(place))
-    return ImageFiles(str(images), iter([ImageFile(_written(place), str(place))]))
+    return ImageFiles(str(images), iter([ImageFile(written(place), str(place))]))
 
 
 def no_images(named: ImageFiles) -> UserError:
@@ -79,7 +79,7 @@ def no_images(named: ImageFiles) -> UserError:
 def _below(folder: Path, passed_over: list[tuple[str, str]]) -> Iterator[ImageFile]:
     for path, reason in files_below(folder):
         if reason is None:
-            yield ImageFile(_written(path.relative_to(folder)), str(path))
+            yield ImageFile(written(path.relative_to(folder)), str(path))
         else:
             passed_over.append((str(path), f"{PASSED_OVER} ({reason})"))
 
@@ -143,6 +143,6 @@ def _reading(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be read as a list of images ({reason})") from None
 
 
-def _written(path: Path) -> str:
+def written(path: Path) -> str:
     """A path as an id: bytes that are not UTF-8 are written out in hexadecimal."""
     return os.fsencode(path.as_posix()).decode(errors="backslashreplace")

@@ -9,12 +9,8 @@ owdfa.sha256    of the bytes before them, followed by that JSON
 """
 
 import hashlib
-import os
-from functools import cache
-from importlib import import_module
 from pathlib import Path
-from threading import Lock
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import numpy as np
 from pydantic import Field, ValidationError
@@ -24,6 +20,7 @@ from owdfa.errors import UserError
 from owdfa.images.faces import ENLARGE, Fit, check_faces
 from owdfa.images.workers import num_processes
 from owdfa.inference.session import FEW, BatchOutput, no_ratios
+from owdfa.onnx_runtime import import_onnxruntime
 from owdfa.records.calibration import Calibration
 from owdfa.records.provenance import Provenance
 from owdfa.records.types_found import TypesFound
@@ -34,8 +31,6 @@ RATIOS = "log_ratios"  # a further output of some
 WHAT = "a model that owdfa export made"
 
 _NOTE, _CHECKSUM = "owdfa", "owdfa.sha256"
-_NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
-_IMPORTING = Lock()
 _TAIL = 4096  # bytes at the end of a file, among which the checksum is
 
 
@@ -159,24 +154,6 @@ def properties_of(graph: bytes, note: ModelNote) -> dict[str, str]:
     """What goes into the file after the graph."""
     text = note.model_dump_json(by_alias=True)
     return {_NOTE: text, _CHECKSUM: _checksum(graph, text)}
-
-
-@cache
-def import_onnxruntime() -> Any:
-    """Import ONNX Runtime, which from 1.29 on reports to its maker unless told not to.
-
-    It reads the environment as it is imported; afterwards that is as it was.
-    """
-    with _IMPORTING:
-        before = os.environ.get(_NO_TELEMETRY)
-        os.environ[_NO_TELEMETRY] = "1"
-        try:
-            return import_module("onnxruntime")
-        finally:
-            if before is None:
-                del os.environ[_NO_TELEMETRY]
-            else:
-                os.environ[_NO_TELEMETRY] = before
 
 
 def _checksum(graph: bytes, note: str) -> str:

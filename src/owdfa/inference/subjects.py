@@ -1,7 +1,7 @@
 """What a verdict is of: each face of an image, or the whole of it, cropped as for prediction."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from owdfa.images.boxes import Box as FaceBox
 from owdfa.images.decode import BadImageError, decoded, header_of, read
-from owdfa.images.faces import Box as FaceBox
 from owdfa.images.faces import Fit, crop_face, crop_to_size, detector
 from owdfa.images.jpeg import jpeg_quality
 from owdfa.records.verdict import Box, Outcome
@@ -76,33 +76,40 @@ def inspect(path: Path, rule: CropRule) -> Inspected:
         image = decoded(data, path)
     except BadImageError as error:
         return Inspected(
-            facts, (Subject(None, None, None, None, _problem("undecodable", error.reason)),)
+            facts, (Subject(None, None, None, None, problem("undecodable", error.reason)),)
         )
     quality = jpeg_quality(data) if facts.format == "JPEG" else None
     facts = facts._replace(width=image.width, height=image.height, jpeg_quality=quality)
-    boxes: Iterable[FaceBox | None] = (None,)
+    found = find_subjects(image, facts, rule)
+    if not found:
+        reason = f"the detector {rule.faces} finds no face"
+        found = (Subject(None, min(image.size), None, None, problem("no-face", reason)),)
+    return Inspected(facts, found)
+
+
+def find_subjects(image: Image.Image, facts: FileFacts, rule: CropRule) -> tuple[Subject, ...]:
+    """The faces of an image, from left to right; all of it where it need not have one."""
+    boxes: Sequence[FaceBox | None] = ()
     if rule.faces != "none":
-        boxes = sorted(detector(rule.faces).detect(np.asarray(image))) or (None,)
-        if boxes == (None,) and rule.needs_face:
-            reason = f"the detector {rule.faces} finds no face"
-            found = Subject(None, min(image.size), None, None, _problem("no-face", reason))
-            return Inspected(facts, (found,))
-    return Inspected(facts, tuple(_subject(image, box, facts, rule) for box in boxes))
+        boxes = sorted(detector(rule.faces).detect(np.asarray(image)))
+    if not boxes and not rule.needs_face:
+        boxes = (None,)
+    return tuple(_subject(image, box, facts, rule) for box in boxes)
 
 
 def _subject(image: Image.Image, box: FaceBox | None, facts: FileFacts, rule: CropRule) -> Subject:
     size = min(image.size) if box is None else min(box.right - box.left, box.bottom - box.top)
-    problem = None
+    found = None
     if size < rule.min_size:
-        problem = _problem("too-small", f"{size} px, less than {rule.min_size}")
+        found = problem("too-small", f"{size} px, less than {rule.min_size}")
     elif facts.jpeg_quality is not None and facts.jpeg_quality < rule.min_quality:
-        problem = _problem(
+        found = problem(
             "too-compressed", f"JPEG quality {facts.jpeg_quality}, less than {rule.min_quality}"
         )
     crop = crop_to_size(image, box, rule.size, rule.fit)
     place = None if box is None else Box(**box._asdict())
-    region = None if problem else _region(image, box, rule)
-    return Subject(place, size, crop, region, problem)
+    region = None if found else _region(image, box, rule)
+    return Subject(place, size, crop, region, found)
 
 
 def _region(image: Image.Image, box: FaceBox | None, rule: CropRule) -> Image.Image:
@@ -142,5 +149,6 @@ def _as_jpeg(image: Image.Image) -> Image.Image:
         return saved.convert("RGB")
 
 
-def _problem(reason: str, detail: str) -> Outcome:
+def problem(reason: str, detail: str) -> Outcome:
+    """Why no verdict is possible."""
     return Outcome.model_validate({"kind": "not-applicable", "reason": reason, "detail": detail})

@@ -1,7 +1,6 @@
 """PLDA: a generative model of types on the embedding of a network that another training made.
 
     x = m + e        m ~ N(0, B)        e ~ N(0, W)
-    L = CE
 
 An image's embedding x is the mean m of its type plus what content and chance do, e. Probabilistic
 LDA (Ioffe, ECCV 2006; Prince and Elder, ICCV 2007). W is learnt from the labelled images, B from
@@ -9,9 +8,7 @@ the means of known types. After the last epoch types are fitted to all training 
 ones stay in theirs, novel types are found, and their number with them (``owdfa.plda``). A new
 image's logits are its log-probabilities of each type over a temperature that leave-known-out sets.
 
-It is meant for ``epochs = 0``: a backbone with fixed features, or one of a run, is only fitted to.
-With epochs a linear classifier of the known types trains the backbone: L is its cross-entropy on
-the labelled images, and until the fit it is what predicts.
+Nothing is trained: it is fitted to a backbone with fixed features, or to one of a run or a stage.
 
 Page: docs/methods/plda.md.
 """
@@ -26,11 +23,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from owdfa.backbones.base import Backbone
-from owdfa.losses import labelled_cross_entropy
 from owdfa.methods.base import Method
 from owdfa.plda.fit import Fitted, TypesSettings, fit, number_of_types
 from owdfa.plda.mass import novel_share
-from owdfa.records.training import Features, Losses, Progress
+from owdfa.records.training import Features
 from owdfa.records.types_found import KnownOut, TypesFound
 
 _LEAST_CAPACITY = 40  # types, where there are few known ones
@@ -55,6 +51,7 @@ class PLDA(Method):
 
     settings_type = PLDASettings
     views = ("weak",)
+    takes_features = True
 
     def __init__(
         self, backbone: Backbone, num_known: int, num_classes: int | None, settings: PLDASettings
@@ -65,7 +62,6 @@ class PLDA(Method):
         self.backbone = backbone
         capacity = num_classes or max(_LEAST_CAPACITY, settings.types_per_known * num_known)
         channels, dim = backbone.channels, settings.dim
-        self.classifier = nn.Linear(channels, num_known)
         zeros = {
             "shift": (channels,),  # the map, see owdfa.plda.space
             "matrix": (channels, dim),
@@ -101,10 +97,6 @@ class PLDA(Method):
     def classify(self, features: Features) -> Float[Tensor, "batch classes"]:
         """Log-probabilities of types over the temperature, up to a constant an image."""
         with torch.autocast(features.embedding.device.type, enabled=False):
-            if not self.num_fitted:
-                embedding = features.embedding.to(self.classifier.weight.dtype)
-                known: Tensor = self.classifier(embedding)
-                return known
             return self._score(features, "linear", "square", "constant")
 
     def log_ratios(self, features: Features) -> Float[Tensor, "batch classes"] | None:
@@ -130,17 +122,6 @@ class PLDA(Method):
             else None,
         )
 
-    def objective(
-        self,
-        views: tuple[Features, ...],
-        labels: Int[Tensor, "batch"],
-        progress: Progress,  # noqa: ARG002
-    ) -> Losses:
-        """Compute the cross-entropy of the labelled images."""
-        logits = self.classifier(views[0].embedding)
-        ce = labelled_cross_entropy(logits, labels)
-        return Losses(ce, {"ce": ce}, logits.detach())
-
     @torch.no_grad()
     def finish(
         self, embeddings: Float[Tensor, "images dim"], labels: Int[Tensor, "images"]
@@ -164,7 +145,7 @@ class PLDA(Method):
 
     def _score(self, features: Features, *names: str) -> Tensor:
         """A quadratic function of each type, whose coefficients are in three buffers."""
-        parts = (self.get_buffer(name)[..., : self.num_fitted] for name in names)
+        parts = (self.get_buffer(name)[..., : self.num_active] for name in names)
         linear, square, constant = parts
         rows = (features.embedding.float() - self.get_buffer("shift")) @ self.get_buffer("matrix")
         rows = normalize(rows) if self.settings.unit_length else rows

@@ -6,16 +6,14 @@ import numpy as np
 from pydantic import Field
 
 from owdfa.config import Settings
-from owdfa.plda.evidence import Pool, audit_threshold, split_threshold
+from owdfa.plda.consensus import Pile, agreement, fixed_number, with_types
 from owdfa.plda.known_out import Calibration, leave_known_out
 from owdfa.plda.mixture import Mixture, known_only, maximise
 from owdfa.plda.model import Prior, log_mixture, unseen
-from owdfa.plda.search import Limits, Pile, fixed_number, search
 from owdfa.plda.space import Space, SpaceLearner, blocks, canonical_order
 from owdfa.records.training import UNLABELLED
 
 _FINAL_ITERATIONS = 10  # over all images, from what a sample converged to
-_MAX_LEFT_OUT = 5000  # labelled images of leave-known-out, which searches up to six piles
 _PART = 0.8  # share of the images in a part
 _TAIL = 5  # per cent of the parts' numbers outside the interval, on each side
 
@@ -29,13 +27,11 @@ class TypesSettings(Settings):
     """Whether the length of features is taken away, once they are whitened."""
     standardise: bool = False
     """Whether each feature is divided by its deviation first: for features of different units."""
-    level: float = Field(default=0.95, gt=0.5, lt=1)
-    """Share of tests of one type that must find one, among known types and by the model."""
     min_images: int = Field(default=20, ge=8)
     """Images of the smallest type that can be found."""
     max_types: int = Field(default=1000, ge=1)
     """The most types, known and found."""
-    max_images: int = Field(default=20_000, ge=100)
+    max_images: int = Field(default=5000, ge=100)
     """Unlabelled images, and labelled ones, that types are searched in; all are given to them."""
 
 
@@ -47,19 +43,19 @@ class Fitted:
         space: The map of features.
         mixture: The types, known ones first.
         calibration: What leave-known-out set and measured.
-        limits: What found types had to show; None where their number was given.
+        is_given: Whether the number of types was.
     """
 
     space: Space
     mixture: Mixture
     calibration: Calibration
-    limits: Limits | None = None
+    is_given: bool = False
 
     def log_posterior(self, features: np.ndarray) -> np.ndarray:
         """Log-probability (N, C) of each type for features (N, F); of none of them is left out."""
         made = np.empty((len(features), self.mixture.num_types))
         for part in blocks(len(features)):
-            logs = self.mixture.log_joint(self.space(features[part]), with_none=False)
+            logs = self.mixture.log_densities(self.space(features[part]))
             logs /= self.calibration.temperature
             made[part] = logs - log_mixture(logs)[:, None]
         return made
@@ -71,8 +67,7 @@ class Fitted:
         """
         types, cold = self.mixture.types, 1 / self.calibration.temperature
         precision = 1 / (types.noise[:, None] + types.variances)
-        size = (np.log(precision) - precision * np.square(types.means)).sum(axis=1) / 2
-        constant = self.mixture.log_shares[:-1] + size
+        constant = (np.log(precision) - precision * np.square(types.means)).sum(axis=1) / 2
         return cold * precision * types.means, -cold * precision / 2, cold * constant
 
     def ratio_scores(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -90,7 +85,7 @@ class Fitted:
         """The likeliest type (N,) of each image."""
         found = np.empty(len(features), np.int64)
         for part in blocks(len(features)):
-            found[part] = self.mixture.assign(self.space(features[part]), with_none=False)
+            found[part] = self.mixture.assign(self.space(features[part]))
         return found
 
 
@@ -124,49 +119,42 @@ def fit(
         standardise=settings.standardise,
     )
     space = learner.fit()
-    pile = Pile(space(features), labels)
-    limits = _known_limits(pile, Prior(space.between), settings, seed)
-    some = _few(labels, min(_MAX_LEFT_OUT, settings.max_images))
-    found = leave_known_out(learner, features, np.where(some, labels, UNLABELLED), limits, seed)
-    limits = limits._replace(merge=max(limits.split, found.merge))
-    prior = Prior(space.between, found.noise)
-    mixture = fit_mixture(pile, prior, num_known, num_types or limits, settings, seed)
-    return Fitted(space, mixture, found, None if num_types else limits)
-
-
-def _known_limits(pile: Pile, prior: Prior, settings: TypesSettings, seed: int) -> Limits:
-    """What a found type must show, by what known types show."""
-    stream = np.random.default_rng([seed, 1])
-    rows, labels = pile.labelled
-    own = [Pool(rows[labels == each], prior) for each in np.unique(labels)]
-    split = split_threshold(own, stream, settings.level)
-    audit = audit_threshold(own, stream, settings.level)
-    return Limits(split, audit, split, settings.level, settings.min_images, settings.max_types)
-
-
-def _few(labels: np.ndarray, most: int) -> np.ndarray:
-    """Labelled images (N,) bool, at most about so many, the same share of all."""
-    chosen = labels != UNLABELLED
-    chosen[chosen] = np.arange(chosen.sum()) % (1 + int(chosen.sum()) // most) == 0
-    return np.asarray(chosen)
+    some = _sample(labels, settings.max_images, seed)
+    found = leave_known_out(learner, features, labels, some, settings.min_images, seed)
+    pile, prior = Pile(space(features), labels), Prior(space.between, found.noise)
+    number = found.together if num_types is None else num_types
+    mixture = fit_mixture(pile, prior, num_known, number, settings, seed)
+    return Fitted(space, mixture, found, num_types is not None)
 
 
 def fit_mixture(
     pile: Pile,
     prior: Prior,
     num_known: int,
-    limits: Limits | int,
+    number: int | float,
     settings: TypesSettings,
     seed: int,
 ) -> Mixture:
-    """The mixture in a space that is given, by limits of found types or of so many types."""
-    stream = np.random.default_rng([seed, 0])
+    """The mixture in a space that is given.
+
+    Args:
+        pile: The images.
+        prior: Of a type that is not known.
+        num_known: K.
+        number: Of types, an int; to find it, the share of clusterings that images of one type are
+            together in, a float.
+        settings: How.
+        seed: Decides starts and samples.
+    """
     known = known_only(pile.rows, pile.labels, num_known, prior)
-    sample = _sample(pile, settings.max_images, stream)
-    if isinstance(limits, int):
-        mixture = fixed_number(known, sample, limits, seed)
+    sample = pile.take(_sample(pile.labels, settings.max_images, seed))
+    if isinstance(number, int):
+        mixture = fixed_number(known, sample, number, seed)
     else:
-        mixture = search(known, sample, limits, stream)
+        stream = np.random.default_rng([seed, 0])
+        agreed = agreement(sample, num_known, settings.max_types, stream)
+        owner = agreed.owners(number, settings.min_images)
+        mixture = with_types(known, sample, owner, settings.min_images)
     if len(sample.rows) < len(pile.rows):
         mixture = maximise(mixture, pile.unlabelled, _FINAL_ITERATIONS)
     return mixture
@@ -193,8 +181,8 @@ def number_of_types(
         num_parts: How many.
         seed: Decides them.
     """
-    settings, limits = settings or TypesSettings(), fitted.limits
-    if limits is None:
+    settings, together = settings or TypesSettings(), fitted.calibration.together
+    if fitted.is_given:
         return fitted.mixture.num_types, fitted.mixture.num_types
     order = canonical_order(features, labels)
     pile = Pile(fitted.space(features)[order], labels[order])
@@ -204,17 +192,16 @@ def number_of_types(
         chosen = stream.random(len(order)) < _PART
         some = pile.take(chosen)
         num_known = fitted.mixture.num_known
-        made = fit_mixture(some, fitted.mixture.prior, num_known, limits, settings, seed)
+        made = fit_mixture(some, fitted.mixture.prior, num_known, together, settings, seed)
         found.append(made.num_types)
     low, high = np.percentile(found, [_TAIL, 100 - _TAIL])
     return int(np.floor(low)), int(np.ceil(high))
 
 
-def _sample(pile: Pile, most: int, stream: np.random.Generator) -> Pile:
-    """At most so many unlabelled and labelled images, in the same order."""
-    kept = []
-    for chosen in (pile.labels == UNLABELLED, pile.labels != UNLABELLED):
+def _sample(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """Places of at most so many unlabelled and labelled images, in order."""
+    stream, kept = np.random.default_rng([seed, 1]), []
+    for chosen in (labels == UNLABELLED, labels != UNLABELLED):
         places = np.flatnonzero(chosen)
         kept.append(stream.permutation(places)[:most] if len(places) > most else places)
-    places = np.sort(np.concatenate(kept))
-    return pile.take(places)
+    return np.sort(np.concatenate(kept))

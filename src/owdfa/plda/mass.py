@@ -89,7 +89,7 @@ def novel_share(
     scores = _known_scores(fitted, features[second])
     free = labels[second] == UNLABELLED
     held_out = labels[second][~free]
-    common = np.exp(fitted.mixture.log_shares[:num_known])
+    common = fitted.mixture.shares[:num_known]
     counts = np.maximum(np.bincount(held_out, minlength=num_known), 1)
     return lower_bound(Scores(scores[~free], (common / counts)[held_out]), scores[free], confidence)
 

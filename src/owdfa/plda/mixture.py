@@ -1,9 +1,9 @@
-"""Types fitted to a pile: each unlabelled image belongs to a known type, a found one, or to none.
+"""Types fitted to a pile: each unlabelled image belongs to a known type or to a found one.
 
-Expectation maximisation. Labelled images stay in their type. The mean of a known type follows its
-labelled images and those that are given to it with confidence; that of a found one all images, each
-by its share. Images that fit none of them belong to "a type that nobody has seen", which is as wide
-as type means vary: found types are born from there, and out of known types that hold intruders.
+Expectation maximisation. Labelled images stay in their type; an unlabelled image moves the mean of
+each type by its share. Every type is as likely as any other beforehand: how common types are in a
+pile says nothing of the next one, and where it counts, the common types grow at the expense of the
+rare. It is estimated, and kept beside.
 """
 
 from dataclasses import dataclass, replace
@@ -11,13 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from owdfa.clustering import class_sums
-from owdfa.plda.model import Prior, Types, log_density, log_mixture, posterior, unseen
+from owdfa.plda.model import Prior, Types, log_density, log_mixture, posterior
 from owdfa.plda.space import blocks
 from owdfa.records.training import UNLABELLED
 
-CONFIDENT = 0.9
-"""Probability from which an unlabelled image moves the mean of a known type. Below it, an intruder
-would drag the type towards itself."""
 _TOLERANCE = 1e-5  # of the mean log-likelihood of an image, at which iterations end
 
 
@@ -28,7 +25,7 @@ class Mixture:
     Attributes:
         types: The C types, known ones first.
         counts: (C,) images that each mean rests on, labelled ones included.
-        log_shares: (C + 1,), the last one of images that fit none.
+        shares: (C,), how common each is among unlabelled images.
         prior: Of the types that are not known.
         labelled_sums: (K, d), of the labelled images of each known type.
         labelled_counts: (K,).
@@ -36,7 +33,7 @@ class Mixture:
 
     types: Types
     counts: np.ndarray
-    log_shares: np.ndarray
+    shares: np.ndarray
     prior: Prior
     labelled_sums: np.ndarray
     labelled_counts: np.ndarray
@@ -51,18 +48,15 @@ class Mixture:
         """C."""
         return len(self.counts)
 
-    def log_joint(self, rows: np.ndarray, *, with_none: bool = True) -> np.ndarray:
-        """Log of share times density: (N, C + 1), or (N, C) where an image must be of some type."""
-        if not with_none:
-            return np.asarray(log_density(rows, self.types) + self.log_shares[:-1])
-        types = self.types.beside(unseen(self.prior))
-        return np.asarray(log_density(rows, types) + self.log_shares)
+    def log_densities(self, rows: np.ndarray) -> np.ndarray:
+        """Log-density (N, C) of each image as one more of each type."""
+        return log_density(rows, self.types)
 
-    def assign(self, rows: np.ndarray, *, with_none: bool = True) -> np.ndarray:
-        """The likeliest type (N,) of each image; C for none."""
+    def assign(self, rows: np.ndarray) -> np.ndarray:
+        """The likeliest type (N,) of each image."""
         found = np.empty(len(rows), np.int64)
         for part in blocks(len(rows)):
-            found[part] = self.log_joint(rows[part], with_none=with_none).argmax(axis=1)
+            found[part] = self.log_densities(rows[part]).argmax(axis=1)
         return found
 
     def posterior(self, sums: np.ndarray, counts: np.ndarray) -> Types:
@@ -77,14 +71,8 @@ class Mixture:
         num_known = self.num_known
         num = num_known + len(types.means)
         counts = np.concatenate([self.counts[:num_known], np.zeros(num - num_known)])
-        shares = np.append(np.full(num, 1.0), 1e-3)  # the next iteration counts them
         types = self.types.take(slice(num_known)).beside(types)
-        return replace(self, types=types, counts=counts, log_shares=np.log(shares))
-
-    @property
-    def found(self) -> Types:
-        """The types that are not known."""
-        return self.types.take(slice(self.num_known, None))
+        return replace(self, types=types, counts=counts, shares=np.full(num, 1 / num))
 
 
 def known_only(rows: np.ndarray, labels: np.ndarray, num_known: int, prior: Prior) -> Mixture:
@@ -92,9 +80,9 @@ def known_only(rows: np.ndarray, labels: np.ndarray, num_known: int, prior: Prio
     chosen = labels != UNLABELLED
     counts = np.bincount(labels[chosen], minlength=num_known)
     sums = class_sums(rows[chosen].astype(np.float64), labels[chosen], num_known)
-    shares = np.append(np.full(num_known, 1.0), 1e-3)
+    shares = np.full(num_known, 1 / num_known)
     types = posterior(sums, counts, prior._replace(noise=1.0))
-    return Mixture(types, counts.astype(np.float64), np.log(shares), prior, sums, counts)
+    return Mixture(types, counts.astype(np.float64), shares, prior, sums, counts)
 
 
 def maximise(mixture: Mixture, rows: np.ndarray, iterations: int = 50) -> Mixture:
@@ -117,28 +105,19 @@ def maximise(mixture: Mixture, rows: np.ndarray, iterations: int = 50) -> Mixtur
 def step(mixture: Mixture, rows: np.ndarray) -> tuple[Mixture, float]:
     """One iteration, and the mean log-likelihood of an image before it."""
     num_known, num = mixture.num_known, mixture.num_types
-    sums, moving, members = np.zeros_like(mixture.types.means), np.zeros(num), np.zeros(num + 1)
+    sums, members = np.zeros_like(mixture.types.means), np.zeros(num)
     likelihood = 0.0
     for part in blocks(len(rows)):
         block = rows[part].astype(np.float64, copy=False)
-        logs = mixture.log_joint(block)
+        logs = mixture.log_densities(block)
         total = log_mixture(logs)
         share = np.exp(logs - total[:, None])
-        likelihood += float(total.sum())
-        members += share.sum(axis=0)
-        share = share[:, :-1]
-        known = share[:, :num_known]
-        known[known < CONFIDENT] = 0
+        likelihood += float(total.sum()) - len(block) * float(np.log(num))
         sums += share.T @ block
-        moving += share.sum(axis=0)
+        members += share.sum(axis=0)
+    counts = members.copy()
     sums[:num_known] += mixture.labelled_sums
-    moving[:num_known] += mixture.labelled_counts
-    shares = np.append(members[:-1] + 1, 1.0)  # of none: the odds that the next image is a new type
-    shares /= shares.sum()
-    made = replace(
-        mixture,
-        types=mixture.posterior(sums, moving),
-        counts=moving,
-        log_shares=np.log(shares),
-    )
+    counts[:num_known] += mixture.labelled_counts
+    types = mixture.posterior(sums, counts)
+    made = replace(mixture, types=types, counts=counts, shares=(members + 1) / (members + 1).sum())
     return made, likelihood / max(1, len(rows))

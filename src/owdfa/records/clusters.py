@@ -85,8 +85,8 @@ class Cluster(Settings):
     confidence: float
     """Mean probability of the likeliest type of each image, known or novel."""
     log10_ratio: float | None
-    """Mean log10 likelihood ratio of the best known type against none that is known: below 0 speaks
-    for a new type. None where the run's method gives none."""
+    """Mean log10 likelihood ratio of the best known type against the best other explanation: below
+    0 speaks against all known types. None where the run's method gives none."""
     nearest: NearestType | None
     """None where no known type is likely for any image."""
     central: tuple[str, ...]
@@ -123,6 +123,8 @@ class Clusters(Settings):
     """Of these, in no group."""
     num_missing: int
     """Images that were to be grouped, but are no longer there."""
+    num_videos: int
+    """Videos without a known type: they are not grouped."""
     clusters: tuple[Cluster, ...]
     """The largest first."""
     gone: dict[str, tuple[str, ...]]

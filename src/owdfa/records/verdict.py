@@ -8,6 +8,9 @@ Each file has a verdict or more: one a face where the run has a detector, else o
 image. One that cannot be used has one too, ``not-applicable`` with the reason. An outcome in words
 is ``known:<class>``, ``family:<family>``, ``novel:<type>``, ``novel``, ``real-consistent``,
 ``inconclusive`` or ``not-applicable``. No outcome says that an image is authentic.
+
+Of a video there is a verdict for each track: the frames in which a face was found again, or all
+frames where the run has no detector.
 """
 
 import hashlib
@@ -118,11 +121,51 @@ class Variant(Settings):
     """Of that statement, calibrated; None where there is none."""
 
 
+class TrackFrame(Settings):
+    """A frame in which a track was seen."""
+
+    time: float
+    """In seconds from the first frame of the video."""
+    box: Box | None
+    """The face; None for the whole frame."""
+    probability: float | None
+    """Calibrated, in this frame alone, of the verdict's statement, or of the first of its
+    alternatives where none is made; None where the face is too small to be used."""
+
+
+class Track(Settings):
+    """One face through a video, or all of its frames."""
+
+    shown: float
+    """Time of the frame that ``box``, ``size`` and ``blur`` of the verdict are of: where the face
+    is largest."""
+    num_used: int
+    """Frames that the verdict is of."""
+    frames: tuple[TrackFrame, ...]
+    """In order of time; never empty."""
+
+
+class Video(Settings):
+    """What is known of a video file."""
+
+    codec: str
+    duration: float | None
+    """In seconds, as the file says; None where it does not."""
+    num_frames: int
+    """That were decoded."""
+    num_sampled: int
+    """That were looked at."""
+    decoder: str
+    """What decoded them, and its version."""
+    notes: tuple[str, ...]
+    """What was left out, and why."""
+
+
 class Verdict(Settings):
-    """What is said of one face, or of a whole image."""
+    """What is said of one face, or of a whole image; of a track, where the file is a video."""
 
     box: Box | None
-    """The face; None for the whole image."""
+    """The face; None for the whole image. Of a track: where it is largest."""
     size: int | None
     """Shorter side in pixels of what was looked at: the face's box, or the image."""
     blur: float | None
@@ -137,12 +180,16 @@ class Verdict(Settings):
     alternatives: tuple[Alternative, ...]
     """The five likeliest classes, the most probable first."""
     prediction_set: PredictionSet | None
+    ratio_class: str | None = None
+    """The known class with the greatest likelihood ratio; None where the method gives none."""
     log10_ratio: float | None = None
-    """Likelihood ratio of the best known class against "none that is known", its logarithm to
-    base 10, where the method gives one."""
+    """Its ratio against the best other explanation, another class or one that nobody has seen: the
+    logarithm to base 10."""
     stability: tuple[Variant, ...]
     sentence: str
     """The same in plain words."""
+    track: Track | None = None
+    """Of a video, where it was looked at."""
 
 
 class FileVerdict(Settings):
@@ -155,16 +202,19 @@ class FileVerdict(Settings):
     """Of the content; None where it cannot be read."""
     num_bytes: int | None
     format: str | None
-    """By the content: ``"JPEG"``, ``"PNG"``, ...; None where it is no image."""
+    """By the content: ``"JPEG"``, ``"MOV"``, ...; None where it is neither image nor video."""
     width: int | None
     """In pixels, upright."""
     height: int | None
     jpeg_quality: int | None
     """1 to 100, estimated from the file's tables; None for other formats."""
     verdicts: tuple[Verdict, ...]
-    """One a face, from left to right, or one of the whole image; never empty."""
+    """One a face, from left to right, or one of the whole image; one a track of a video, from the
+    first seen on. Never empty."""
     attribution: str
     """Digest of the ``Attribution`` that it rests on."""
+    video: Video | None = None
+    """None for an image."""
 
     @property
     def outcome(self) -> Outcome:
@@ -204,6 +254,8 @@ class Attribution(Settings):
     """Shorter side in pixels that a face, or a whole image, must have."""
     min_quality: int
     """Estimated quality that a JPEG file must have."""
+    frame_interval: float = 0.2
+    """Seconds between the frames of a video that are looked at."""
     calibration: Calibration
     provenance: Provenance
     """Of the network; ``precision`` is what was computed in."""

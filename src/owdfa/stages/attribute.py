@@ -1,4 +1,4 @@
-"""Attribute: verdicts of images, into a case."""
+"""Attribute: verdicts of images and videos, into a case."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
-from owdfa.case import Attributed, Case, is_case
+from owdfa.case import Attributed, Case, check_new, is_case
 from owdfa.errors import UserError
+from owdfa.images.formats import NO_IMAGE
 from owdfa.inference.attribute import AttributeOptions, Attributor
-from owdfa.inference.lists import ImageFile, name_files
+from owdfa.inference.lists import ImageFile, name_files, written
+from owdfa.inference.video import attribute_files
 from owdfa.progress import OnProgress, no_progress
 from owdfa.records.verdict import Attribution, FileVerdict
+from owdfa.signatures import VIDEO
 
 _PART = 512  # files that are added to the case together
 _SHOWN = 30  # files that are kept to be shown
@@ -61,14 +64,14 @@ def attribute(
     command: Sequence[str] = (),
     on_progress: OnProgress = no_progress,
 ) -> Attributions:
-    """Give a verdict of every face in some images, and add it to a case.
+    """Give a verdict of every face in some images and videos, and add it to a case.
 
     Verdicts are added some hundred files at a time; those of a command that was stopped stay.
     Memory does not grow with the number of files, but for the paths.
 
     Args:
         run: A run folder, or a file that ``export`` made of one, that was calibrated.
-        images: Image files, folders of them, and lists of them in Parquet.
+        images: Image and video files, folders of them, and lists of them in Parquet.
         output: The case: a new folder, or a case to add to.
         options: What is looked at, and how.
         command: The command that was given, for the record.
@@ -77,17 +80,20 @@ def attribute(
     Raises:
         UserError: The run is not calibrated, there are no images, or ``output`` is something else.
     """
+    case = Case.open(output) if is_case(output) else None
+    if case is None:
+        check_new(output)
     attributor = Attributor.open(run, options)
     found = Attributions(attributor.attribution, notes=_notes(attributor))
     files = list(_files(images, found.passed_over))
     if not files:
         others = f" ({len(found.passed_over)} other files)" if found.passed_over else ""
         raise UserError(f"{images[0]}: no images there{others}; name images, or a folder of some")
-    made = attributor.attribute(files)
+    made = attribute_files(attributor, files)
     first = list(islice(made, _PART))
     _check_some(first, len(files))
     copy = options is not None and options.copy_files
-    case = Case.open(output) if is_case(output) else Case.create(output)
+    case = case or Case.create(output)
     with case.writing():
         for part in chain([first], iter(lambda: list(islice(made, _PART)), [])):
             added = [Attributed(verdict, Path(file.path)) for file, verdict in part]
@@ -105,11 +111,15 @@ def _files(images: Sequence[Path], passed_over: list[tuple[str, str]]) -> Iterat
         named = name_files(place)
         prefix = f"{place.as_posix().rstrip('/')}/" if place.is_dir() else ""
         yield from (ImageFile(f"{prefix}{file.id}", file.path) for file in named.files)
-        passed_over += named.passed_over
+        for path, reason in named.passed_over:
+            if NO_IMAGE.format(VIDEO) in reason:
+                yield ImageFile(f"{prefix}{written(Path(path).relative_to(place))}", path)
+            else:
+                passed_over.append((path, reason))
 
 
 def _check_some(part: Sequence[tuple[ImageFile, FileVerdict]], total: int) -> None:
-    """Refuse files of which none is an image.
+    """Refuse files of which none is an image or a video.
 
     Raises:
         UserError: All of them cannot be decoded.
@@ -118,13 +128,16 @@ def _check_some(part: Sequence[tuple[ImageFile, FileVerdict]], total: int) -> No
     if len(part) == total and all(each.reason == "undecodable" for each in outcomes):
         raise UserError(
             f"{part[0][0].path}: {outcomes[0].detail}; none of the {total} files named is an image"
-            " that can be decoded"
+            " or video that can be decoded"
         )
 
 
 def _notes(attributor: Attributor) -> tuple[str, ...]:
     notes = attributor.predictor.notes
-    made = attributor.attribution.provenance
-    if made.is_oracle:
-        notes = (*notes, f"ORACLE: {made.oracle}")
+    made = attributor.attribution
+    if made.provenance.is_oracle:
+        notes = (*notes, f"ORACLE: {made.provenance.oracle}")
+    if not made.calibration.real:
+        advice = f"owdfa calibrate {made.run} --real CLASS names one"
+        notes = (*notes, f"no known class is of real images, so nothing is called real; {advice}")
     return notes

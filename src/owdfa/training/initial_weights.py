@@ -43,9 +43,9 @@ def _check_fitted(settings: RunSettings) -> None:
     name = settings.method.name
     if method_type(name).is_trained():
         return
-    if settings.epochs or settings.stages:
-        raise UserError(f"method {name}: is fitted and not trained; set epochs=0 and stages=[]")
-    if begins_random(settings):
+    if settings.epochs:
+        raise UserError(f"method {name}: is fitted and not trained; set epochs=0")
+    if not settings.stages and begins_random(settings):
         raise UserError(
             f"method {name}: is fitted to features of {settings.backbone.name}, whose weights would"
             " be random; name some with --weights (package, hub, a file or a run), or add"

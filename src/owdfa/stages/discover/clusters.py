@@ -55,19 +55,22 @@ class Pile(NamedTuple):
     places: dict[str, Path]
     wanted: list[str]  # those that are to be grouped
     others: list[str]  # some of those that need not be, which show how close images of a type are
+    num_videos: int = 0  # without a known type
 
     @classmethod
     def of(cls, case: Case) -> "Pile":
         """The images of a case; one that lies in several places counts once."""
-        files, places = {}, {}
+        files, places, videos = {}, {}, 0
         for item in case.items():
-            if item.verdict.sha256 is not None:
+            if item.verdict.video is not None:
+                videos += main_verdict(item.verdict).outcome.kind in UNNAMED
+            elif item.verdict.sha256 is not None:
                 files[item.verdict.sha256] = item.verdict
                 places[item.verdict.sha256] = case.find_input(item)
         kinds = {sha256: main_verdict(file).outcome.kind for sha256, file in files.items()}
         wanted = sorted(sha256 for sha256, kind in kinds.items() if kind in UNNAMED)
         others = sorted(sha256 for sha256, kind in kinds.items() if kind in NAMED)
-        return cls(files, places, wanted, others[:_MAX_OTHERS])
+        return cls(files, places, wanted, others[:_MAX_OTHERS], videos)
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ def make_clusters(review: Review, found: Grouped, about: About) -> Clusters:
         num_images=len(about.pile.wanted),
         num_alone=len(set(about.pile.wanted) - grouped),
         num_missing=about.num_missing,
+        num_videos=about.pile.num_videos,
         clusters=tuple(sorted(made, key=lambda each: (-len(each.members), each.id))),
         gone={**state.gone, **matched.gone},
     )

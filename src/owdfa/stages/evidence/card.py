@@ -1,13 +1,12 @@
 """What a reader must know of the model that verdicts rest on."""
 
 from pathlib import Path
-from typing import Any
 
 from owdfa.config import Settings
 from owdfa.errors import UserError
-from owdfa.files import read_json
 from owdfa.inference.predictor import Predictor
 from owdfa.records.scores import Scores
+from owdfa.records.stress import FILE, Stress, StressLevel
 from owdfa.records.verdict import Attribution
 from owdfa.stages.evidence.nearest import TrainingImages
 
@@ -120,39 +119,39 @@ def _accuracy(predictor: Predictor) -> tuple[dict[str, tuple[int, float]], str]:
         return {}, f"not known ({path.name} is of other weights: delete it, score again)"
     oracle = f"; an oracle: {scores.provenance.oracle}" if scores.provenance.is_oracle else ""
     counts, ece = scores.num_images["all"], scores.calibration["ece"]
+    # The paper convention: a known class is right as itself, while gcd-v2 may match it to another.
     return (
-        {each["class"]: (each["num_images"], each["acc_gcd_v2"]) for each in scores.per_class},
-        f"{counts:,} images of {scores.images}, convention gcd-v2{oracle}; expected calibration"
-        f" error without temperature {ece:.3f}",
+        {each["class"]: (each["num_images"], each["acc_paper"]) for each in scores.per_class},
+        f"named as itself, the likeliest class, of {counts:,} images of {scores.images}{oracle};"
+        f" expected calibration error without temperature {ece:.3f}",
     )
 
 
 def _robustness(predictor: Predictor, quality: int | None) -> tuple[dict[str, float], str]:
     """Accuracy by class at the level nearest to ``quality``, and which that is."""
-    path = _beside(predictor) / "stress" / "stress.json"
+    path = _beside(predictor) / "stress" / FILE
     if not path.exists():
         return {}, "not measured (owdfa stress RUN -o RUN/stress measures it)"
-    stress: Any = read_json(path, what="a stress test")
     try:
-        if stress["provenance"]["weights_digest"] != predictor.provenance.weights_digest:
-            return {}, f"not known ({path.name} is of other weights)"
-        level = _nearest_level(stress["levels"], quality)
-        shares = {name: share["value"] for name, share in level["per_class"].items()}
-        described = f"{level['title']} {level['label']}".strip() if level["label"] else "unchanged"
-        return shares, f"{described}, the level nearest to the inputs, of {stress['images']}"
-    except (KeyError, TypeError, ValueError):
-        return {}, f"not known ({path.name} is of another version)"
+        stress = Stress.read(path)
+    except UserError:
+        return {}, f"not known ({path.name} cannot be read: run owdfa stress again)"
+    if stress.provenance.weights_digest != predictor.provenance.weights_digest:
+        return {}, f"not known ({path.name} is of other weights: run owdfa stress again)"
+    level = _nearest_level(stress, quality)
+    described = f"{level.title} {level.label}" if level.label else "the unchanged images"
+    shares = {name: share.value for name, share in level.per_class.items()}
+    return shares, f"{described}, the level nearest to the inputs, of {stress.images}"
 
 
-def _nearest_level(levels: list[dict[str, Any]], quality: int | None) -> dict[str, Any]:
-    """The level of JPEG nearest to a quality; the unchanged images where there is none."""
-    jpeg = [each for each in levels if each["corruption"] == "jpeg"]
+def _nearest_level(stress: Stress, quality: int | None) -> StressLevel:
+    """The level of JPEG nearest to a quality; the unchanged images where none is nearer."""
+    unchanged, *others = stress.levels
+    jpeg = [each for each in others if each.corruption == "jpeg"]
     if quality is None or not jpeg:
-        return levels[0]
-    return min(
-        [*jpeg, {**levels[0], "parameters": {"quality": 100}}],
-        key=lambda each: (abs(each["parameters"]["quality"] - quality), each["name"]),
-    )
+        return unchanged
+    best = min(jpeg, key=lambda each: abs(each.parameters["quality"] - quality))
+    return best if abs(best.parameters["quality"] - quality) <= 100 - quality else unchanged
 
 
 def _beside(predictor: Predictor) -> Path:

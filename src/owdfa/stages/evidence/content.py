@@ -6,7 +6,7 @@ them can make the report again and compare.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median_low
@@ -16,13 +16,16 @@ from PIL import Image, ImageDraw
 
 from owdfa.case import ATTRIBUTED, Case, Entry, Item
 from owdfa.case.journal import clock_notes
+from owdfa.images.boxes import Box
 from owdfa.images.decode import BadImageError, decoded
-from owdfa.images.faces import Box, crop_to_size
+from owdfa.images.faces import crop_to_size
+from owdfa.images.video import pyav_version
 from owdfa.pages import thumbnail
 from owdfa.records.verdict import Attribution, FileVerdict, Outcome, Verdict
 from owdfa.stages.evidence.card import ModelCard, make_card
 from owdfa.stages.evidence.credentials import PACKAGE, read_credentials, reader_version
 from owdfa.stages.evidence.data import Evidence, FaceEvidence, Gathered, InputEvidence, Line, State
+from owdfa.stages.evidence.footage import shown_frames
 from owdfa.stages.evidence.metadata import read_metadata
 from owdfa.stages.evidence.networks import Network
 
@@ -58,7 +61,11 @@ def gather(case: Case, networks: dict[str, Network], until: int | None = None) -
         journal=tuple(_line(entry) for entry in entries[-_MAX_LINES:]),
         num_lines=len(entries),
         notes=tuple(clock_notes(entries)),
-        versions={**{name: version(name) for name in _PARTS}, PACKAGE: reader_version()},
+        versions={
+            **{name: version(name) for name in _PARTS},
+            PACKAGE: reader_version(),
+            "PyAV": pyav_version(),
+        },
     )
     return Gathered(evidence, pictures)
 
@@ -70,15 +77,24 @@ def _input(
     state, data = _read(place, file.sha256)
     if not in_detail or state != "same":
         return InputEvidence(file=file, line=item.seq, state=state)
-    image = _decode(data, place)
+    made = network.attribution
+    if file.video is None:
+        image = _decode(data, place)
+        images: Sequence[Image.Image | None] = [image] * len(file.verdicts)
+        overview = _overview(image, file, made, pictures)
+    else:
+        images, overview = shown_frames(place, file, made.frame_interval), None
     return InputEvidence(
         file=file,
         line=item.seq,
         state=state,
-        overview=_overview(image, file, network.attribution, pictures),
+        overview=overview,
         metadata=read_metadata(data),
         credentials=read_credentials(data),
-        faces=tuple(_face(image, verdict, network, pictures) for verdict in file.verdicts),
+        faces=tuple(
+            _face(image, verdict, network, pictures)
+            for image, verdict in zip(images, file.verdicts, strict=True)
+        ),
     )
 
 

@@ -8,6 +8,7 @@ from owdfa import pages
 from owdfa.records.calibration import ReliabilityBin, Threshold
 from owdfa.records.verdict import Attribution, FileVerdict, Kind, OperatingPoint, Verdict
 from owdfa.stages.evidence.data import Gathered, InputEvidence
+from owdfa.stages.evidence.footage import in_frames, timeline, video_facts
 from owdfa.stages.report.wording import counted, percent
 
 MARK = b'<meta name="generator" content="owdfa report (case)">'
@@ -70,6 +71,15 @@ def _leading(file: FileVerdict) -> float | None:
     return max((each for each in found if each is not None), default=None)
 
 
+def _sure(probability: float | None) -> str:
+    """A probability in per cent: never 0 or 100, which no network can know."""
+    if probability is None:
+        return percent(None)
+    if probability >= 0.9995:
+        return "> 99.9"
+    return percent(probability) if probability >= 0.0005 else "< 0.1"
+
+
 def _faces(file: FileVerdict) -> str:
     num = sum(verdict.box is not None for verdict in file.verdicts)
     return str(num) if num else _NONE
@@ -86,6 +96,7 @@ def _file_facts(found: InputEvidence) -> list[tuple[str, str]]:
     facts = [
         ("SHA-256", file.sha256),
         ("File", ", ".join(part for part in parts if part) or None),
+        *video_facts(file.video),
         ("Added by line", str(found.line)),
         *found.metadata,
     ]
@@ -100,13 +111,15 @@ def _file_facts(found: InputEvidence) -> list[tuple[str, str]]:
 
 def _subject(verdict: Verdict, number: int) -> str:
     """What a verdict is of."""
+    track = verdict.track
     if verdict.box is None:
-        return "Whole image"
+        return "Whole image" if track is None else f"Whole frames, {in_frames(track)}"
     box = verdict.box
-    return (
+    place = (
         f"Face {number}: {box.right - box.left} x {box.bottom - box.top} pixels at"
         f" ({box.left}, {box.top}); detector's score {box.score:.2f}"
     )
+    return place if track is None else f"{place}; {in_frames(track)}"
 
 
 def _verdict_facts(verdict: Verdict) -> list[tuple[str, str]]:
@@ -115,7 +128,7 @@ def _verdict_facts(verdict: Verdict) -> list[tuple[str, str]]:
     unsure = " of the likeliest statement" if verdict.outcome.kind == "inconclusive" else ""
     point, accusation = _point(verdict.operating_point), _point(verdict.accusation_point)
     facts = [
-        (f"Probability{unsure}", None if sure is None else f"{percent(sure)} %"),
+        (f"Probability{unsure}", None if sure is None else f"{_sure(sure)} %"),
         ("Operating point", point),
         ("To say that it is not real", None if accusation == point else accusation),
         ("Likelihood ratio", None if ratio is None else f"10^{ratio:.2f} for a known class"),
@@ -173,5 +186,7 @@ _FILTERS: dict[str, Any] = {
     "leading": _leading,
     "percent": percent,
     "subject": _subject,
+    "sure": _sure,
+    "timeline": timeline,
     "verdict_facts": _verdict_facts,
 }

@@ -19,6 +19,7 @@ from owdfa.errors import UserError
 from owdfa.files import holds_mark
 from owdfa.inference.attribute import AttributeOptions, Attributor
 from owdfa.inference.lists import ImageFile
+from owdfa.inference.video import attribute_files
 from owdfa.progress import OnProgress, no_progress
 from owdfa.runs import checkpoint
 from owdfa.stages.evidence.content import gather
@@ -179,7 +180,11 @@ def _attribute_again(
     readable = [item for item in items if item.verdict.sha256 is not None]
     for digest, network in networks.items():
         stated = network.attribution
-        options = AttributeOptions(min_size=stated.min_size, min_quality=stated.min_quality)
+        options = AttributeOptions(
+            min_size=stated.min_size,
+            min_quality=stated.min_quality,
+            frame_interval=stated.frame_interval,
+        )
         attributor = Attributor.open(network.predictor.source, options)
         here = attributor.attribution
         found.differences += compare_values(
@@ -193,7 +198,7 @@ def _attribute_again(
                 found.notes.append(f"{stated.run}: {name} {before} in the case, {now} here")
         own = [item for item in readable if item.verdict.attribution == digest]
         files = [ImageFile(item.verdict.path, str(case.find_input(item))) for item in own]
-        for item, (_, again) in zip(own, attributor.attribute(files), strict=True):
+        for item, (_, again) in zip(own, attribute_files(attributor, files), strict=True):
             found.differences += compare_values(
                 item.verdict.model_dump(exclude={"attribution"}),
                 again.model_dump(exclude={"attribution"}),
