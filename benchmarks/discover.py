@@ -11,6 +11,7 @@ import argparse
 import resource
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -33,12 +34,12 @@ def make_pile(num: int, dim: int, num_types: int) -> tuple[np.ndarray, np.ndarra
     return unit_length(rows + means[truth]), truth
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--types", type=int, default=40)
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     embeddings, truth = make_pile(options.images, options.dim, options.types)
     names = [f"{number:064x}" for number in range(options.images)]
     start = time.perf_counter()

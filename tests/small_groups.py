@@ -83,8 +83,8 @@ def by_hand(folder, groups, *, who="ann"):
     )  # fmt: skip
     made = Clusters(
         case=case.id, previous=case.head, by="density", min_size=5, num_parts=0, seed=0, run="r",
-        provenance=PROVENANCE, embedding="0" * 16, num_images=9, num_alone=0, num_missing=0, num_videos=0,
-        clusters=clusters, gone={},
+        provenance=PROVENANCE, embedding="0" * 16, num_images=9, num_alone=0, num_missing=0,
+        num_videos=0, clusters=clusters, gone={},
     )  # fmt: skip
     discovered(case, lambda review: made, note={}, who=who)
     return case

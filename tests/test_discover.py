@@ -7,7 +7,7 @@ from PIL import Image
 
 from command_line import done, refused
 from owdfa.case import Case, check
-from owdfa.case.review import open_review
+from owdfa.case.review import ConflictError, open_review
 from owdfa.inference.predictor import Predictor
 from owdfa.records.clusters import Clusters
 from owdfa.records.manifest import SCHEMA, Manifest
@@ -94,6 +94,15 @@ def test_ids_names_and_decisions_survive_another_run_and_more_images(case, netwo
     assert check(case.folder) == []
     case.journal.reload()
     assert open_review(case).done == ()
+
+
+def test_who_saw_the_groups_before_they_were_made_anew_is_told(case):
+    red = of(case, made(case), "red")
+    case.journal.reload()
+    reviewer = Reviewer(case.folder, head=case.head)
+    made(case, seed=1)
+    with pytest.raises(ConflictError, match="found 2 groups of 21 images; nothing was done"):
+        reviewer.name(red.id, "X")
 
 
 def test_embeddings_are_made_once(case, network, monkeypatch):

@@ -1,6 +1,8 @@
 """Review: every decision is a line of the journal, and the groups are the journal replayed."""
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -109,6 +111,27 @@ def test_a_reviewer_who_saw_less_is_told_what_changed(case):
     for head in ("abc", "f" * 12):
         with pytest.raises(UserError, match="is the hash of no line"):
             Reviewer(case.folder, head=head).undo()
+
+
+def test_reviewers_in_several_processes_and_threads_lose_nothing(case):
+    code = (
+        "import sys; from threading import Thread; from owdfa.stages.review import Reviewer\n"
+        "def work(n):\n"
+        "    for i in range(4): Reviewer(sys.argv[1], who=n).note('novel-aaaa', f'{n} {i}')\n"
+        "threads = [Thread(target=work, args=(f'{sys.argv[2]}{t}',)) for t in 'xy']\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]\n"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(case.folder), who], stderr=subprocess.PIPE
+        )
+        for who in "ab"
+    ]
+    assert [process.communicate()[1] for process in started] == [b"", b""]
+    notes = open_review(Case.open(case.folder)).state.groups["novel-aaaa"].notes
+    wanted = sorted(f"{who}{t} {i}" for who in "ab" for t in "xy" for i in range(4))
+    assert sorted(note.text for note in notes) == wanted
+    assert check(case.folder) == []
 
 
 def test_nothing_before_the_groups_were_made_is_taken_back(case):

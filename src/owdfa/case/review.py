@@ -8,7 +8,10 @@
 decided by then. Undo reaches back to the last of them.
 """
 
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -30,10 +33,13 @@ from owdfa.case.lines import DISCOVERED, PROMOTED, REVIEWED, cluster_problems, d
 from owdfa.errors import UserError
 from owdfa.files import write_text
 from owdfa.records.clusters import Cluster, Clusters, Signature
+from owdfa.runs.lock import BusyError
 
 _FOLDER = "clusters"
 _SHORT = 6  # the fewest digits by which a line of the journal is named
 _TOLD = 3  # changes that a conflict names
+_TIMEOUT, _POLL_SECONDS = 10.0, 0.05
+_LOCK = threading.RLock()  # the lock of a folder keeps other processes out, not other threads
 
 
 class ConflictError(UserError):
@@ -166,7 +172,7 @@ def act(
         ConflictError: Groups have changed since ``head``; nothing is written.
         UserError: It cannot be done, or another process is writing to the case.
     """
-    with case.writing():
+    with _writing(case):
         review = open_review(case)
         if head is not None:
             check_head(case, head)
@@ -192,7 +198,7 @@ def discovered(
     Raises:
         UserError: Another process is writing to the case, or it cannot be written.
     """
-    with case.writing():
+    with _writing(case):
         clusters = make(open_review(case))
         text = clusters.model_dump_json(by_alias=True) + "\n"
         digest = digest_of(text.encode())
@@ -201,6 +207,26 @@ def discovered(
         about = {"groups": len(clusters.clusters), "images": clusters.num_images}
         case.record(DISCOVERED, {"file": place, "sha256": digest, **about, **note}, who=who)
         return clusters
+
+
+@contextmanager
+def _writing(case: Case) -> Iterator[None]:
+    """Write to a case; wait a while for another who does.
+
+    Raises:
+        BusyError: The other takes longer.
+    """
+    deadline = time.monotonic() + _TIMEOUT
+    with _LOCK, ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(case.writing())
+                break
+            except BusyError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL_SECONDS)
+        yield
 
 
 def check_head(case: Case, head: str) -> None:

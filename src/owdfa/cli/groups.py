@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from owdfa.records.clusters import Cluster, Lineage
     from owdfa.stages.review import Shown
 
+_NUMBERS = ("images", "stability", "confidence", "log10 LR")
+_HEADS = (
+    *("group", "name", *_NUMBERS, "nearest known", "since last time"),
+    "shared, and rare elsewhere",
+)
+_WIDE = 120  # columns
 _SHOWN = 40  # groups, and images of one
 _DIGITS = 12  # of a hash
 
@@ -28,16 +34,7 @@ def print_groups(review: "Review", case: Path, head: str) -> None:
         key=lambda each: (each.rejected is not None, -len(each.members), each.id),
     )
     measured = statistics(review)
-    table = Table(box=None, pad_edge=False)
-    for name in ("group", "name"):
-        table.add_column(name, no_wrap=True)
-    for name in ("images", "stability", "confidence", "log10 LR"):
-        table.add_column(name, justify="right")
-    for name in ("nearest known", "since last time", "shared, and rare elsewhere"):
-        table.add_column(name, overflow="fold")
-    for group in groups[:_SHOWN]:
-        table.add_row(*map(escape, _cells(group, measured.get(group.id))))
-    Console().print(table)
+    _print_table([_cells(each, measured.get(each.id)) for each in groups[:_SHOWN]])
     if len(groups) > _SHOWN:
         print(f"  ... and {len(groups) - _SHOWN} more")
     found = review.clusters
@@ -50,11 +47,29 @@ def print_groups(review: "Review", case: Path, head: str) -> None:
     )
 
 
+def _print_table(rows: list[list[str]]) -> None:
+    """Print rows under ``_HEADS``, but for columns of which no row has anything."""
+    table = Table(box=None, pad_edge=False)
+    filled = [column for column in range(len(_HEADS)) if any(row[column] for row in rows)]
+    for column in filled:
+        number = _HEADS[column] in _NUMBERS
+        table.add_column(
+            _HEADS[column],
+            justify="right" if number else "left",
+            no_wrap=_HEADS[column] != _HEADS[-1],
+        )
+    for row in rows:
+        table.add_row(*(escape(row[column] or "-") for column in filled))
+    console = Console()
+    console.width = max(console.width, _WIDE)  # a line that wraps is worse than one cut off
+    console.print(table)
+
+
 def _cells(group: "Group", measured: "Cluster | None") -> list[str]:
     name = "(rejected)" if group.rejected else group.name or ""
     start = [group.id, name, str(len(group.members))]
     if measured is None:
-        return [*start, "-", "-", "-", "-", "split off since", ""]
+        return [*start, "", "", "", "", "split off since", ""]
     nearest = measured.nearest
     change = _change(measured.lineage)
     if frozenset(measured.members) != group.members:
@@ -64,7 +79,7 @@ def _cells(group: "Group", measured: "Cluster | None") -> list[str]:
         _number(measured.stability),
         _number(measured.confidence),
         _number(measured.log10_ratio),
-        f"{nearest.name} {nearest.probability:.2f}" if nearest else "-",
+        f"{nearest.name} {nearest.probability:.2f}" if nearest else "",
         change,
         ", ".join(
             f"{each.what} {each.value}"
@@ -87,7 +102,7 @@ def _change(lineage: "Lineage") -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    return "" if value is None else f"{value:.2f}"
 
 
 def print_group(shown: "Shown", *, all_: bool) -> None:
@@ -117,11 +132,11 @@ def print_group(shown: "Shown", *, all_: bool) -> None:
 
 def _print_measured(measured: "Cluster", paths: dict[str, str]) -> None:
     nearest = measured.nearest
+    ratio = _number(measured.log10_ratio) or "not given by the method"
     print(
-        f"  when found: {len(measured.members)} images; {_change(measured.lineage)};"
-        f" stability {_number(measured.stability)} (0.75 is stable); confidence"
-        f" {_number(measured.confidence)}; log10 likelihood ratio"
-        f" {_number(measured.log10_ratio)}"
+        f"  when found: {len(measured.members)} images; {_change(measured.lineage)}; stability"
+        f" {_number(measured.stability) or 'unknown'} (0.75 is stable); confidence"
+        f" {_number(measured.confidence)}; log10 likelihood ratio {ratio}"
     )
     if nearest:
         print(f"  nearest known type: {nearest.name}, mean probability {nearest.probability:.2f}")

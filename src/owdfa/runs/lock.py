@@ -14,6 +14,10 @@ _HELD = "OWDFA_LOCKED"  # folders that the process which started this one has lo
 _held: set[Path] = set()
 
 
+class BusyError(UserError):
+    """Another process is writing to a folder."""
+
+
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
     """Let no other process write to ``folder`` until the block ends.
@@ -23,7 +27,8 @@ def writing(folder: Path) -> Iterator[None]:
     ``lock_environment``, the same folder may be locked again.
 
     Raises:
-        UserError: Another process is writing to it, or its name is not UTF-8.
+        BusyError: Another process is writing to it.
+        UserError: Its name is not UTF-8, or it cannot be made.
     """
     folder = folder.absolute()
     if not is_utf8(folder):
@@ -56,7 +61,7 @@ def _lock(handle: int, folder: Path) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise UserError(
+        raise BusyError(
             f"{folder}: another process is writing to it; wait until that ends, or choose another"
             " -o"
         ) from None

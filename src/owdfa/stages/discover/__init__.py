@@ -14,6 +14,7 @@ from owdfa.inference.predictor import Predictor
 from owdfa.progress import OnProgress, no_progress
 from owdfa.records.clusters import Clusters
 from owdfa.records.verdict import FileVerdict
+from owdfa.runs.lock import writing
 from owdfa.stages.discover.clusters import About, DiscoverOptions, Grouped, Pile, make_clusters
 from owdfa.stages.discover.describing import main_verdict
 from owdfa.whitening import unit_length
@@ -55,7 +56,7 @@ def discover(
     predictor = Predictor.open(run or _run_of(opened))
     held = {x for group in open_review(opened).state.groups.values() for x in group.held}
     names = sorted({*pile.wanted, *pile.others, *(held & pile.files.keys())})
-    with opened.writing():
+    with writing(opened.folder / "features"):  # reviewers may go on meanwhile
         kept = keep_embeddings(
             predictor,
             opened.folder,
