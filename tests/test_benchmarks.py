@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from benchmarks import delivery, faces, memory, predict, step, video
+from benchmarks import delivery, discover, faces, memory, predict, step, video
 from benchmarks.harness import TITLES, Report, number, pairs, render
 from benchmarks.memory import peak
 
@@ -117,3 +117,9 @@ def test_the_measurement_of_a_cluster_runs_at_toy_size(tmp_path):
     # In a process of its own, since Ray warns of what tests treat as errors.
     subprocess.run([sys.executable, "-c", program, *folders], check=True, capture_output=True)
     assert [len(written(folder)["rows"]) for folder in folders] == [1, 2]
+
+
+@pytest.mark.benchmark
+def test_the_measurement_of_groups_runs_at_toy_size(capsys):
+    discover.main(["--images", "300", "--dim", "16", "--types", "4"])
+    assert "300 images of 16 features" in capsys.readouterr().out
