@@ -384,6 +384,8 @@ def test_nothing_is_written_where_nothing_can_be_said(run, photos, tmp_path):
     assert not case.exists()
     line = refused("attribute", run, photos / "0.png", "-o", photos)
     assert "holds files and is no case" in line
+    line = refused("attribute", run, photos / "0.png", "-o", photos / "1.png")
+    assert "is a file, and a case is a folder" in line
     line = refused("attribute", run, photos / "0.png", "-o", case, "--min-quality", "200")
     assert "min_quality" in line
 

@@ -95,8 +95,7 @@ class Case:
         folder = Path(folder)
         with writing(folder):
             if not is_case(folder):
-                if not all(is_unfinished(path) for path in folder.iterdir()):
-                    raise UserError(f"{folder}: holds files and is no case; choose another -o")
+                check_new(folder)
                 write_json(folder / _MARKER, {"schema": SCHEMA, "id": secrets.token_hex(8)})
             case = cls(folder)
             # A kill may have left the marker alone.
@@ -267,6 +266,18 @@ class Case:
             raise UserError(f"{found.place}: has changed meanwhile; attribute it again")
         with atomic(copy) as temporary:
             temporary.write_bytes(data)
+
+
+def check_new(folder: Path) -> None:
+    """Refuse a folder in which no case can begin.
+
+    Raises:
+        UserError: It holds something, or is a file.
+    """
+    if folder.is_file():
+        raise UserError(f"{folder}: is a file, and a case is a folder; choose another -o")
+    if folder.exists() and not all(is_unfinished(path) for path in folder.iterdir()):
+        raise UserError(f"{folder}: holds files and is no case; choose another -o")
 
 
 def is_case(folder: str | Path) -> bool:

@@ -29,6 +29,7 @@ _CONVENTIONS = ("gcd-v2", "paper")
 _SETS: tuple[Literal["all", "known", "novel"], ...] = ("all", "known", "novel")
 _SHOWN = 20  # bad images
 _PATH = 40  # characters of a path beside a verdict
+_CERTAIN = 0.999  # a probability above it is not written out: none is 1
 _WIDE = 110  # columns of a comparison, or of verdicts
 _NO_FILES = f"{FILES}: not noted in this split; the same owdfa split command again notes it"
 _NOTES = {PASSED_OVER: "passed over", LEFT_ASIDE: f"with {LEFT_ASIDE}"}
@@ -184,7 +185,7 @@ def print_verdicts(files: Sequence["FileVerdict"], outcomes: Mapping[str, int]) 
                 escape(_short(file.path)) if number == 1 else "",
                 str(number) if verdict.box else "-",
                 escape(verdict.outcome.brief),
-                "-" if sure is None else f"{sure:.3f}",
+                "-" if sure is None else f"{sure:.3f}" if sure < _CERTAIN else f">{_CERTAIN}",
                 *(
                     escape(f"{each.probability:.2f} {each.name}")
                     for each in verdict.alternatives[:1]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
-from owdfa.case import Attributed, Case, is_case
+from owdfa.case import Attributed, Case, check_new, is_case
 from owdfa.errors import UserError
 from owdfa.images.formats import NO_IMAGE
 from owdfa.inference.attribute import AttributeOptions, Attributor
@@ -80,6 +80,9 @@ def attribute(
     Raises:
         UserError: The run is not calibrated, there are no images, or ``output`` is something else.
     """
+    case = Case.open(output) if is_case(output) else None
+    if case is None:
+        check_new(output)
     attributor = Attributor.open(run, options)
     found = Attributions(attributor.attribution, notes=_notes(attributor))
     files = list(_files(images, found.passed_over))
@@ -90,7 +93,7 @@ def attribute(
     first = list(islice(made, _PART))
     _check_some(first, len(files))
     copy = options is not None and options.copy_files
-    case = Case.open(output) if is_case(output) else Case.create(output)
+    case = case or Case.create(output)
     with case.writing():
         for part in chain([first], iter(lambda: list(islice(made, _PART)), [])):
             added = [Attributed(verdict, Path(file.path)) for file, verdict in part]
