@@ -84,8 +84,8 @@ def calibrated_run(folder: Path, backbone: str, size: int) -> Path:
     )  # fmt: skip
     Calibration(
         known=metadata.known, real=(), families={}, temperature=1.0, thresholds=(anything,),
-        coverage=0.9, set_threshold=1.0, num_images=0, num_groups=0, ece_before=0.0, ece=0.0, reliability=(),
-        provenance=metadata.provenance,
+        coverage=0.9, set_threshold=1.0, num_images=0, num_groups=0, ece_before=0.0, ece=0.0,
+        reliability=(), provenance=metadata.provenance,
     ).write(folder)  # fmt: skip
     return folder
 
