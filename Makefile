@@ -10,7 +10,7 @@ export UV_SYSTEM_CERTS ?= 1
 .PHONY: demo test quick check light bench bench-check setup format clean
 
 demo: $(READY)  ## draw the built-in data, train, score, report: one command, no data needed
-	$(BIN)/owdfa run lab: -o runs/demo --baseline supervised
+	$(BIN)/owdfa run lab: -o runs/demo --baseline supervised --refit plda
 
 test: check  ## everything that must hold
 	$(BIN)/pytest -q -n 2 -m 'not benchmark'

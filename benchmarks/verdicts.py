@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.harness import Report, number, pairs
+from owdfa.attribution.calibrate import probabilities_of
 from owdfa.calibration.fit import CalibrateOptions, HeldOut, Names, calibrate
 from owdfa.calibration.statements import Decision, scaled
-from owdfa.inference.calibrate import probabilities_of
 from owdfa.inference.inputs import find_images
 from owdfa.inference.predictor import Predictor
 from owdfa.metrics.calibration import calibration as reliability

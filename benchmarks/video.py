@@ -21,7 +21,7 @@ from PIL import Image
 from benchmarks.delivery import photographs
 from benchmarks.harness import Report, number, seconds
 from benchmarks.predict import command, random_run
-from owdfa.records.calibration import Calibration
+from owdfa.records.calibration import Calibration, Threshold
 from owdfa.runs.run import Run
 
 _RATE = 25  # frames a second: of every 0.2 seconds one is looked at
@@ -72,13 +72,20 @@ def write_clip(folder: Path, size: tuple[int, int], length: int) -> Path:
 
 
 def calibrated_run(folder: Path, backbone: str, size: int) -> Path:
-    """Write a run with random weights and a calibration that lets nothing pass."""
+    """Write a run with random weights and a calibration that lets everything pass.
+
+    So every track is looked at after changes, too.
+    """
     random_run(folder, backbone, size, faces="dlib")
     metadata = Run.open(folder).metadata
+    anything = Threshold(
+        statement="class", threshold=0.0, budget=0.01, bound=1.0, confidence=0.95,
+        num_groups=0, num_wronged=0, recall=None,
+    )  # fmt: skip
     Calibration(
-        known=metadata.known, real=(), families={}, temperature=1.0, thresholds=(), coverage=0.9,
-        set_threshold=1.0, num_images=0, num_groups=0, ece_before=0.0, ece=0.0, reliability=(),
-        provenance=metadata.provenance,
+        known=metadata.known, real=(), families={}, temperature=1.0, thresholds=(anything,),
+        coverage=0.9, set_threshold=1.0, num_images=0, num_groups=0, ece_before=0.0, ece=0.0,
+        reliability=(), provenance=metadata.provenance,
     ).write(folder)  # fmt: skip
     return folder
 

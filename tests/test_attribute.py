@@ -11,16 +11,16 @@ from PIL import Image
 from benchmarks import verdicts as verdicts_benchmark
 from benchmarks.harness import Report
 from command_line import done, refused
+from owdfa.attribution.attributor import AttributeOptions, Attributor
+from owdfa.attribution.subjects import blur_of, inspect, variants
 from owdfa.calibration.statements import Decision
 from owdfa.errors import UserError
 from owdfa.images import faces
 from owdfa.images.boxes import Box
 from owdfa.images.faces import crop_to_size
-from owdfa.inference.attribute import AttributeOptions, Attributor
 from owdfa.inference.lists import ImageFile
 from owdfa.inference.predictor import Predictor
 from owdfa.inference.session import BatchOutput
-from owdfa.inference.subjects import blur_of, inspect, variants
 from owdfa.records.calibration import Calibration, Threshold
 from owdfa.records.provenance import Provenance
 from owdfa.records.verdict import FileVerdict

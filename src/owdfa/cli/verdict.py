@@ -63,8 +63,8 @@ def attribute(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print what went wrong alone.")] = False,
 ) -> None:
     """Give a verdict of each face, with a stated chance of error, into a case folder."""
+    from owdfa.attribution.attributor import AttributeOptions
     from owdfa.config import parse_settings
-    from owdfa.inference.attribute import AttributeOptions
     from owdfa.stages.attribute import attribute as stage
 
     given = {

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
+from owdfa.attribution.attributor import AttributeOptions, Attributor
+from owdfa.attribution.video import attribute_files
 from owdfa.case import Attributed, Case, check_new, is_case
 from owdfa.errors import UserError
 from owdfa.images.formats import NO_IMAGE
-from owdfa.inference.attribute import AttributeOptions, Attributor
 from owdfa.inference.lists import ImageFile, name_files, written
-from owdfa.inference.video import attribute_files
 from owdfa.progress import OnProgress, no_progress
 from owdfa.records.verdict import Attribution, FileVerdict
 from owdfa.signatures import VIDEO

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from owdfa.attribution.calibrate import calibrate_run
 from owdfa.calibration.fit import CalibrateOptions
 from owdfa.config import parse_settings
-from owdfa.inference.calibrate import calibrate_run
 from owdfa.progress import OnProgress, no_progress
 from owdfa.records.calibration import Calibration
 from owdfa.runs.lock import writing

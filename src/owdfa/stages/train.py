@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch.optim import Optimizer
 
+from owdfa.attribution.calibrate import calibrate_trained
 from owdfa.devices import algorithms, autocast, find_device, seed_step
 from owdfa.distributed import (
     all_gather_features,
@@ -22,7 +23,6 @@ from owdfa.distributed import (
 )
 from owdfa.files import write_text
 from owdfa.images.store import Store
-from owdfa.inference.calibrate import calibrate_trained
 from owdfa.loading.batches import TrainingLoader
 from owdfa.loading.views import PlainView, TrainingViews
 from owdfa.methods.base import Method

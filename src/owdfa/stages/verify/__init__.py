@@ -14,12 +14,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from owdfa.attribution.attributor import AttributeOptions, Attributor
+from owdfa.attribution.video import attribute_files
 from owdfa.case import Case, Item, check
 from owdfa.errors import UserError
 from owdfa.files import holds_mark
-from owdfa.inference.attribute import AttributeOptions, Attributor
 from owdfa.inference.lists import ImageFile
-from owdfa.inference.video import attribute_files
 from owdfa.progress import OnProgress, no_progress
 from owdfa.runs import checkpoint
 from owdfa.stages.evidence.content import gather

@@ -19,6 +19,8 @@ from typing import TypeVar
 import numpy as np
 from pydantic import Field
 
+from owdfa.attribution.subjects import CropRule, Inspected, Subject, inspect, variants
+from owdfa.attribution.verdicts import Ratio, Seen, not_applicable, verdict_of
 from owdfa.calibration.statements import Decision, scaled
 from owdfa.config import Settings
 from owdfa.errors import UserError
@@ -28,8 +30,6 @@ from owdfa.images.workers import num_processes, threaded_map
 from owdfa.inference.lists import ImageFile
 from owdfa.inference.predictor import Predictor
 from owdfa.inference.session import BatchOutput
-from owdfa.inference.subjects import CropRule, Inspected, Subject, inspect, variants
-from owdfa.inference.verdicts import Ratio, Seen, not_applicable, verdict_of
 from owdfa.records.calibration import Calibration
 from owdfa.records.verdict import Attribution, FileVerdict, Verdict
 

@@ -19,6 +19,16 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from owdfa.attribution.attributor import Attributor
+from owdfa.attribution.subjects import (
+    CropRule,
+    FileFacts,
+    Subject,
+    find_subjects,
+    problem,
+    variants,
+)
+from owdfa.attribution.verdicts import Seen, not_applicable, stable_statement, verdict_of
 from owdfa.calibration.pooling import pooled, pooled_coverage, pooled_set
 from owdfa.calibration.statements import scaled
 from owdfa.images import boxes
@@ -27,18 +37,8 @@ from owdfa.images.phash import thumb
 from owdfa.images.tracks import Tracker
 from owdfa.images.video import Frame, Video, is_video, open_video, pyav_version
 from owdfa.images.workers import threaded_map
-from owdfa.inference.attribute import Attributor
 from owdfa.inference.lists import ImageFile
 from owdfa.inference.session import BatchOutput
-from owdfa.inference.subjects import (
-    CropRule,
-    FileFacts,
-    Subject,
-    find_subjects,
-    problem,
-    variants,
-)
-from owdfa.inference.verdicts import Seen, not_applicable, stable_statement, verdict_of
 from owdfa.records import verdict as records
 from owdfa.records.calibration import Calibration
 from owdfa.records.verdict import FileVerdict, PredictionSet, Track, TrackFrame, Verdict

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from owdfa.attribution.subjects import Subject, blur_of
+from owdfa.attribution.wording import sentence
 from owdfa.calibration.statements import FLOOR, Decision, Statement
-from owdfa.inference.subjects import Subject, blur_of
-from owdfa.inference.wording import sentence
 from owdfa.records.calibration import Calibration, Threshold
 from owdfa.records.calibration import Statement as StatementKind
 from owdfa.records.verdict import (

@@ -3,7 +3,7 @@
 from owdfa.records.verdict import FORGED, OperatingPoint, Outcome
 
 _REASONS = {
-    "undecodable": "No verdict: the file cannot be decoded as an image",
+    "undecodable": "No verdict: the file cannot be decoded",
     "no-face": "No verdict: no face was found",
     "too-small": "No verdict: it is too small to be looked at",
     "too-compressed": "No verdict: it is compressed too strongly to be looked at",
