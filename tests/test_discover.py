@@ -178,6 +178,8 @@ def test_a_class_that_the_manifest_has_otherwise_is_named_with_the_remedy(case, 
     base = manifest_of(tmp_path, [{"id": "a", "class": "swap", "sha256": sha(photo)}])
     line = refused("promote", case.folder, "-o", tmp_path / "next.parquet", "--manifest", base)
     assert "named 'FaceForge 2', and of class 'swap' in the manifest" in line
+    same = refused("promote", case.folder, "-o", base, "--manifest", base)
+    assert "is the manifest to add to" in same
     command = line.split("owdfa review ")[1].split(" takes")[0].split()
     done("review", *command)
     done("promote", case.folder, "-o", tmp_path / "next.parquet", "--manifest", base)

@@ -127,6 +127,14 @@ def test_images_that_a_reviewer_decided_on_stay_and_others_join_them():
     assert matched.lineage["novel-a"].change == "kept"
 
 
+def test_what_lies_with_held_images_of_a_group_joins_it_though_it_is_found_in_two_parts():
+    before = {"novel-a": images(*range(10))}
+    found = [images(*range(6), 20), images(*range(6, 10), 21)]
+    matched = match_groups(found, before, before, ())
+    assert matched.members == {"novel-a": images(*range(10), 20, 21)}
+    assert matched.lineage["novel-a"].change == "grew"
+
+
 def test_groups_without_common_images_are_matched_by_centre():
     near, far = np.array([1.0, 0.0]), np.array([0.0, 1.0])
     before = {"novel-a": images(1, 2), "novel-b": images(3, 4)}

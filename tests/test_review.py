@@ -4,17 +4,20 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from owdfa.case import Case, check
 from owdfa.case.actions import Merge, Move, Name, Reject, Remark, Split
-from owdfa.case.review import ConflictError, act, open_review
+from owdfa.case.review import ConflictError, act, discovered, open_review
 from owdfa.discovery.matching import new_id
 from owdfa.errors import UserError
+from owdfa.stages.discover import DiscoverOptions
+from owdfa.stages.discover.clusters import About, Grouped, Pile, make_clusters
 from owdfa.stages.review import Reviewer
-from small_groups import by_hand
+from small_groups import by_hand, predictor
 
 GROUPS = {"novel-aaaa": {"a1", "a2", "a3"}, "novel-bbbb": {"b1", "b2"}, "novel-cccc": {"c1", "c2"}}
 FAST = settings(
@@ -244,6 +247,38 @@ def test_undo_takes_back_each_change_and_redo_does_it_again(tmp_path_factory, tu
         assert groups(case) == state
     with pytest.raises(UserError, match="nothing to redo"):
         reviewer.redo()
+    shutil.rmtree(folder)
+
+
+@FAST
+@given(turns=TURNS, found=st.lists(st.integers(-1, 3), min_size=9, max_size=9))
+def test_names_and_decisions_survive_whatever_is_found_anew(tmp_path_factory, turns, found):
+    folder = tmp_path_factory.mktemp("c")
+    case = by_hand(folder / "case", GROUPS)
+    play(case, turns)
+    case.journal.reload()
+    before = open_review(case).state
+    images = [*IMAGES, "n1", "n2"]
+    rows = np.eye(9, dtype=np.float32)
+    numbers = np.unique(found, return_inverse=True)[1] - (-1 in found)
+    grouped = Grouped(images, rows, numbers, rows)
+    options = DiscoverOptions(num_parts=0)
+    about = About(case, predictor(), Pile({}, {}, images, []), options, 0)
+    discovered(case, lambda review: make_clusters(review, grouped, about), note={})
+    after = open_review(case).state
+    every = [image for group in after.groups.values() for image in group.members]
+    assert len(every) == len(set(every))
+    for id_, group in before.groups.items():
+        if group.held:
+            assert group.held <= after.groups[id_].members
+            assert after.groups[id_].held == group.held
+            kept = (group.name, group.named, group.rejected, group.notes)
+            now = after.groups[id_]
+            assert (now.name, now.named, now.rejected, now.notes) == kept
+        else:
+            assert id_ in after.groups or id_ in after.gone
+    assert before.gone.keys() <= after.gone.keys()
+    assert check(case.folder) == []
     shutil.rmtree(folder)
 
 

@@ -65,7 +65,7 @@ def match_groups(
     taken = {*used, *before}
     for number, images in enumerate(found):
         free = frozenset(image for image in images if image not in fixed)
-        id_ = same.get(number)
+        id_ = same.get(number) or _held_by(images, fixed)
         if id_ is None and not free:
             continue
         if id_ is None:
@@ -133,6 +133,17 @@ def _by_centre(
         if distances[:, column].argmin() == row and distances[row, column] <= reach:
             pairs[numbers[column]] = id_
     return pairs
+
+
+def _held_by(images: frozenset[str], fixed: Mapping[str, str]) -> str | None:
+    """The group that most of the images stay in: a reviewer says that what was found is part of it.
+
+    Args:
+        images: Of a group that was found.
+        fixed: The group that an image stays in, by image.
+    """
+    held = Counter(fixed[image] for image in images if image in fixed)
+    return next((each for each, count in held.most_common(1) if count > _HALF * len(images)), None)
 
 
 def _lineage(

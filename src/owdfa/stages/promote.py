@@ -76,7 +76,10 @@ def promote(
     opened = Case.open(case)
     images = _named(opened)
     place, attribution = _run_of(opened, run)
-    base = Manifest.read(manifest or _manifest_of(place))
+    manifest = manifest or _manifest_of(place)
+    if output.resolve() == manifest.resolve():
+        raise UserError(f"{output}: is the manifest to add to, which stays; choose another -o")
+    base = Manifest.read(manifest)
     there = {sha: image for sha, image in images.items() if image.place.is_file()}
     if not there:
         raise UserError(

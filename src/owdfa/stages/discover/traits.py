@@ -11,7 +11,7 @@ from owdfa.records.clusters import Trait
 from owdfa.records.verdict import FileVerdict
 from owdfa.stages.evidence.metadata import read_metadata
 
-MAX_READ = 100
+MAX_READ = 50
 """Files of a group that are read; of more, as many evenly."""
 _SHARED = 0.8  # of a group's files
 _SEVERAL = ("EXIF taken", "EXIF changed")  # differ from file to file, or say nothing
