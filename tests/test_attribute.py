@@ -411,3 +411,21 @@ def test_the_benchmark_of_verdicts_runs_at_toy_size(run, tmp_path):
     verdicts_benchmark.main([str(run), "--splits", "2"], Report("verdicts", tmp_path))
     (written,) = tmp_path.glob("*.json")
     assert len(json.loads(written.read_text())["rows"]) == 9
+
+
+def test_the_embedding_that_is_kept_is_of_the_most_confident_face_that_has_a_verdict():
+    def image(name, *faces):
+        subjects = [
+            Subject(FoundBox(left=0, top=0, right=9, bottom=9, score=score), 9, None, None, problem)
+            for score, problem in faces
+        ]
+        return Inspected(FileFacts(sha256=name), tuple(subjects))
+
+    small = Outcome(kind="not-applicable", reason="too-small")
+    images = [
+        image("a", (0.2, None), (0.9, None), (0.5, None)),
+        image("b", (0.9, small), (0.5, None)),  # its verdict is that nothing can be said
+        image("c", (0.1, None), (0.05, small)),
+    ]
+    rows = np.arange(5)[:, None]
+    assert list(_main_embeddings(images, rows)) == [("a", rows[1]), ("c", rows[4])]

@@ -8,7 +8,7 @@ A statement is made where it passes its threshold, and stays more likely than no
 changes of the crop: of the statements that pass, the most particular one that does.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -62,12 +62,15 @@ class Attributor:
         attribution: What its verdicts rest on.
         rule: How crops are made.
         jobs: Threads that work at the same time.
+        keep: Given the SHA-256 of each image and the embedding of its most confident face, by
+            whichever thread; None to forget it.
     """
 
     predictor: Predictor
     attribution: Attribution
     rule: CropRule
     jobs: int
+    keep: Callable[[str, np.ndarray], None] | None = None
 
     @classmethod
     def open(cls, run: str | Path, options: AttributeOptions | None = None) -> "Attributor":
@@ -125,16 +128,20 @@ class Attributor:
     ) -> list[tuple[ImageFile, FileVerdict]]:
         """What a thread does: decode, crop, and give verdicts of all crops together."""
         inspected = [inspect(Path(file.path), self.rule) for file in files]
-        verdicts = iter(self._verdicts([one for each in inspected for one in each.subjects]))
+        subjects = [one for each in inspected for one in each.subjects]
+        output = self.predict([each.pixels for each in subjects if each.problem is None])
+        verdicts = iter(self._verdicts(subjects, output))
+        if self.keep is not None:
+            for sha256, row in _main_embeddings(inspected, output.embedding):
+                self.keep(sha256, row)
         return [
             (file, _line(file, each, [next(verdicts) for _ in each.subjects], digest))
             for file, each in zip(files, inspected, strict=True)
         ]
 
-    def _verdicts(self, subjects: Sequence[Subject]) -> list[Verdict]:
-        """Verdicts of subjects, in order."""
+    def _verdicts(self, subjects: Sequence[Subject], output: BatchOutput) -> list[Verdict]:
+        """Verdicts of subjects, in order, by what the network says of those without a problem."""
         good = [each for each in subjects if each.problem is None]
-        output = self.predict([each.pixels for each in good])
         scores = self.decision.scores(output.probabilities)
         passing = [self.decision.passing(each) for each in scores]
         changed = self._changed([each for each, found in zip(good, passing, strict=True) if found])
@@ -176,6 +183,23 @@ class Attributor:
         return BatchOutput(
             np.zeros((0, len(self.attribution.classes)), np.float32), nothing, nothing
         )
+
+
+def _main_embeddings(
+    inspected: Sequence[Inspected], rows: np.ndarray
+) -> Iterator[tuple[str, np.ndarray]]:
+    """SHA-256 of images, and the embedding of the most confident face of each.
+
+    Args:
+        inspected: The images.
+        rows: Embeddings of all subjects without a problem, in order.
+    """
+    rest = iter(rows)
+    for each in inspected:
+        found = [(one, next(rest) if one.problem is None else None) for one in each.subjects]
+        _, row = max(found, key=lambda pair: pair[0].box.score if pair[0].box else 0.0)
+        if row is not None and each.facts.sha256 is not None:
+            yield each.facts.sha256, row
 
 
 def _in_parts(items: Iterable[_Item], size: int) -> Iterator[tuple[_Item, ...]]:

@@ -19,6 +19,8 @@ import numpy as np
 from owdfa.errors import UserError
 from owdfa.files import atomic
 
+FEATURES = "features"
+
 
 @dataclass(frozen=True)
 class StoredFeatures:
@@ -39,7 +41,7 @@ class StoredFeatures:
         Raises:
             UserError: A file of them is damaged.
         """
-        folder = store / "features" / digest
+        folder = store / FEATURES / digest
         return cls(folder, tuple(map(_mapped, sorted(folder.glob("*.npy")))))
 
     @cached_property

@@ -19,7 +19,8 @@ from owdfa.inference.predictor import Predictor
 from owdfa.progress import OnProgress, no_progress
 
 _VERSION = 1  # one more makes all of them anew
-_PART = 2048  # images of a file: what a kill may cost
+PART = 2048
+"""Images of a file: what a kill may cost."""
 
 
 def embedding_digest(predictor: Predictor) -> str:
@@ -53,45 +54,52 @@ def keep_embeddings(
         All embeddings there.
     """
     digest, names = embedding_digest(predictor), list(files)
-    kept = StoredFeatures.open(folder, digest)
-    missing = [names[row] for row in kept.missing(names)]
+    missing = [names[row] for row in StoredFeatures.open(folder, digest).missing(names)]
     one = partial(_embed, predictor, files)
     made = threaded_map(one, _parts(missing, predictor.session.batch_size), num_processes(jobs))
+    found: dict[str, np.ndarray] = {}
     done = 0
-    found: list[tuple[list[str], np.ndarray]] = []
-    for tried, good, rows in made:
+    for tried, rows in made:
         done += tried
-        found.append((good, rows))
-        if sum(len(each) for each, _ in found) >= _PART or done == len(missing):
-            _write(kept, found)
-            found = []
+        found |= rows
+        if len(found) >= PART or done == len(missing):
+            add_embeddings(folder, digest, found)
+            found = {}
         on_progress(done, len(missing))
     return StoredFeatures.open(folder, digest)
 
 
-def _write(kept: StoredFeatures, found: Sequence[tuple[list[str], np.ndarray]]) -> None:
-    names = [name for good, _ in found for name in good]
-    if names:
-        kept.add(names, np.concatenate([rows for good, rows in found if good]))
+def add_embeddings(folder: Path, digest: str, found: Mapping[str, np.ndarray]) -> None:
+    """Keep embeddings, but for those that are kept.
+
+    Args:
+        folder: Where, below ``features/``; nobody else writes to it meanwhile.
+        digest: See ``embedding_digest``.
+        found: (D,) each, by the SHA-256 of the file.
+    """
+    kept, names = StoredFeatures.open(folder, digest), list(found)
+    new = [names[row] for row in kept.missing(names)]
+    if new:
+        kept.add(new, np.stack([found[name] for name in new]))
 
 
 def _embed(
     predictor: Predictor, files: Mapping[str, Path], names: Sequence[str]
-) -> tuple[int, list[str], np.ndarray]:
-    """How many were tried, which of them could be embedded, and their embeddings (B, D)."""
-    good, crops = [], []
+) -> tuple[int, dict[str, np.ndarray]]:
+    """How many were tried, and the embeddings of those that could be embedded."""
+    crops = {}
     for name in names:
         try:
             data = read(files[name])
-            if hashlib.sha256(data).hexdigest() != name:
-                continue
-            crops.append(read_crop(data, predictor.faces, predictor.store_size, predictor.fit))
+            if hashlib.sha256(data).hexdigest() == name:
+                crop = read_crop(data, predictor.faces, predictor.store_size, predictor.fit)
+                crops[name] = crop
         except BadImageError:
             continue
-        good.append(name)
-    if not good:
-        return len(names), [], np.zeros((0, 0), np.float32)
-    return len(names), good, predictor.predict_batch(np.stack(crops)).embedding
+    if not crops:
+        return len(names), {}
+    rows = predictor.predict_batch(np.stack(list(crops.values()))).embedding
+    return len(names), dict(zip(crops, rows, strict=True))
 
 
 def _parts(names: Iterable[str], size: int) -> Iterator[tuple[str, ...]]:

@@ -2,18 +2,23 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
+
+import numpy as np
 
 from owdfa.attribution.attributor import AttributeOptions, Attributor
 from owdfa.attribution.video import attribute_files
 from owdfa.case import Attributed, Case, check_new, is_case
 from owdfa.errors import UserError
+from owdfa.images.features import FEATURES
 from owdfa.images.formats import NO_IMAGE
+from owdfa.inference.embeddings import PART, add_embeddings, embedding_digest
 from owdfa.inference.lists import ImageFile, name_files, written
 from owdfa.progress import OnProgress, no_progress
 from owdfa.records.verdict import Attribution, FileVerdict
+from owdfa.runs.lock import writing
 from owdfa.signatures import VIDEO
 
 _PART = 512  # files that are added to the case together
@@ -89,7 +94,8 @@ def attribute(
     if not files:
         others = f" ({len(found.passed_over)} other files)" if found.passed_over else ""
         raise UserError(f"{images[0]}: no images there{others}; name images, or a folder of some")
-    made = attribute_files(attributor, files)
+    embeddings: dict[str, np.ndarray] = {}
+    made = attribute_files(replace(attributor, keep=embeddings.__setitem__), files)
     first = list(islice(made, _PART))
     _check_some(first, len(files))
     copy = options is not None and options.copy_files
@@ -99,8 +105,18 @@ def attribute(
             added = [Attributed(verdict, Path(file.path)) for file, verdict in part]
             case.add(added, found.attribution, command=command, copy=copy)
             found.count([verdict for _, verdict in part], len(files))
+            if len(embeddings) >= PART:
+                _keep(case, attributor, embeddings)
             on_progress(found.num_files, len(files))
+    _keep(case, attributor, embeddings)
     return found
+
+
+def _keep(case: Case, attributor: Attributor, embeddings: dict[str, np.ndarray]) -> None:
+    """Keep embeddings in the case, for ``discover``; threads go on adding to them meanwhile."""
+    found = {name: embeddings.pop(name) for name in list(embeddings)}
+    with writing(case.folder / FEATURES):
+        add_embeddings(case.folder, embedding_digest(attributor.predictor), found)
 
 
 def _files(images: Sequence[Path], passed_over: list[tuple[str, str]]) -> Iterator[ImageFile]:

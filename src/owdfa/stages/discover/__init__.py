@@ -9,6 +9,7 @@ from owdfa.case import Case
 from owdfa.case.review import discovered, open_review
 from owdfa.discovery.density import ALONE, components, dense_groups_among
 from owdfa.errors import UserError
+from owdfa.images.features import FEATURES
 from owdfa.inference.embeddings import keep_embeddings
 from owdfa.inference.predictor import Predictor
 from owdfa.progress import OnProgress, no_progress
@@ -56,7 +57,7 @@ def discover(
     predictor = Predictor.open(run or _run_of(opened))
     held = {x for group in open_review(opened).state.groups.values() for x in group.held}
     names = sorted({*pile.wanted, *pile.others, *(held & pile.files.keys())})
-    with writing(opened.folder / "features"):  # reviewers may go on meanwhile
+    with writing(opened.folder / FEATURES):  # reviewers may go on meanwhile
         kept = keep_embeddings(
             predictor,
             opened.folder,
