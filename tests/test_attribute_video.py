@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from command_line import done, refused
+from owdfa.attribution import video
 from owdfa.attribution.subjects import Subject
 from owdfa.attribution.video import attribute_files
 from owdfa.calibration.pooling import pooled, pooled_coverage, pooled_set
 from owdfa.images import faces
 from owdfa.images.boxes import Box
 from owdfa.images.video import open_video
-from owdfa.inference import video
 from owdfa.inference.lists import ImageFile
 from owdfa.metrics.likelihood_ratios import evidence
 from owdfa.records.verdict import FileVerdict

@@ -1,1 +1,1 @@
-"""From a file to verdicts on the faces in it: what is looked at, what may be said, in what words."""
+"""From a file to verdicts on the faces in it: what is looked at, what may be said, which words."""
