@@ -11,8 +11,15 @@ from PIL import Image
 from benchmarks import verdicts as verdicts_benchmark
 from benchmarks.harness import Report
 from command_line import done, refused
-from owdfa.attribution.attributor import AttributeOptions, Attributor
-from owdfa.attribution.subjects import blur_of, inspect, variants
+from owdfa.attribution.attributor import AttributeOptions, Attributor, _main_embeddings
+from owdfa.attribution.subjects import (
+    FileFacts,
+    Inspected,
+    Subject,
+    blur_of,
+    inspect,
+    variants,
+)
 from owdfa.calibration.statements import Decision
 from owdfa.errors import UserError
 from owdfa.images import faces
@@ -23,7 +30,8 @@ from owdfa.inference.predictor import Predictor
 from owdfa.inference.session import BatchOutput
 from owdfa.records.calibration import Calibration, Threshold
 from owdfa.records.provenance import Provenance
-from owdfa.records.verdict import FileVerdict
+from owdfa.records.verdict import Box as FoundBox
+from owdfa.records.verdict import FileVerdict, Outcome
 from owdfa.runs.settings import load_settings
 from owdfa.stages.attribute import attribute
 from owdfa.stages.calibrate import calibrate
