@@ -10,6 +10,7 @@ ATTRIBUTED = "attributed"
 """What is said of a line of the journal that adds verdicts."""
 DISCOVERED, REVIEWED, PROMOTED = "discovered", "reviewed", "promoted"
 """The same of one that groups images, changes their groups, or makes classes of these."""
+GROUPS = (DISCOVERED, REVIEWED, PROMOTED)
 
 
 def files_of(entry: Entry) -> list[dict[str, str]]:

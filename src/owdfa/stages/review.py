@@ -14,7 +14,7 @@ import numpy as np
 
 from owdfa.case import Case, Entry
 from owdfa.case.actions import Action, Group, Merge, Move, Name, Reject, Remark, Split
-from owdfa.case.lines import DISCOVERED, PROMOTED, REVIEWED
+from owdfa.case.lines import GROUPS
 from owdfa.case.review import Review, act, describe, open_review, statistics
 from owdfa.catalog import nearest
 from owdfa.discovery.density import two_parts
@@ -88,8 +88,7 @@ class Reviewer:
 
     def log(self) -> list[tuple[Entry, str]]:
         """What was done to groups, in order."""
-        kinds = (DISCOVERED, REVIEWED, PROMOTED)
-        return [(each, describe(each)) for each in self.case.entries if each.what in kinds]
+        return [(each, describe(each)) for each in self.case.entries if each.what in GROUPS]
 
     def name(self, group: str, name: str) -> Made:
         """Say what type a group is."""

@@ -16,6 +16,8 @@ from PIL import Image, ImageDraw
 
 from owdfa.case import ATTRIBUTED, Case, Entry, Item
 from owdfa.case.journal import clock_notes
+from owdfa.case.lines import GROUPS
+from owdfa.case.review import describe
 from owdfa.images.boxes import Box
 from owdfa.images.decode import BadImageError, decoded
 from owdfa.images.faces import crop_to_size
@@ -211,5 +213,7 @@ def _about(entry: Entry) -> str:
         return f"{num:,} file{'' if num == 1 else 's'}" + (f": {command}" if command else "")
     if entry.what == "created":
         return ""
+    if entry.what in GROUPS:
+        return describe(entry)[:_MAX_TEXT]
     text = json.dumps(entry.data, ensure_ascii=False, sort_keys=True)
     return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."
