@@ -117,6 +117,14 @@ def test_ids_last_and_the_lineage_says_what_became_of_each():
     assert matched.gone == {"novel-into": ("novel-eats",), "novel-away": ()}
 
 
+def test_the_largest_of_many_small_groups_gives_its_id_to_what_they_are_part_of():
+    before = {f"novel-{n}": images(*range(10 * n, 10 * n + 5 + n)) for n in range(5)}
+    matched = match_groups([frozenset().union(*before.values())], before, {}, ())
+    assert matched.lineage.keys() == {"novel-4"}
+    assert set(matched.lineage["novel-4"].sources) == before.keys() - {"novel-4"}
+    assert set(matched.gone.values()) == {("novel-4",)}
+
+
 def test_images_that_a_reviewer_decided_on_stay_and_others_join_them():
     before = {"novel-a": images(1, 2, 3, 4), "novel-b": images(5, 6, 8)}
     held = {"novel-a": images(1, 2, 3, 4)}

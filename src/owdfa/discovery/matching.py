@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from owdfa.clustering import squared_distances
 from owdfa.records.clusters import Change, Lineage
 
-_SAME = 0.3  # Jaccard index, of images seen both times, from which a group is the old one
+_SAME = 0.3  # Jaccard index, of images in groups both times, from which a group is the old one
 _DIGITS = 4  # of an id
 _HALF = 0.5
 
@@ -75,12 +75,12 @@ def match_groups(
         own.add(id_)
     members = {id_: images for id_, images in members.items() if images}
     origin = {image: id_ for id_, images in before.items() for image in images}
-    lineage = {
-        id_: _lineage(id_, images, before, origin, id_ in own) for id_, images in members.items()
-    }
+    gone = {id_: images for id_, images in before.items() if id_ not in members}
+    lineage = {id_: _lineage(id_, images, before, origin, gone) for id_, images in members.items()}
+    for id_ in members.keys() - own:
+        lineage[id_] = lineage[id_].model_copy(update={"change": "kept"})
     now = {image: id_ for id_, images in members.items() for image in images}
-    gone = {id_: _heirs(images, now) for id_, images in before.items() if id_ not in members}
-    return Matched(members, lineage, gone)
+    return Matched(members, lineage, {id_: _heirs(images, now) for id_, images in gone.items()})
 
 
 def new_id(images: Collection[str], used: Collection[str]) -> str:
@@ -103,13 +103,15 @@ def _by_members(
         for row, count in Counter(old[image] for image in images if image in old).items():
             shared[row, column] = count
     # Images that were seen once alone say nothing of what became of a group.
-    union = shared.sum(axis=1)[:, None] + shared.sum(axis=0) - shared
-    jaccard = shared / np.maximum(union, 1)
-    rows, columns = linear_sum_assignment(-shared * (jaccard >= _SAME))
+    sizes = shared.sum(axis=1)[:, None]
+    union = sizes + shared.sum(axis=0) - shared
+    # Of several small groups in one, none may have much of it: the largest that went there counts.
+    alike = (shared >= _SAME * np.maximum(union, 1)) | (shared > _HALF * np.maximum(sizes, 1))
+    rows, columns = linear_sum_assignment(-shared * alike)
     return {
         int(column): ids[row]
         for row, column in zip(rows, columns, strict=True)
-        if jaccard[row, column] >= _SAME
+        if alike[row, column]
     }
 
 
@@ -151,23 +153,24 @@ def _lineage(
     images: frozenset[str],
     before: Mapping[str, frozenset[str]],
     origin: Mapping[str, str],
-    is_found: bool,
+    gone: Collection[str],
 ) -> Lineage:
-    """What became of a group."""
+    """What became of a group that was found."""
     came = Counter(origin[image] for image in images if image in origin)
-    if id_ not in before:
-        sources = [each for each, count in came.most_common() if count >= _HALF * came.total()]
-        return Lineage(change="split" if sources else "new", sources=tuple(sources))
     taken_in = tuple(
-        each for each, count in came.items() if each != id_ and count >= _HALF * len(before[each])
+        each for each in came if each in gone and came[each] >= _HALF * len(before[each])
     )
+    if id_ not in before:
+        parts = tuple(each for each, count in came.items() if count >= _HALF * came.total())
+        sources = taken_in or parts
+        return Lineage(
+            change="merged" if taken_in else "split" if parts else "new", sources=sources
+        )
     num = len(before[id_])
     if taken_in:
         return Lineage(change="merged", num_before=num, sources=taken_in)
-    change: Change = "kept"
-    if is_found:
-        gained, lost = bool(images - before[id_]), bool(before[id_] - images)
-        change = ("changed" if lost else "grew") if gained else ("shrank" if lost else "same")
+    gained, lost = bool(images - before[id_]), bool(before[id_] - images)
+    change: Change = ("changed" if lost else "grew") if gained else ("shrank" if lost else "same")
     return Lineage(change=change, num_before=num)
 
 
