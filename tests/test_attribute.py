@@ -11,15 +11,9 @@ from PIL import Image
 from benchmarks import verdicts as verdicts_benchmark
 from benchmarks.harness import Report
 from command_line import done, refused
+from owdfa.attribution import subjects
 from owdfa.attribution.attributor import AttributeOptions, Attributor, _main_embeddings
-from owdfa.attribution.subjects import (
-    FileFacts,
-    Inspected,
-    Subject,
-    blur_of,
-    inspect,
-    variants,
-)
+from owdfa.attribution.subjects import blur_of, inspect, variants
 from owdfa.calibration.statements import Decision
 from owdfa.errors import UserError
 from owdfa.images import faces
@@ -95,6 +89,7 @@ def attributor(tmp_path, monkeypatch):
         calibration=calibration(),
     )  # fmt: skip
     monkeypatch.setattr(Predictor, "open", lambda *args, **options: predictor)
+    monkeypatch.setattr(subjects, "_FLAT", 0.0)  # it looks at one pixel
     return Attributor.open("model.onnx")
 
 
@@ -172,6 +167,15 @@ def test_a_class_that_is_not_stable_backs_off_to_its_family(attributor, tmp_path
     (found,) = verdicts(attributor, tmp_path / "a.png")
     assert found.outcome.label == "family:swap"
     assert found.verdicts[0].operating_point.statement == "family"
+
+
+def test_what_has_one_colour_is_no_picture(attributor, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    noise = np.random.default_rng(0).integers(-20, 21, (64, 64, 3))
+    Image.fromarray((40 + noise).astype(np.uint8)).save(tmp_path / "b.png")
+    found = verdicts(attributor, plain(tmp_path / "a.png", 40), tmp_path / "b.png")
+    reasons = [each.verdicts[0].outcome.reason for each in found]
+    assert reasons[0] == "not-of-domain" != reasons[1]
 
 
 def test_what_cannot_be_looked_at_has_a_reason(attributor, tmp_path):
@@ -423,11 +427,13 @@ def test_the_benchmark_of_verdicts_runs_at_toy_size(run, tmp_path):
 
 def test_the_embedding_that_is_kept_is_of_the_most_confident_face_that_has_a_verdict():
     def image(name, *faces):
-        subjects = [
-            Subject(FoundBox(left=0, top=0, right=9, bottom=9, score=score), 9, None, None, problem)
+        made = [
+            subjects.Subject(
+                FoundBox(left=0, top=0, right=9, bottom=9, score=score), 9, None, None, problem
+            )
             for score, problem in faces
         ]
-        return Inspected(FileFacts(sha256=name), tuple(subjects))
+        return subjects.Inspected(subjects.FileFacts(sha256=name), tuple(made))
 
     small = Outcome(kind="not-applicable", reason="too-small")
     images = [

@@ -53,9 +53,10 @@ def always(statement):
 def write_inputs(folder):
     """A picture of the colour of a class, a larger one of another, one damaged, one empty."""
     folder.mkdir()
-    colours = np.random.default_rng(0).integers(30, 220, (len(CLASSES), 1, 1, 3))  # tiny_data's
+    random = np.random.default_rng(0)
+    colours = random.integers(30, 220, (len(CLASSES), 1, 1, 3))  # tiny_data's
     for name, colour, side in (("photo.png", 1, SIDE), (HOSTILE, 0, 2 * SIDE)):
-        pixels = np.broadcast_to(colours[colour], (side, side, 3)).astype(np.uint8)
+        pixels = (colours[colour] + random.integers(-4, 5, (side, side, 3))).astype(np.uint8)
         Image.fromarray(pixels).save(folder / name)
     (folder / "bad.png").write_bytes((folder / "photo.png").read_bytes()[:60])
     (folder / "empty.png").write_bytes(b"")

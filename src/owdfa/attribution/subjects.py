@@ -19,6 +19,7 @@ JPEG, HALF = "jpeg-75", "half-size"
 _QUALITY = 75
 _LARGEST = 4  # sides of a crop that a region has
 _SMOOTH = Image.Resampling.BILINEAR
+_FLAT = 1.0  # grey levels: a crop that deviates less holds rounding and compression, no picture
 
 
 class CropRule(NamedTuple):
@@ -107,6 +108,8 @@ def _subject(image: Image.Image, box: FaceBox | None, facts: FileFacts, rule: Cr
             "too-compressed", f"JPEG quality {facts.jpeg_quality}, less than {rule.min_quality}"
         )
     crop = crop_to_size(image, box, rule.size, rule.fit)
+    if found is None and (deviation := float(crop.std(axis=(0, 1)).max())) < _FLAT:
+        found = problem("not-of-domain", f"grey levels deviate by {deviation:.1f}")
     place = None if box is None else Box(**box._asdict())
     region = None if found else _region(image, box, rule)
     return Subject(place, size, crop, region, found)

@@ -7,7 +7,7 @@ _REASONS = {
     "no-face": "No verdict: no face was found",
     "too-small": "No verdict: it is too small to be looked at",
     "too-compressed": "No verdict: it is compressed too strongly to be looked at",
-    "not-of-domain": "No verdict: it is unlike all images that the run was trained on",
+    "not-of-domain": "No verdict: what is looked at has nearly one colour",
     "unsure": "Inconclusive: nothing can be said within the stated limits of error",
     "unstable": "Inconclusive: re-encoding changes what would be said",
 }

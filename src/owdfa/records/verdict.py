@@ -34,7 +34,7 @@ Reason = Literal[
     "no-face",  # most images of the run have a face, and the detector found none
     "too-small",  # the face, or the whole image
     "too-compressed",
-    "not-of-domain",  # unlike all that the run was trained on, where the method can tell
+    "not-of-domain",  # no picture: what is looked at has nearly one colour
 ]
 FORGED = "forged"
 """The family of everything that is not real."""

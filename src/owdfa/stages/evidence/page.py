@@ -145,8 +145,8 @@ def _point(point: OperatingPoint | None) -> str | None:
     if point is None:
         return None
     return (
-        f"above {percent(point.threshold)} % of \N{LEFT DOUBLE QUOTATION MARK}{point.statement}"
-        f"\N{RIGHT DOUBLE QUOTATION MARK}; budget {percent(point.budget)} %, held to"
+        f"threshold of {point.statement}: {percent(point.threshold)} %;"
+        f" budget {percent(point.budget)} %, held to"
         f" {percent(point.bound)} % with {percent(point.confidence)} % confidence"
     )
 
