@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from command_line import done, refused
-from owdfa.case import Case, check
+from owdfa.case import Case, Journal, check
 from owdfa.case.review import ConflictError, open_review
 from owdfa.inference.predictor import Predictor
 from owdfa.records.clusters import Clusters
@@ -103,6 +103,20 @@ def test_who_saw_the_groups_before_they_were_made_anew_is_told(case):
     made(case, seed=1)
     with pytest.raises(ConflictError, match="found 2 groups of 21 images; nothing was done"):
         reviewer.name(red.id, "X")
+
+
+def test_a_crash_before_the_journal_has_the_groups_leaves_those_before(case, monkeypatch):
+    first = made(case)
+    red = of(case, first, "red")
+    Reviewer(case.folder).name(red.id, "X")
+    add(case, write_squares(case.folder.parent / "photos", "red", range(20, 24), suffix="jpg"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            made(case)
+    assert Reviewer(case.folder).show("X").group.members == set(red.members)
+    assert check(case.folder) == []
+    assert len(of(case, made(case), "red").members) == 16
 
 
 def test_embeddings_are_made_once(case, network, monkeypatch):

@@ -57,6 +57,14 @@ def test_what_is_decided_is_in_the_journal_and_the_groups(case):
     assert check(case.folder) == []
 
 
+def test_a_reviewer_sees_what_another_has_done_meanwhile(case):
+    ann, bob = Reviewer(case.folder), Reviewer(case.folder)
+    assert len(bob.log()) == 1
+    ann.name("novel-aaaa", "X")
+    assert bob.show("X").group.id == "novel-aaaa"
+    assert len(bob.log()) == 2
+
+
 def test_split_and_move_and_reject(case):
     act(case, lambda r: Split(group="novel-aaaa", images=("a3",), new="novel-dddd"))
     act(case, lambda r: Move(images=("b2", "a2"), to="novel-dddd"))

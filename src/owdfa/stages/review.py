@@ -71,6 +71,7 @@ class Reviewer:
         Raises:
             UserError: There are none.
         """
+        self.case.journal.reload()  # others may have written meanwhile
         found = open_review(self.case)
         if found.clusters is None:
             raise UserError(
@@ -88,6 +89,7 @@ class Reviewer:
 
     def log(self) -> list[tuple[Entry, str]]:
         """What was done to groups, in order."""
+        self.case.journal.reload()
         return [(each, describe(each)) for each in self.case.entries if each.what in GROUPS]
 
     def name(self, group: str, name: str) -> Made:
