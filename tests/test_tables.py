@@ -44,6 +44,7 @@ def scores(num_novel, selection="last", labels="visible", *, reconstruction=Fals
         split={"digest": "a" * 64, "rule": "group"},
         provenance=provenance(selection, labels, reconstruction),
         file_properties=files,
+        ratios=None,
     )
 
 

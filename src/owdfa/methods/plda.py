@@ -1,6 +1,7 @@
 """PLDA: a generative model of types on the embedding of a network that another training made.
 
     x = m + e        m ~ N(0, B)        e ~ N(0, W)
+    L = - sum_x log mean_k p(x | type k), where a labelled x counts in its own type alone
 
 An image's embedding x is the mean m of its type plus what content and chance do, e. Probabilistic
 LDA (Ioffe, ECCV 2006; Prince and Elder, ICCV 2007). W is learnt from the labelled images, B from

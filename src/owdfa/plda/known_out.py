@@ -109,7 +109,7 @@ class Calibration(NamedTuple):
 
 
 NEUTRAL = Calibration(1.0, _PLAIN, 1.0, 1.0, 1.0, 0.0, None)
-"""Where there is one known type at most, and nothing can be left out."""
+"""Where there is one known type at most, or too few images of each, and nothing can be left out."""
 
 
 def leave_known_out(
@@ -134,11 +134,13 @@ def leave_known_out(
     if not made:
         return NEUTRAL
     noise = max(1.0, float(np.mean([each.noise for each in made])))
+    same, different = ratio_trials(made, noise)
+    if not len(same) or not len(different):
+        return NEUTRAL
     paths = [_path(each, noise, min_images, np.random.default_rng([seed, 2])) for each in made]
     score = [[_balanced(each, m) for m in path] for each, path in zip(made, paths, strict=True)]
     chosen = int(np.mean(score, axis=0).argmax())  # of equals the one with the fewest types
     fitted = [path[chosen] for path in paths]
-    same, different = ratio_trials(made, noise)
     scaled = best_factor(same, different)
     return Calibration(
         noise,
