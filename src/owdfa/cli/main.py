@@ -26,6 +26,8 @@ HELP = """Open-world deepfake attribution: which known method made an image, whi
 are, and with what confidence.
 
 In order: data scan, data prepare, split, train, predict, score, report; or all at once: run.
+A verdict on images and videos: attribute, report, verify. On what it names no type for: discover,
+review, promote.
 """
 
 _INTERRUPTED = 130
