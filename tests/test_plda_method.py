@@ -29,9 +29,10 @@ def method(num_classes=None, channels=12, **settings):
     return PLDA(backbone(channels), 3, num_classes, PLDASettings(**small)).eval()
 
 
-def fitted(num_classes=None, **settings):
+def fitted(num_classes=None, *, learnt=False, **settings):
     data = sample(num_known=3, num_novel=2, dim=12, distance=9)
     plda = method(num_classes, **settings)
+    plda.backbone.is_frozen = not learnt
     embeddings = torch.from_numpy(data.features).float()
     torch.manual_seed(1)
     plda.finish(embeddings, torch.from_numpy(data.labels))
@@ -81,6 +82,14 @@ def test_what_was_found_of_all_images_is_told():
     assert told.known_out.misled == pytest.approx(measured.misled)
     assert told.known_out.hidden == pytest.approx(measured.found.hidden)
     assert fitted(num_classes=6)[0].types_found().interval is None
+
+
+def test_where_the_network_learnt_the_labels_there_is_no_bound_on_novel_images():
+    found = fitted(learnt=True)[0].types_found()
+    assert found.novel_share is None
+    first, second = found.lines
+    assert "no bound on the share of novel images" in first
+    assert "which the network had learnt (too good)" in second
 
 
 def test_before_the_fit_and_without_a_calibration_there_is_no_ratio():

@@ -19,6 +19,7 @@ from owdfa.records.predictions import Predictions
 from owdfa.records.scores import Scores
 from owdfa.records.types_found import KnownOut, TypesFound
 from owdfa.stages.report import report
+from owdfa.stages.report.ratios import sentences
 from report_run import HOSTILE, KNOWN, make_run, write
 
 DASH = "\N{EN DASH}"
@@ -166,6 +167,12 @@ def test_what_a_method_says_of_types_and_evidence_is_shown(tmp_path):
         assert said in text, said
     right, _ = _plots(Tags(page))["tippett"]["data"]
     assert right["name"] == "made by that type (24)"
+
+
+def test_where_the_network_learnt_the_labels_the_page_bounds_nothing():
+    text = " ".join(sentences(FOUND.model_copy(update={"novel_share": None})))
+    assert "No bound on the share of new types" in text
+    assert "too good" in text
 
 
 def test_without_evidence_the_page_has_no_word_of_it(page, tags):

@@ -77,7 +77,7 @@ class PLDA(Method):
             "ratio_constant": (capacity,),
             "calibration": (len(KnownOut.model_fields) + 1,),  # its factor first; 0 without one
             "interval": (2,),  # of the number of types; 0 where there is none
-            "novel_share": (),  # a lower bound
+            "novel_share": (),  # a lower bound; below 0 where none holds
         }
         for name, shape in zeros.items():
             self.register_buffer(name, torch.zeros(shape))
@@ -113,10 +113,11 @@ class PLDA(Method):
             return None
         low, high = (int(each) for each in self.get_buffer("interval").tolist())
         _, *measured = self.get_buffer("calibration").tolist()
+        share = float(self.get_buffer("novel_share"))
         return TypesFound(
             num_types=self.num_fitted,
             interval=(low, high) if high else None,
-            novel_share=float(self.get_buffer("novel_share")),
+            novel_share=share if share >= 0 else None,
             confidence=self.settings.confidence,
             known_out=KnownOut(**dict(zip(KnownOut.model_fields, measured, strict=True)))
             if self.is_calibrated
@@ -139,9 +140,11 @@ class PLDA(Method):
                 rows, known, fitted, settings, num_parts=settings.num_parts, seed=seed
             )
             self.get_buffer("interval").copy_(torch.tensor(between))
-        share = novel_share(
-            rows, known, self.num_known, settings, confidence=settings.confidence, seed=seed
-        )
+        share = -1.0
+        if self.backbone.is_frozen:  # one that learnt the labels is surer of labelled images
+            share = novel_share(
+                rows, known, self.num_known, settings, confidence=settings.confidence, seed=seed
+            )
         self.get_buffer("novel_share").fill_(share)
 
     def _score(self, features: Features, *names: str) -> Tensor:

@@ -25,8 +25,10 @@ class TypesFound(Settings):
     """Known and found ones."""
     interval: tuple[int, int] | None
     """Of the number of types; None where it was given, or not repeated on parts."""
-    novel_share: float
-    """At least this share of the unlabelled training images is of novel types."""
+    novel_share: float | None
+    """At least this share of the unlabelled training images is of novel types. None where the
+    network has learnt the labels: then labelled images are not like unlabelled ones of their type,
+    no bound holds, and ``known_out`` is too good."""
     confidence: float
     """Of that bound."""
     known_out: KnownOut | None
@@ -36,17 +38,22 @@ class TypesFound(Settings):
     def lines(self) -> list[str]:
         """In plain words, a sentence a line."""
         between = ", interval {}-{}".format(*self.interval) if self.interval else ""
-        share = (
-            f"at least {self.novel_share:.0%} of the unlabelled images are of novel types"
-            f" ({self.confidence:.0%} confidence)"
-        )
-        if not self.novel_share:
+        hidden = "with known types hidden"
+        if self.novel_share is None:
+            share = "no bound on the share of novel images, since the network has learnt the labels"
+            hidden += ", which the network had learnt (too good)"
+        elif self.novel_share:
+            share = (
+                f"at least {self.novel_share:.0%} of the unlabelled images are of novel types"
+                f" ({self.confidence:.0%} confidence)"
+            )
+        else:
             share = "it cannot be shown that any unlabelled image is of a novel type"
         made = [f"{self.num_types} types{between}; {share}"]
         if self.known_out is not None:
             out = self.known_out
             made.append(
-                f"with known types hidden: accuracy {out.known:.0%} known, {out.hidden:.0%} hidden;"
+                f"{hidden}: accuracy {out.known:.0%} known, {out.hidden:.0%} hidden;"
                 f" likelihood ratios cost {out.cllr:.2f} bits (1 says nothing), {out.misled:.1%} of"
                 " hidden images misled (ratio above 10 for a wrong type)"
             )

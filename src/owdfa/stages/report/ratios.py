@@ -38,11 +38,18 @@ def sentences(found: TypesFound) -> list[str]:
     if found.interval is not None:
         ends = " to ".join(map(str, dict.fromkeys(found.interval)))
         text += f" Asked again of parts of them, it says {ends} in nine cases of ten."
-    share = (
-        f"At least {percent(found.novel_share)} % of its unlabelled images are of new types, with"
-        f" {100 * found.confidence:.0f} % confidence: a lower bound, the truth is usually more."
-    )
-    if not found.novel_share:
+    if found.novel_share is None:
+        share = (
+            "No bound on the share of new types is given: the network has learnt the labels. For"
+            " the same reason what it reaches with known types hidden is too good."
+        )
+    elif found.novel_share:
+        share = (
+            f"At least {percent(found.novel_share)} % of its unlabelled images are of new types,"
+            f" with {100 * found.confidence:.0f} % confidence: a lower bound, the truth is usually"
+            " more."
+        )
+    else:
         share = "It cannot say that any of its unlabelled images must be of a new type."
     return [text, share]
 
