@@ -34,7 +34,7 @@ def test_the_level_of_nothing_changes_nothing(change):
     [
         (lambda image: corruptions.jpeg(image, 50), (48, 64)),
         (lambda image: corruptions.webp(image, 50), (48, 64)),
-        (corruptions.half_size, (24, 32)),
+        (lambda image: corruptions.scale(image, 0.5), (24, 32)),
         (lambda image: corruptions.scale(image, 0.001), (1, 1)),
         (lambda image: corruptions.down_up(image, 0.25), (48, 64)),
         (lambda image: corruptions.centre_crop(image, 0.75), (36, 48)),

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from owdfa.images.boxes import Box as FaceBox
+from owdfa.images.corruptions import jpeg
 from owdfa.images.decode import BadImageError, decoded, header_of, read
 from owdfa.images.faces import Fit, crop_face, crop_to_size, detector
 from owdfa.images.jpeg import jpeg_quality
@@ -137,19 +137,12 @@ def variants(subject: Subject, rule: CropRule) -> dict[str, np.ndarray]:
     assert subject.region is not None
     region, size = subject.region, (rule.size, rule.size)
     native = rule.fit == "native"
-    again = _as_jpeg(Image.fromarray(subject.pixels) if native else region)
+    again = Image.fromarray(jpeg(subject.pixels if native else np.asarray(region), _QUALITY))
     half = region.resize((max(region.width // 2, 1), max(region.height // 2, 1)), _SMOOTH)
     return {
         JPEG: np.asarray(again if native else again.resize(size, _SMOOTH)),
         HALF: np.asarray(half if native else half.resize(size, _SMOOTH)),
     }
-
-
-def _as_jpeg(image: Image.Image) -> Image.Image:
-    stream = BytesIO()
-    image.save(stream, "JPEG", quality=_QUALITY)
-    with Image.open(stream) as saved:
-        return saved.convert("RGB")
 
 
 def problem(reason: str, detail: str) -> Outcome:

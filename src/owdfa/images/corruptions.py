@@ -11,7 +11,6 @@ from io import BytesIO
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 
 
 def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
@@ -35,11 +34,6 @@ def scale(image: np.ndarray, share: float) -> np.ndarray:
     return _resize(image, (max(round(share * width), 1), max(round(share * height), 1)))
 
 
-def half_size(image: np.ndarray) -> np.ndarray:
-    """Half as wide and half as high."""
-    return scale(image, 0.5)
-
-
 def down_up(image: np.ndarray, share: float) -> np.ndarray:
     """Resize to ``share`` of both sides, and back to the size that it had."""
     return _resize(scale(image, share), (image.shape[1], image.shape[0]))
@@ -56,6 +50,8 @@ def blur(image: np.ndarray, sigma: float) -> np.ndarray:
     """Blur by a Gaussian whose standard deviation is ``sigma`` pixels; edges are mirrored."""
     if not sigma:
         return image.copy()
+    from scipy.ndimage import gaussian_filter  # verdicts need the other functions alone, and soon
+
     return _rounded(gaussian_filter(image.astype(np.float32), (sigma, sigma, 0), mode="reflect"))
 
 

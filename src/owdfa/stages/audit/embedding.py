@@ -20,6 +20,7 @@ MISSING = (
     "near neighbours and doubtful labels were not looked for: that needs an embedding; name a run"
     " with --run"
 )
+_BLOCK = 512  # rows at once: similarities to a million images take 2 GB
 
 
 class Embedding(NamedTuple):
@@ -119,6 +120,3 @@ def nearest(
         places[part] = similar.argmax(axis=1)
         cosines[part] = similar.max(axis=1)
     return places, cosines
-
-
-_BLOCK = 512  # rows at once: similarities to a million images take 2 GB
