@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from command_line import done, make_noise
+from command_line import done, make_noise, refused
 from owdfa.inference.predictor import Predictor
 from owdfa.methods.plda import PLDA, PLDASettings
 from owdfa.metrics.likelihood_ratios import evidence
@@ -195,3 +195,12 @@ def test_it_is_fitted_to_the_network_of_a_run_and_set_beside_it(tmp_path, run_op
     assert all(torch.equal(value, networks[1][name]) for name, value in networks[0].items())
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert "<th>plda</th>" in page
+
+
+def test_a_method_that_is_trained_cannot_be_fitted_to_a_network(tmp_path, run_options):
+    photos = make_noise(tmp_path / "photos")
+    options = [*run_options, "--refit", "cal"]
+    line = refused("run", f"folder:{photos}", "-o", tmp_path / "run", *options)
+    assert "--refit cal" in line
+    assert "--baseline cal" in line
+    assert not (tmp_path / "run").exists()

@@ -105,6 +105,13 @@ def test_a_folder_of_another_test_is_refused_and_kept(whole_run, stressed):
     assert (stressed[0] / FILE).read_bytes() == before
 
 
+def test_a_folder_of_something_else_is_refused_and_kept(whole_run, tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(b"mine")
+    line = refused("stress", whole_run, "--quick", "-o", tmp_path)
+    assert "holds files and is no stress test" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
+
+
 def test_a_class_that_is_not_there_is_refused_with_the_nearest(whole_run, tmp_path):
     line = refused("stress", whole_run, "--classes", "aa", "-o", tmp_path / "out")
     assert "no class 'aa'" in line

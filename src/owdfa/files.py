@@ -90,6 +90,22 @@ def is_unfinished(path: Path) -> bool:
     return path.name.startswith(".") and path.suffix == ".part"
 
 
+def check_new(folder: Path, what: str) -> None:
+    """Refuse a folder in which nothing can begin.
+
+    Args:
+        folder: It may be missing, empty, or hold what a killed process left of a file.
+        what: That is to begin, in a word or two, e.g. "case".
+
+    Raises:
+        UserError: It holds something, or is a file.
+    """
+    if folder.is_file():
+        raise UserError(f"{folder}: is a file, and a {what} is a folder; choose another -o")
+    if folder.exists() and not all(is_unfinished(path) for path in folder.iterdir()):
+        raise UserError(f"{folder}: holds files and is no {what}; choose another -o")
+
+
 def writing_error(path: Path, error: OSError) -> UserError:
     """Say in one line why ``path`` could not be written and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -120,6 +120,32 @@ def choose_settings(
     )
 
 
+def refit_settings(settings: RunSettings, method: str, run: Path) -> RunSettings:
+    """Settings of a method that is fitted to the network of another run, and trains nothing.
+
+    Args:
+        settings: Of that run.
+        method: Name of the method.
+        run: Folder of that run, which need not be there yet.
+
+    Raises:
+        UserError: There is no such method, or it is trained.
+    """
+    if method_type(method).is_trained():
+        raise UserError(
+            f"--refit {method}: is a method that is trained, and nothing is trained here; train it"
+            f" beside the other with --baseline {method}"
+        )
+    given = {
+        "method": {"name": method},
+        "backbone": {"name": settings.backbone.name, "weights": str(run)},
+        "data": settings.data.model_dump(),
+        "seed": settings.seed,
+        "device": settings.device,
+    }
+    return load_settings("tiny", None, ["epochs=0", "stages=[]"], given)
+
+
 def run(
     source: str,
     output: Path,

@@ -6,7 +6,7 @@ case.items()                                    # the state: the journal replaye
 check("case")                                   # a line for each thing that was altered
 """
 
-from owdfa.case.case import Attributed, Case, Item, check, check_new, is_case
+from owdfa.case.case import Attributed, Case, Item, check, is_case
 from owdfa.case.journal import Entry, Journal
 from owdfa.case.lines import ATTRIBUTED
 
@@ -18,6 +18,5 @@ __all__ = [
     "Item",
     "Journal",
     "check",
-    "check_new",
     "is_case",
 ]

@@ -27,7 +27,7 @@ from owdfa.case.journal import Entry, Journal, append_bytes, current_user, parse
 from owdfa.case.lines import ATTRIBUTED, cluster_problems, digest_of, files_of, verdict_lines
 from owdfa.case.table import write_verdict_table
 from owdfa.errors import UserError
-from owdfa.files import atomic, is_unfinished, read_json, write_json
+from owdfa.files import atomic, check_new, read_json, write_json
 from owdfa.records.verdict import Attribution, FileVerdict
 from owdfa.runs.lock import writing
 from owdfa.runs.metadata import path_from
@@ -97,7 +97,7 @@ class Case:
         folder = Path(folder)
         with writing(folder):
             if not is_case(folder):
-                check_new(folder)
+                check_new(folder, "case")
                 write_json(folder / _MARKER, {"schema": SCHEMA, "id": secrets.token_hex(8)})
             case = cls(folder)
             # A kill may have left the marker alone.
@@ -268,18 +268,6 @@ class Case:
             raise UserError(f"{found.place}: has changed meanwhile; attribute it again")
         with atomic(copy) as temporary:
             temporary.write_bytes(data)
-
-
-def check_new(folder: Path) -> None:
-    """Refuse a folder in which no case can begin.
-
-    Raises:
-        UserError: It holds something, or is a file.
-    """
-    if folder.is_file():
-        raise UserError(f"{folder}: is a file, and a case is a folder; choose another -o")
-    if folder.exists() and not all(is_unfinished(path) for path in folder.iterdir()):
-        raise UserError(f"{folder}: holds files and is no case; choose another -o")
 
 
 def is_case(folder: str | Path) -> bool:

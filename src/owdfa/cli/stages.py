@@ -132,7 +132,7 @@ def run(
     """Run all stages: scan, prepare, split, train, predict, score, report."""
     from owdfa.cli.tables import print_scores
     from owdfa.config import parse_settings
-    from owdfa.pipeline import PathOptions, choose_settings
+    from owdfa.pipeline import PathOptions, choose_settings, refit_settings
     from owdfa.pipeline import run as whole
 
     given: dict[str, Any] = {"method": method, "classes": classes, "classes_from": classes_from}
@@ -142,7 +142,7 @@ def run(
         print_note(note)
     beside = {
         "baseline": baseline and _baseline(chosen, baseline, recipe or "tiny", config, settings),
-        "refit": refit and _refit(chosen, refit, output),
+        "refit": refit and refit_settings(chosen, refit, output),
     }
     division = {
         "protocol": protocol,
@@ -316,20 +316,6 @@ def _baseline(
     shared = [pair for pair in overrides or [] if not pair.startswith(("method.", "stages"))]
     chosen = {"method": {"name": method}, "seed": settings.seed}
     return load_settings(size, config, shared, chosen)
-
-
-def _refit(settings: "RunSettings", method: str, run: Path) -> "RunSettings":
-    """Settings of a method that is fitted to the network of ``run``, and trains nothing."""
-    from owdfa.runs.settings import load_settings
-
-    given = {
-        "method": {"name": method},
-        "backbone": {"name": settings.backbone.name, "weights": str(run)},
-        "data": settings.data.model_dump(),
-        "seed": settings.seed,
-        "device": settings.device,
-    }
-    return load_settings("tiny", None, ["epochs=0", "stages=[]"], given)
 
 
 def named_images(named: list[str]) -> str | list[Path]:

@@ -10,8 +10,9 @@ import numpy as np
 
 from owdfa.attribution.attributor import AttributeOptions, Attributor
 from owdfa.attribution.video import attribute_files
-from owdfa.case import Attributed, Case, check_new, is_case
+from owdfa.case import Attributed, Case, is_case
 from owdfa.errors import UserError
+from owdfa.files import check_new
 from owdfa.images.features import FEATURES
 from owdfa.images.formats import NO_IMAGE
 from owdfa.inference.embeddings import PART, add_embeddings, embedding_digest
@@ -87,7 +88,7 @@ def attribute(
     """
     case = Case.open(output) if is_case(output) else None
     if case is None:
-        check_new(output)
+        check_new(output, "case")
     attributor = Attributor.open(run, options)
     found = Attributions(attributor.attribution, notes=_notes(attributor))
     files = list(_files(images, found.passed_over))

@@ -18,7 +18,7 @@ import numpy as np
 from owdfa.catalog import nearest
 from owdfa.config import Settings
 from owdfa.errors import UserError
-from owdfa.files import holds_mark, write_text
+from owdfa.files import check_new, holds_mark, write_text
 from owdfa.images.workers import num_processes
 from owdfa.inference.inputs import Stored, find_images
 from owdfa.inference.predictor import Predictor
@@ -31,7 +31,7 @@ from owdfa.runs.data import find_split
 from owdfa.runs.lock import writing
 from owdfa.stages.stress.grid import Level, grid
 from owdfa.stages.stress.images import Corrupted, corrupted, take
-from owdfa.stages.stress.levels import ABSENT, Job, open_job, predict_level
+from owdfa.stages.stress.levels import ABSENT, JOB, Job, open_job, predict_level
 from owdfa.stages.stress.summary import (
     CSV_HEAD,
     Truth,
@@ -90,6 +90,8 @@ def stress(
             holds something else.
     """
     options = options or StressOptions()
+    if not (output / JOB).is_file():
+        check_new(output, "stress test")
     predictor = Predictor.open(run, ComputeOptions(), num_callers=num_processes(0))
     stored = find_images(predictor, _IMAGES, split, store)
     assert isinstance(stored, Stored)
