@@ -61,16 +61,9 @@ class Pictures:
         return self._place.folder / FOLDER / sha256[:2] / f"{name}.jpg"
 
     async def _draw(self, item: Item, kind: Kind, verdict: Verdict, output: Path) -> Path | None:
-        case = self._place.case()
-        made = self._place.attribution(item.verdict.attribution)
-        if made is None:
+        wanted = await anyio.to_thread.run_sync(self._wanted, item, kind, verdict, output)
+        if wanted is None:
             return None
-        wanted = _wanted(item, kind, verdict, made).model_copy(
-            update={
-                "place": str(case.find_input(item).absolute()),
-                "output": str(output.absolute()),
-            }
-        )
         request = {"do": "draw", "picture": wanted.model_dump(mode="json")}
         try:
             answer = await self._asks.ask(request)
