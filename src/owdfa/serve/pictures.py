@@ -7,6 +7,8 @@ import asyncio
 import hashlib
 from pathlib import Path
 
+import anyio.to_thread
+
 from owdfa.case import Item
 from owdfa.records.verdict import Verdict
 from owdfa.serve.drawing import Kind, Wanted
