@@ -120,7 +120,7 @@ def served(case, run=None, **settings):
             while not server.started and thread.is_alive():
                 time.sleep(0.01)
             client = Client(port)
-            client.service = server.config.app.state.service
+            client.server = server
             yield client
         finally:
             server.should_exit = True

@@ -28,6 +28,8 @@ COOKIE = "owdfa-token"
 """How the name of the cookie begins; ports share cookies, so the rest is of the token."""
 MAX_WHOLE = 2**20
 """Bytes of a body that is read as a whole."""
+MAX_HEAD = 16_384
+"""Bytes of what comes before a body."""
 _SAFE = ("GET", "HEAD")
 _IN_BITS = ("multipart/form-data", "image/", "video/", "application/octet-stream")
 _POLICY = (
@@ -68,6 +70,9 @@ class Guard:
 
     def _refuse(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
+        lengths = [len(part) for pair in headers.raw for part in pair]
+        if sum(lengths) + len(scope["path"]) + len(scope["query_string"]) > MAX_HEAD:
+            return _plain(431, f"address and headers may have {MAX_HEAD:,} bytes together")
         if scope["path"] == HEALTH:
             return None
         if not self._is_ours(headers.get("host", "")):
@@ -185,4 +190,5 @@ def _is_address(name: str) -> bool:
 
 
 def _plain(status: int, reason: str) -> PlainTextResponse:
-    return PlainTextResponse(f"{reason}\n", status)
+    """An answer after which the connection is closed: its body is not waited for."""
+    return PlainTextResponse(f"{reason}\n", status, {"Connection": "close"})

@@ -12,10 +12,9 @@ import uvicorn
 from owdfa.errors import UserError
 from owdfa.serve.app import make_app
 from owdfa.serve.connection import Connection
+from owdfa.serve.guard import MAX_HEAD
 from owdfa.serve.place import Place
 from owdfa.serve.settings import ServeSettings
-
-_MAX_HEAD = 16_384  # bytes of a request before its body
 
 
 def run(place: Place, settings: ServeSettings, say: Callable[[str], None]) -> None:
@@ -45,7 +44,7 @@ def configuration(place: Place, settings: ServeSettings) -> uvicorn.Config:
     return uvicorn.Config(
         make_app(place, settings), log_level="warning", access_log=False, server_header=False,
         proxy_headers=False, timeout_keep_alive=15, timeout_graceful_shutdown=5, lifespan="on",
-        h11_max_incomplete_event_size=_MAX_HEAD, ws="none", loop="asyncio",
+        h11_max_incomplete_event_size=MAX_HEAD, ws="none", loop="asyncio",
         http=partial(Connection, settings=settings),  # type: ignore[arg-type]
     )  # fmt: skip
 
