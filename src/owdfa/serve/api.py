@@ -170,7 +170,9 @@ def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
         401: {"description": "The token is missing or wrong."},
         403: {"description": "The request comes from the page of another site."},
         421: {"description": "The address in `Host` is not served here."},
+        422: {"description": "A value does not fit."},
     }
+    always = {status: {**each, "model": Problem} for status, each in always.items()}
     return {
         **{
             n: {"description": told[n], "model": Conflict if n == 409 else Problem}
