@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # As pip does: a network may have certificates of its own.
 export UV_SYSTEM_CERTS ?= 1
 
-.PHONY: demo test quick check light bench bench-check setup format clean
+.PHONY: demo test quick check light bench bench-check setup assets container format clean
 
 demo: $(READY)  ## draw the built-in data, train, score, report: one command, no data needed
 	$(BIN)/owdfa run lab: -o runs/demo --baseline supervised --refit plda
@@ -22,8 +22,8 @@ quick: $(READY)  ## the quick tests alone
 	$(BIN)/pytest -q -n 2 -m 'not slow and not benchmark'
 
 check: $(READY)
-	$(BIN)/ruff format --check src tests benchmarks examples
-	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples tools
+	$(BIN)/ruff check src tests benchmarks examples tools
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -45,9 +45,15 @@ $(READY): pyproject.toml constraints.txt
 	$(UV) pip install -q --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]'
 	@touch $@
 
+assets:  ## fetch the vendored browser assets anew, by npm: for who changes their list, vendor.toml
+	$(PYTHON) tools/assets.py
+
+container:  ## the image, where Docker runs; else its steps, in a bare environment
+	if docker info >/dev/null 2>&1; then docker build -t owdfa .; else tools/container/steps.sh; fi
+
 format: $(READY)
-	$(BIN)/ruff format src tests benchmarks examples
-	$(BIN)/ruff check --fix src tests benchmarks examples
+	$(BIN)/ruff format src tests benchmarks examples tools
+	$(BIN)/ruff check --fix src tests benchmarks examples tools
 
 clean:
 	rm -rf $(VENV) .venv-light .uv runs .mypy_cache .ruff_cache .import_linter_cache
