@@ -16,6 +16,7 @@ from owdfa.cli import (
     lists,
     models,
     reproduce,
+    serve,
     stages,
     stress,
 )
@@ -35,6 +36,7 @@ _TRAIN_EXTRA = (
     *("huggingface_hub", "onnx", "onnxscript", "safetensors", "tensorboard"),
     *("sklearn", "timm", "torch", "torchvision"),
 )
+_SERVE_EXTRA = ("fastapi", "multipart", "python_multipart", "starlette", "uvicorn")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 app = typer.Typer(
@@ -53,6 +55,7 @@ stages.add_stages(app)
 app.command()(discover.discover)
 app.add_typer(discover.app, name="review")
 app.command()(discover.promote)
+app.command()(serve.serve)
 app.command()(stress.stress)
 compare.add_compare(app)
 reproduce.add_reproduce(app)
@@ -97,6 +100,10 @@ def _advice(error: Exception) -> str | None:
     if isinstance(error, ModuleNotFoundError) and error.name in _TRAIN_EXTRA:
         hint = "pip install 'owdfa[train]' (an exported model predicts without it)"
         return f"this command needs {error.name}, which is not installed; {hint}"
+    if isinstance(error, ModuleNotFoundError) and error.name in _SERVE_EXTRA:
+        return (
+            f"this command needs {error.name}, which is not installed; pip install 'owdfa[serve]'"
+        )
     if isinstance(error, OSError) and error.errno in _FULL:
         # Of a log, say: other outputs turn it into a UserError themselves.
         where = f"{error.filename}: " if error.filename else ""

@@ -1,0 +1,155 @@
+"""What is served: a case, and the run that gives its verdicts."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from owdfa.case import Case, Item, is_case
+from owdfa.case.review import Review, open_review, write_alone
+from owdfa.errors import UserError
+from owdfa.records.verdict import Attribution
+
+
+class Place:
+    """A case folder and a run; what is read of them is kept until the journal grows.
+
+    Args:
+        case: Folder of the case; made with the first file where there is none.
+        run: The run folder or exported file that gives verdicts; None where there is none, so that
+            nothing new can be attributed.
+    """
+
+    def __init__(self, case: Path, run: Path | None) -> None:
+        self.folder, self.run = case, run
+        self._lock, self._writing = threading.RLock(), threading.RLock()
+        self._case: Case | None = None
+        self._written: Case | None = None
+        self._attributions: dict[str, Attribution] = {}
+        self._items: tuple[str, dict[str, Item]] | None = None  # and the head that they are of
+        self._review: tuple[str, Review] | None = None
+
+    @classmethod
+    def find(cls, place: Path, *, case: Path | None = None, run: Path | None = None) -> "Place":
+        """Find out what a folder is.
+
+        Args:
+            place: A case, or a run folder or exported file.
+            case: Where verdicts go, if ``place`` is a run.
+            run: What gives verdicts, if ``place`` is a case; None for its last one.
+
+        Raises:
+            UserError: It is neither, or something is named twice.
+        """
+        if not place.exists():
+            raise UserError(f"{place}: no such file or folder; name a case or a run")
+        if not is_case(place):
+            if run is not None:
+                raise UserError(f"{place}: is no case, and --run names another run; name one")
+            return cls(case or Path("case"), place)
+        if case is not None:
+            raise UserError(f"{place}: is a case, and --case names another; name one")
+        return cls(place, run or _last_run(Case.open(place)))
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a case yet."""
+        return is_case(self.folder)
+
+    def case(self) -> Case:
+        """The case as it is now, with what others have written meanwhile.
+
+        Raises:
+            UserError: It was not begun, or a line of its journal was altered.
+        """
+        with self._lock:
+            if self._case is None:
+                if not self.begun:
+                    raise UserError(f"{self.folder}: has no file yet; attribute one first")
+                self._case = Case.open(self.folder)
+            else:
+                self._case.journal.reload()
+            return self._case
+
+    def items(self) -> dict[str, Item]:
+        """The inputs of the case by SHA-256, in order; those that could not be read are not here.
+
+        Raises:
+            UserError: A verdict was altered.
+        """
+        with self._lock:
+            if not self.begun:
+                return {}
+            case = self.case()
+            if self._items is None or self._items[0] != case.head:
+                found = {str(item.verdict.sha256): item for item in case.items()}
+                found.pop("None", None)
+                self._items = case.head, found
+            return self._items[1]
+
+    def attribution(self, digest: str) -> Attribution | None:
+        """What verdicts rest on, by its digest; None where there are none of it."""
+        with self._lock:
+            if digest not in self._attributions:
+                found = self.case().attributions()
+                self._attributions |= {name: each for name, (each, _) in found.items()}
+            return self._attributions.get(digest)
+
+    def review(self) -> Review:
+        """The groups of the case; none before ``discover``."""
+        with self._lock:
+            if not self.begun:
+                return Review()
+            case = self.case()
+            if self._review is None or self._review[0] != case.head:
+                self._review = case.head, open_review(case)
+            return self._review[1]
+
+    def begin(self) -> None:
+        """Begin the case where it was not."""
+        with self._writing:
+            if not self.begun:
+                Case.create(self.folder)
+
+    @contextmanager
+    def writing(self, *, table: bool = True) -> Iterator[Case]:
+        """Write to the case; it is begun where it was not. Nobody else writes meanwhile.
+
+        Args:
+            table: See ``Case.writing``.
+
+        Raises:
+            BusyError: Another process has been writing for a while.
+            UserError: It cannot be written.
+        """
+        with self._writing:
+            self.begin()
+            # Not the one that is read from: reading need not wait for who writes.
+            self._written = self._written or Case.open(self.folder)
+            with write_alone(self._written, table=table):
+                yield self._written
+
+    def write_table(self) -> None:
+        """Make the table of the case anew, where verdicts were added since.
+
+        Raises:
+            UserError: As ``writing``.
+        """
+        table, verdicts = (self.folder / name for name in ("verdicts.csv", "verdicts.jsonl"))
+        if _changed(table) < _changed(verdicts):
+            with self.writing(table=False) as case:
+                case.write_table()
+
+
+def _changed(path: Path) -> int:
+    """When a file was changed last, in nanoseconds; 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _last_run(case: Case) -> Path | None:
+    """The run that gave the case's last verdict, where it is still there."""
+    places = [place for _, place in case.attributions().values()]
+    return next((place for place in reversed(places) if place.exists()), None)
