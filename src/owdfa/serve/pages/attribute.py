@@ -1,14 +1,202 @@
-"""The screen at ``/``."""
+"""The screen at ``/``: the files of the case and their verdicts, and one file at ``/files/...``."""
 
-from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from collections import Counter
+from collections.abc import Iterable
+from typing import Annotated, NamedTuple, get_args
+from urllib.parse import urlencode
 
-from owdfa.serve.pages import show
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import FileResponse, HTMLResponse, Response
+
+from owdfa.case import Item
+from owdfa.errors import UserError
+from owdfa.records.verdict import FileVerdict, Kind
+from owdfa.serve.pages import show, who
+from owdfa.serve.place import Place
+from owdfa.stages.evidence.data import InputEvidence
+from owdfa.stages.evidence.page import KINDS, headline, leading
+
+PAGE = 60
+"""Files that are shown at a time."""
+_MAX_PAGES = 50  # that one request is answered with
+ORDERS = {
+    "newest": "Newest first",
+    "oldest": "Oldest first",
+    "surest": "Most probable first",
+    "unsure": "Least probable first",
+    "name": "By name",
+}
 
 router = APIRouter()
 
 
+class Chosen(NamedTuple):
+    """Which files are to be shown, and in which order."""
+
+    kind: str = ""  # of the outcome; all where it is none
+    q: str = ""
+    sort: str = "newest"
+
+    @property
+    def query(self) -> str:
+        """The same as the query of an address, without what is as it is anyway."""
+        told = self._asdict().items()
+        return urlencode({k: v for k, v in told if v != Chosen._field_defaults[k]})
+
+
+def chosen(kind: str = "", q: str = "", sort: str = "newest") -> Chosen:
+    """What an address says; a word that there is not is left aside."""
+    return Chosen(
+        kind if kind in get_args(Kind) else "",
+        q.strip()[:200],
+        sort if sort in ORDERS else "newest",
+    )
+
+
+Choice = Annotated[Chosen, Depends(chosen)]
+
+
 @router.get("/")
-def page(request: Request) -> HTMLResponse:
+def page(request: Request, choice: Choice, pages: int = 1) -> HTMLResponse:
     """The screen."""
-    return show(request, "attribute.html")
+    pages = min(max(pages, 1), _MAX_PAGES)
+    place = _place(request)
+    items = place.items()
+    counts = Counter(item.verdict.outcome.kind for item in items.values())
+    return show(
+        request,
+        "attribute.html",
+        kinds=[(kind, text, counts[kind]) for kind, text in KINDS.items() if counts[kind]],
+        headline=headline([item.verdict for item in items.values()]),
+        total=len(items),
+        orders=ORDERS,
+        limits=request.app.state.service.settings,
+        part=False,
+        **_cards(choose(items.values(), choice), choice, 1, pages),
+    )
+
+
+@router.get("/files")
+def cards(request: Request, choice: Choice, page: int = 1) -> Response:
+    """Some cards, for the list to go on with; the browser's address follows."""
+    page = max(page, 1)
+    found = choose(_place(request).items().values(), choice)
+    answer = show(request, "_cards.html", part=True, **_cards(found, choice, page, page))
+    told = [choice.query, f"pages={min(page, _MAX_PAGES)}" if page > 1 else ""]
+    query = "&".join(each for each in told if each)
+    answer.headers["HX-Replace-Url"] = f"/?{query}" if query else "/"
+    return answer
+
+
+@router.get("/files/{sha256}")
+def file(request: Request, sha256: str, choice: Choice) -> HTMLResponse:
+    """A file and all that is said of it."""
+    place = _place(request)
+    items = place.items()
+    if sha256 not in items:
+        raise UserError(f"{sha256[:64]}: is the SHA-256 of no file of the case; look on /")
+    item = items[sha256]
+    digests = [str(each.verdict.sha256) for each in choose(items.values(), choice)]
+    at = digests.index(sha256) if sha256 in digests else None
+    case = place.case()
+    groups = [each for each in place.review().state.groups.values() if sha256 in each.members]
+    return show(
+        request,
+        "file.html",
+        item=item,
+        input=InputEvidence(file=item.verdict, line=item.seq, state="unread"),
+        entry=case.entries[item.seq - 1],
+        at_hand=case.find_input(item).is_file(),
+        group=groups[0] if groups else None,
+        number=None if at is None else at + 1,
+        total=len(digests),
+        before=digests[at - 1] if at else None,
+        after=digests[at + 1] if at is not None and at + 1 < len(digests) else None,
+        choice=choice,
+    )
+
+
+@router.get("/files/{sha256}/verdict.json")
+def verdict(request: Request, sha256: str) -> Response:
+    """The verdict as its schema has it, to keep."""
+    found = request.app.state.service.verdict(sha256)
+    if found is None:
+        raise UserError(f"{sha256[:64]}: is the SHA-256 of no file of the case; look on /")
+    text = found.model_dump_json(by_alias=True, indent=1) + "\n"
+    return _download(text, "application/json", f"{sha256[:16]}.json")
+
+
+@router.get("/verdicts.jsonl")
+def verdicts(request: Request) -> Response:
+    """All verdicts as their schema has them, one a line."""
+    files = (item.verdict for item in _place(request).items().values())
+    text = "".join(f"{each.model_dump_json(by_alias=True)}\n" for each in files)
+    return _download(text, "application/jsonl", "verdicts.jsonl")
+
+
+@router.get("/verdicts.csv")
+def table(request: Request) -> Response:
+    """All verdicts as a table, a row a face."""
+    path = _place(request).folder / "verdicts.csv"
+    if not path.is_file():
+        raise UserError(f"{path}: is not there yet; attribute a file first")
+    return FileResponse(path, media_type="text/csv", filename=path.name)
+
+
+@router.post("/report")
+async def make_report(request: Request) -> HTMLResponse:
+    """Begin to make the evidence report; the page follows the job."""
+    job = await request.app.state.service.command("report", (), who(request))
+    return show(request, "_job.html", job=job)
+
+
+def choose(items: Iterable[Item], choice: Chosen) -> list[Item]:
+    """The files that are wanted, in the order that is wanted."""
+    words = choice.q.casefold().split()
+    found = [
+        item
+        for item in items
+        if (not choice.kind or item.verdict.outcome.kind == choice.kind)
+        and (not words or _has(item.verdict, words))
+    ]
+    match choice.sort:
+        case "newest":
+            found.reverse()
+        case "name":
+            found.sort(key=lambda item: item.verdict.path.casefold())
+        case "surest" | "unsure" as order:
+            sign = -1 if order == "surest" else 1
+            found.sort(key=lambda item: _rank(item.verdict, sign))
+    return found
+
+
+def _rank(file: FileVerdict, sign: int) -> tuple[bool, float]:
+    """Where a file comes in order of probability; last where its verdict has none."""
+    sure = leading(file)
+    return sure is None, sign * (sure or 0.0)
+
+
+def _has(file: FileVerdict, words: list[str]) -> bool:
+    text = f"{file.path} {file.outcome.brief} {file.sha256}".casefold()
+    return all(word in text for word in words)
+
+
+def _cards(found: list[Item], choice: Chosen, first: int, last: int) -> dict[str, object]:
+    """What ``_cards.html`` shows: some pages of cards."""
+    shown = found[(first - 1) * PAGE : last * PAGE]
+    more = last + 1 if last * PAGE < len(found) else None
+    return {
+        "files": [item.verdict for item in shown],
+        "num_found": len(found), "choice": choice, "first": first, "more": more,
+    }  # fmt: skip
+
+
+def _place(request: Request) -> Place:
+    found: Place = request.app.state.service.place
+    return found
+
+
+def _download(text: str, kind: str, name: str) -> Response:
+    return Response(
+        text, media_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'}
+    )

@@ -1,0 +1,249 @@
+// Send files, follow the jobs that give them verdicts, and bring the new cards into the page.
+
+import { say } from "./app.js";
+
+const MIB = 2 ** 20;
+const BATCH = { files: 50, bytes: 64 * MIB }; // small, so that the first verdicts come early
+const REFRESH = 4000; // milliseconds between two looks at the list while files are attributed
+
+/** Count with its noun. */
+const counted = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+
+// --- Pictures that are not there: a file may have been moved or removed.
+
+function lacks(image) {
+  image.classList.add("gone");
+  if (!image.alt) image.alt = "no picture";
+}
+document.addEventListener("error", (event) => event.target.tagName === "IMG" && lacks(event.target), true);
+for (const image of document.images) if (image.complete && !image.naturalWidth && image.loading !== "lazy") lacks(image);
+
+// --- From file to file by the arrow keys.
+
+document.addEventListener("keydown", (event) => {
+  const id = { ArrowLeft: "previous", ArrowRight: "next" }[event.key];
+  const typing = event.target.closest?.("input, select, textarea, [tabindex='0']");
+  if (!id || typing || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  document.getElementById(id)?.click();
+});
+
+// --- The list: whoever came to "Show more" by the keyboard goes on at the first new card.
+
+let goOn = null;
+document.body.addEventListener("htmx:beforeSwap", (event) => {
+  const item = event.detail.target;
+  goOn = item.matches?.(".more") && item.contains(document.activeElement) ? item.previousElementSibling : null;
+});
+document.body.addEventListener("htmx:afterSettle", () => {
+  goOn?.nextElementSibling?.querySelector("a")?.focus();
+  goOn = null;
+});
+// The link works without this script; with it, the list itself goes on.
+document.body.addEventListener("click", (event) => event.target.closest?.(".more a") && event.preventDefault());
+
+function refresh() {
+  const address = location.pathname + location.search;
+  window.htmx.ajax("GET", address, { target: "#case", select: "#case", swap: "outerHTML" });
+}
+
+// --- Jobs, one followed after the other: a browser keeps few connections to a server.
+
+const panel = document.getElementById("jobs");
+const jobs = new Map(); // what is known of each job by its id
+const sent = { total: 0, done: 0, failed: [] };
+let following = false;
+let refreshed = 0;
+
+const over = (job) => job.state === "done" || job.state === "failed";
+
+function sum(of) {
+  return [...jobs.values()].reduce((total, job) => total + of(job), 0);
+}
+
+/** Show how far all is. */
+function draw() {
+  if (!panel) return;
+  panel.hidden = !sent.total && !jobs.size;
+  if (panel.hidden) return;
+  if (!panel.firstChild) panel.append(document.getElementById("progress").content.cloneNode(true));
+  const total = Math.max(sum((job) => job.num_files), sent.total);
+  const done = sum((job) => job.num_done);
+  const sending = sent.done < sent.total ? `${sent.done} of ${counted(sent.total, "file")} sent; ` : "";
+  panel.querySelector("#progress-text").textContent = `${sending}${done} of ${counted(total, "file")} looked at.`;
+  const bar = panel.querySelector("progress");
+  Object.assign(bar, { max: total, value: done });
+  const failed = [...sent.failed];
+  for (const job of jobs.values()) {
+    for (const file of job.files ?? []) if (file.state === "failed") failed.push(`${file.name}: ${file.error}`);
+    if (job.state === "failed" && job.note) failed.push(job.note);
+  }
+  const list = panel.querySelector("#progress-failed");
+  list.replaceChildren(...failed.slice(0, 100).map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+  list.hidden = !failed.length;
+}
+
+/** Hear of a job until it is over. */
+function watch(id, hear) {
+  return new Promise((resolve) => {
+    const source = new EventSource(`/v1/jobs/${encodeURIComponent(id)}/events`);
+    const take = (event) => {
+      const job = JSON.parse(event.data);
+      hear(job);
+      if (over(job)) end();
+    };
+    const end = () => {
+      source.close();
+      resolve();
+    };
+    source.onmessage = take;
+    source.addEventListener("job", take);
+    source.onerror = () => source.readyState === EventSource.CLOSED && end();
+  });
+}
+
+async function follow() {
+  if (following) return;
+  following = true;
+  for (let next; (next = [...jobs.values()].find((job) => !over(job)));) {
+    await watch(next.id, (job) => {
+      jobs.set(job.id, job);
+      draw();
+      const near = scrollY < innerHeight; // whoever has scrolled down is reading
+      if (near && job.num_done && Date.now() - refreshed > REFRESH) {
+        refreshed = Date.now();
+        refresh();
+      }
+    });
+    if (!over(jobs.get(next.id))) jobs.set(next.id, { ...jobs.get(next.id), state: "failed", note: "the server no longer answers" });
+  }
+  following = false;
+  draw();
+  if (sent.done >= sent.total) finish();
+}
+
+function finish() {
+  const failed = sum((job) => (job.files ?? []).filter((file) => file.state === "failed").length) + sent.failed.length;
+  const good = sum((job) => job.num_files) - failed + sent.failed.length;
+  say(`${counted(Math.max(good, 0), "file")} attributed${failed ? `, ${failed} not: see below` : ""}.`, failed > 0);
+  if (panel?.querySelector("progress")) panel.querySelector("progress").hidden = true;
+  refresh();
+}
+
+// --- Send files.
+
+const drop = document.getElementById("drop");
+
+/** Files in parts that a request may hold; those that are too large are left out, and named. */
+function batches(files) {
+  const most = {
+    files: Math.min(BATCH.files, Number(drop.dataset.maxFiles)),
+    bytes: Math.min(BATCH.bytes, Number(drop.dataset.maxRequest)),
+    file: Number(drop.dataset.maxFile),
+  };
+  const made = [];
+  let bytes = Infinity;
+  for (const file of files) {
+    if (file.size > most.file) {
+      sent.failed.push(`${file.name}: is larger than ${Math.floor(most.file / MIB)} MiB, the most that is taken`);
+      sent.total -= 1;
+      continue;
+    }
+    if (bytes + file.size > most.bytes || made.at(-1).length >= most.files) {
+      made.push([]);
+      bytes = 0;
+    }
+    made.at(-1).push(file);
+    bytes += file.size;
+  }
+  return made;
+}
+
+async function send(files) {
+  if (!files.length) return;
+  sent.total += files.length;
+  say(`Sending ${counted(files.length, "file")} …`);
+  for (const batch of batches(files)) {
+    const form = new FormData();
+    for (const file of batch) form.append("files", file, file.name);
+    try {
+      const answer = await fetch(drop.action, { method: "POST", body: form, headers: { Accept: "application/json", Prefer: "respond-async" } });
+      const told = await answer.json();
+      if (!answer.ok) throw new Error(told.detail ?? `the server answered ${answer.status}`);
+      jobs.set(told.id, told);
+      sent.done += batch.length;
+      follow();
+    } catch (error) {
+      sent.total -= batch.length;
+      sent.failed.push(`${counted(batch.length, "file")} could not be sent (${batch[0].name} ...): ${error.message}`);
+      say(error.message, true);
+    }
+    draw();
+  }
+  draw();
+}
+
+/** All files of what was dropped, folders included. */
+async function dropped(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.length) return [...transfer.files];
+  const files = [];
+  const read = (entry) => new Promise((resolve) => {
+    if (entry.isFile) return entry.file((file) => resolve(files.push(file)), resolve);
+    const reader = entry.createReader();
+    const more = () => reader.readEntries(async (some) => {
+      for (const each of some) await read(each);
+      if (some.length) more();
+      else resolve();
+    }, resolve);
+    more();
+  });
+  for (const entry of entries) await read(entry);
+  return files.filter((file) => !file.name.startsWith("."));
+}
+
+if (drop) {
+  const input = document.getElementById("input");
+  input.addEventListener("change", () => {
+    send([...input.files]);
+    input.value = "";
+  });
+  drop.addEventListener("submit", (event) => event.preventDefault());
+  for (const type of ["dragenter", "dragover", "dragleave", "drop"]) {
+    document.addEventListener(type, (event) => {
+      if (![...event.dataTransfer.types].includes("Files")) return;
+      event.preventDefault();
+      drop.classList.toggle("over", type === "dragenter" || type === "dragover");
+    });
+  }
+  document.addEventListener("drop", async (event) => send(await dropped(event.dataTransfer)));
+  document.addEventListener("paste", (event) => send([...event.clipboardData.files]));
+}
+
+// What another page, or this one before it was loaded anew, has begun.
+async function resume() {
+  const answer = await fetch("/v1/jobs", { headers: { Accept: "application/json" } });
+  if (!answer.ok) return;
+  const told = await answer.json();
+  for (const job of told.jobs ?? told) if (job.kind === "attribute" && !over(job)) jobs.set(job.id, job);
+  if (jobs.size) follow();
+  draw();
+}
+if (panel) resume().catch(() => {});
+
+// --- The evidence report.
+
+document.body.addEventListener("htmx:afterSwap", (event) => {
+  const place = event.target.querySelector?.("[data-job]");
+  if (!place) return;
+  watch(place.dataset.job, (job) => {
+    if (job.state === "failed") say(`The report could not be made: ${job.note}`, true);
+    if (!over(job)) return;
+    place.textContent = job.state === "failed" ? "" : "";
+    if (job.state === "done" && job.result) {
+      const link = Object.assign(document.createElement("a"), { href: job.result, textContent: "Evidence report (HTML)" });
+      link.download = "";
+      place.append(link);
+      say("The evidence report is made.");
+    }
+  });
+});
