@@ -115,8 +115,11 @@ def _sealed(send: Send) -> Send:
     async def sealed(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
+            own = headers.get("Content-Security-Policy")
             for name, value in SECURITY_HEADERS.items():
                 headers[name] = value
+            if own is not None:  # a page of another program's making, in a sandbox
+                headers["Content-Security-Policy"] = own
             headers.setdefault("Cache-Control", "no-store")
         await send(message)
 
