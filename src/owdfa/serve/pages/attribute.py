@@ -6,13 +6,16 @@ from typing import Annotated, NamedTuple, get_args
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, HTMLResponse, Response
 
 from owdfa.case import Item
 from owdfa.errors import UserError
 from owdfa.records.verdict import FileVerdict, Kind
+from owdfa.serve.media import DOWNLOADS, Working, downloads
 from owdfa.serve.pages import show, who
 from owdfa.serve.place import Place
+from owdfa.serve.service import Service
 from owdfa.stages.evidence.data import InputEvidence
 from owdfa.stages.evidence.page import KINDS, headline, leading
 
@@ -71,6 +74,7 @@ def page(request: Request, choice: Choice, pages: int = 1) -> HTMLResponse:
         total=len(items),
         orders=ORDERS,
         limits=request.app.state.service.settings,
+        report=_find_report(place),
         part=False,
         **_cards(choose(items.values(), choice), choice, 1, pages),
     )
@@ -116,38 +120,54 @@ def file(request: Request, sha256: str, choice: Choice) -> HTMLResponse:
     )
 
 
-@router.get("/files/{sha256}/verdict.json")
-def verdict(request: Request, sha256: str) -> Response:
-    """The verdict as its schema has it, to keep."""
-    found = request.app.state.service.verdict(sha256)
-    if found is None:
-        raise UserError(f"{sha256[:64]}: is the SHA-256 of no file of the case; look on /")
-    text = found.model_dump_json(by_alias=True, indent=1) + "\n"
-    return _download(text, "application/json", f"{sha256[:16]}.json")
-
-
 @router.get("/verdicts.jsonl")
 def verdicts(request: Request) -> Response:
     """All verdicts as their schema has them, one a line."""
     files = (item.verdict for item in _place(request).items().values())
     text = "".join(f"{each.model_dump_json(by_alias=True)}\n" for each in files)
-    return _download(text, "application/jsonl", "verdicts.jsonl")
+    kept = {"Content-Disposition": 'attachment; filename="verdicts.jsonl"'}
+    return Response(text, media_type="application/jsonl", headers=kept)
 
 
 @router.get("/verdicts.csv")
 def table(request: Request) -> Response:
     """All verdicts as a table, a row a face."""
-    path = _place(request).folder / "verdicts.csv"
-    if not path.is_file():
-        raise UserError(f"{path}: is not there yet; attribute a file first")
-    return FileResponse(path, media_type="text/csv", filename=path.name)
+    place = _place(request)
+    place.case()
+    place.write_table()
+    return FileResponse(
+        place.folder / "verdicts.csv", media_type="text/csv", filename="verdicts.csv"
+    )
 
 
 @router.post("/report")
-async def make_report(request: Request) -> HTMLResponse:
+async def make_report(request: Request, service: Working) -> HTMLResponse:
     """Begin to make the evidence report; the page follows the job."""
-    job = await request.app.state.service.command("report", (), who(request))
-    return show(request, "_job.html", job=job)
+    name, arguments = await run_in_threadpool(_report, service)
+    job = await service.command("report", arguments, who(request))
+    return show(request, "_job.html", job=job, name=name)
+
+
+def _report(service: Service) -> tuple[str, list[str]]:
+    """Name of the report of the case as it is, and what makes it."""
+    place = service.place
+    case, name = place.case(), _report_name(place)
+    arguments = [str(place.folder.absolute()), "-o", str(downloads(service).absolute() / name)]
+    moved = any(not run.exists() for _, run in case.attributions().values())
+    if moved and place.run is not None:
+        arguments += ["--run", str(place.run.absolute())]
+    return name, arguments
+
+
+def _find_report(place: Place) -> str | None:
+    """Name of the report of the case as it is, where that was made."""
+    if not place.begun or not (place.folder / DOWNLOADS / _report_name(place)).is_file():
+        return None
+    return _report_name(place)
+
+
+def _report_name(place: Place) -> str:
+    return f"evidence-{place.case().head[:12]}.html"
 
 
 def choose(items: Iterable[Item], choice: Chosen) -> list[Item]:
@@ -194,9 +214,3 @@ def _cards(found: list[Item], choice: Chosen, first: int, last: int) -> dict[str
 def _place(request: Request) -> Place:
     found: Place = request.app.state.service.place
     return found
-
-
-def _download(text: str, kind: str, name: str) -> Response:
-    return Response(
-        text, media_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'}
-    )

@@ -82,9 +82,13 @@ class TypeLine(NamedTuple):
 async def page(request: Request) -> HTMLResponse:
     """The screen."""
     service: Service = request.app.state.service
-    made, told = await service.attribution(), await service.card()
+    problem, made, told = None, None, None
+    try:
+        made, told = await service.attribution(), await service.card()
+    except UserError as error:
+        problem = str(error)
     card = None if told is None else ModelCard.model_validate(told)
-    return await run_in_threadpool(_page, request, made, card)
+    return await run_in_threadpool(_page, request, made, card, problem)
 
 
 @router.get("/types/{index}/{number}.jpg")
@@ -104,7 +108,9 @@ async def example(request: Request, index: int, number: int) -> Response:
     return Response(stream.getvalue(), media_type="image/jpeg", headers=kept)
 
 
-def _page(request: Request, made: Attribution | None, card: ModelCard | None) -> HTMLResponse:
+def _page(
+    request: Request, made: Attribution | None, card: ModelCard | None, problem: str | None
+) -> HTMLResponse:
     place: Place = request.app.state.service.place
     made = made or _last(place)
     names = () if made is None else made.classes[: made.num_known]
@@ -114,6 +120,7 @@ def _page(request: Request, made: Attribution | None, card: ModelCard | None) ->
         "types.html",
         made=made,
         card=card,
+        problem=problem,
         types=[] if made is None else _lines(made, card, counts),
         lacking=lacking,
         groups=_named(place, names),

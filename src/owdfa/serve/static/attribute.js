@@ -5,6 +5,7 @@ import { say } from "./app.js";
 const MIB = 2 ** 20;
 const BATCH = { files: 50, bytes: 64 * MIB }; // small, so that the first verdicts come early
 const REFRESH = 4000; // milliseconds between two looks at the list while files are attributed
+const ANNOUNCE = 5000; // and between two sentences to a screen reader
 
 /** Count with its noun. */
 const counted = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
@@ -53,6 +54,7 @@ const jobs = new Map(); // what is known of each job by its id
 const sent = { total: 0, done: 0, failed: [] };
 let following = false;
 let refreshed = 0;
+let announced = 0;
 
 const over = (job) => job.state === "done" || job.state === "failed";
 
@@ -69,7 +71,12 @@ function draw() {
   const total = Math.max(sum((job) => job.num_files), sent.total);
   const done = sum((job) => job.num_done);
   const sending = sent.done < sent.total ? `${sent.done} of ${counted(sent.total, "file")} sent; ` : "";
-  panel.querySelector("#progress-text").textContent = `${sending}${done} of ${counted(total, "file")} looked at.`;
+  const text = `${sending}${done} of ${counted(total, "file")} looked at.`;
+  panel.querySelector("#progress-text").textContent = text;
+  if (Date.now() - announced > ANNOUNCE) {
+    announced = Date.now();
+    panel.querySelector("#progress-live").textContent = text;
+  }
   const bar = panel.querySelector("progress");
   Object.assign(bar, { max: total, value: done });
   const failed = [...sent.failed];
@@ -82,23 +89,24 @@ function draw() {
   list.hidden = !failed.length;
 }
 
-/** Hear of a job until it is over. */
+/** Hear of a job until it is over; the browser connects again where the connection was lost. */
 function watch(id, hear) {
   return new Promise((resolve) => {
     const source = new EventSource(`/v1/jobs/${encodeURIComponent(id)}/events`);
-    const take = (event) => {
+    const end = () => resolve(source.close());
+    source.addEventListener("job", (event) => {
       const job = JSON.parse(event.data);
       hear(job);
       if (over(job)) end();
-    };
-    const end = () => {
-      source.close();
-      resolve();
-    };
-    source.onmessage = take;
-    source.addEventListener("job", take);
-    source.onerror = () => source.readyState === EventSource.CLOSED && end();
+    });
+    source.addEventListener("error", () => source.readyState === EventSource.CLOSED && end());
   });
+}
+
+/** A job with its files, which events leave out. */
+async function whole(id) {
+  const answer = await fetch(`/v1/jobs/${encodeURIComponent(id)}`);
+  return answer.ok ? answer.json() : { id, kind: "attribute", state: "failed", num_files: 0, num_done: 0, note: "the job is no longer known" };
 }
 
 async function follow() {
@@ -114,10 +122,11 @@ async function follow() {
         refresh();
       }
     });
-    if (!over(jobs.get(next.id))) jobs.set(next.id, { ...jobs.get(next.id), state: "failed", note: "the server no longer answers" });
+    const told = await whole(next.id);
+    jobs.set(next.id, over(told) ? told : { ...told, state: "failed" }); // no event will come any more
+    draw();
   }
   following = false;
-  draw();
   if (sent.done >= sent.total) finish();
 }
 
@@ -166,7 +175,7 @@ async function send(files) {
     const form = new FormData();
     for (const file of batch) form.append("files", file, file.name);
     try {
-      const answer = await fetch(drop.action, { method: "POST", body: form, headers: { Accept: "application/json", Prefer: "respond-async" } });
+      const answer = await fetch(`${drop.action}?wait=0`, { method: "POST", body: form });
       const told = await answer.json();
       if (!answer.ok) throw new Error(told.detail ?? `the server answered ${answer.status}`);
       jobs.set(told.id, told);
@@ -221,10 +230,9 @@ if (drop) {
 
 // What another page, or this one before it was loaded anew, has begun.
 async function resume() {
-  const answer = await fetch("/v1/jobs", { headers: { Accept: "application/json" } });
+  const answer = await fetch("/v1/jobs");
   if (!answer.ok) return;
-  const told = await answer.json();
-  for (const job of told.jobs ?? told) if (job.kind === "attribute" && !over(job)) jobs.set(job.id, job);
+  for (const job of await answer.json()) if (job.kind === "attribute" && !over(job)) jobs.set(job.id, job);
   if (jobs.size) follow();
   draw();
 }
@@ -236,14 +244,13 @@ document.body.addEventListener("htmx:afterSwap", (event) => {
   const place = event.target.querySelector?.("[data-job]");
   if (!place) return;
   watch(place.dataset.job, (job) => {
-    if (job.state === "failed") say(`The report could not be made: ${job.note}`, true);
-    if (!over(job)) return;
-    place.textContent = job.state === "failed" ? "" : "";
-    if (job.state === "done" && job.result) {
-      const link = Object.assign(document.createElement("a"), { href: job.result, textContent: "Evidence report (HTML)" });
-      link.download = "";
-      place.append(link);
-      say("The evidence report is made.");
+    if (job.state === "failed") {
+      place.textContent = "";
+      say(`The evidence report could not be made: ${job.note}`, true);
     }
+    if (job.state !== "done") return;
+    const link = document.createElement("a");
+    Object.assign(link, { href: place.dataset.file, textContent: "evidence report (HTML)", download: "" });
+    place.replaceChildren(link);
   });
 });
