@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, HTMLResponse, Response
 
-from owdfa.case import Item
+from owdfa.case import Case, Item
 from owdfa.errors import UserError
 from owdfa.records.verdict import FileVerdict, Kind
 from owdfa.serve.media import DOWNLOADS, Working, downloads
@@ -76,7 +76,7 @@ def page(request: Request, choice: Choice, pages: int = 1) -> HTMLResponse:
         limits=request.app.state.service.settings,
         report=_find_report(place),
         part=False,
-        **_cards(choose(items.values(), choice), choice, 1, pages),
+        **_cards(place, choose(items.values(), choice), choice, (1, pages)),
     )
 
 
@@ -84,8 +84,9 @@ def page(request: Request, choice: Choice, pages: int = 1) -> HTMLResponse:
 def cards(request: Request, choice: Choice, page: int = 1) -> Response:
     """Some cards, for the list to go on with; the browser's address follows."""
     page = max(page, 1)
-    found = choose(_place(request).items().values(), choice)
-    answer = show(request, "_cards.html", part=True, **_cards(found, choice, page, page))
+    place = _place(request)
+    found = choose(place.items().values(), choice)
+    answer = show(request, "_cards.html", part=True, **_cards(place, found, choice, (page, page)))
     told = [choice.query, f"pages={min(page, _MAX_PAGES)}" if page > 1 else ""]
     query = "&".join(each for each in told if each)
     answer.headers["HX-Replace-Url"] = f"/?{query}" if query else "/"
@@ -111,6 +112,7 @@ def file(request: Request, sha256: str, choice: Choice) -> HTMLResponse:
         input=InputEvidence(file=item.verdict, line=item.seq, state="unread"),
         entry=case.entries[item.seq - 1],
         at_hand=case.find_input(item).is_file(),
+        pictured=_has_picture(case, item),
         group=groups[0] if groups else None,
         number=None if at is None else at + 1,
         total=len(digests),
@@ -201,14 +203,26 @@ def _has(file: FileVerdict, words: list[str]) -> bool:
     return all(word in text for word in words)
 
 
-def _cards(found: list[Item], choice: Chosen, first: int, last: int) -> dict[str, object]:
-    """What ``_cards.html`` shows: some pages of cards."""
+def _cards(
+    place: Place, found: list[Item], choice: Chosen, pages: tuple[int, int]
+) -> dict[str, object]:
+    """What ``_cards.html`` shows: the first to the last of some pages of cards."""
+    first, last = pages
     shown = found[(first - 1) * PAGE : last * PAGE]
-    more = last + 1 if last * PAGE < len(found) else None
+    case = place.case() if shown else None
     return {
         "files": [item.verdict for item in shown],
-        "num_found": len(found), "choice": choice, "first": first, "more": more,
-    }  # fmt: skip
+        "pictured": {item.verdict.sha256 for item in shown if case and _has_picture(case, item)},
+        "num_found": len(found),
+        "choice": choice,
+        "first": first,
+        "more": last + 1 if last * PAGE < len(found) else None,
+    }
+
+
+def _has_picture(case: Case, item: Item) -> bool:
+    """Whether a picture is worth asking for: a worker finds out whether there is one."""
+    return item.verdict.format is not None and case.find_input(item).is_file()
 
 
 def _place(request: Request) -> Place:

@@ -51,8 +51,10 @@ function refresh() {
 
 const panel = document.getElementById("jobs");
 const jobs = new Map(); // what is known of each job by its id
-const sent = { total: 0, done: 0, failed: [] };
+const failures = []; // a sentence each
+const toSend = { total: 0, sent: 0 };
 let following = false;
+let sending = 0;
 let refreshed = 0;
 let announced = 0;
 
@@ -64,29 +66,23 @@ function sum(of) {
 
 /** Show how far all is. */
 function draw() {
-  if (!panel) return;
-  panel.hidden = !sent.total && !jobs.size;
-  if (panel.hidden) return;
   if (!panel.firstChild) panel.append(document.getElementById("progress").content.cloneNode(true));
-  const total = Math.max(sum((job) => job.num_files), sent.total);
+  const total = Math.max(sum((job) => job.num_files), toSend.total);
   const done = sum((job) => job.num_done);
-  const sending = sent.done < sent.total ? `${sent.done} of ${counted(sent.total, "file")} sent; ` : "";
-  const text = `${sending}${done} of ${counted(total, "file")} looked at.`;
-  panel.querySelector("#progress-text").textContent = text;
-  if (Date.now() - announced > ANNOUNCE) {
+  const part = toSend.sent < toSend.total ? `${toSend.sent} of ${counted(toSend.total, "file")} sent; ` : "";
+  const text = `${part}${done} of ${counted(total, "file")} looked at.`;
+  const under = following || sending > 0;
+  Object.assign(panel.querySelector("#progress-text"), { textContent: text, hidden: !under });
+  Object.assign(panel.querySelector("progress"), { max: total || 1, value: done, hidden: !under });
+  if (under && Date.now() - announced > ANNOUNCE) {
     announced = Date.now();
     panel.querySelector("#progress-live").textContent = text;
   }
-  const bar = panel.querySelector("progress");
-  Object.assign(bar, { max: total, value: done });
-  const failed = [...sent.failed];
-  for (const job of jobs.values()) {
-    for (const file of job.files ?? []) if (file.state === "failed") failed.push(`${file.name}: ${file.error}`);
-    if (job.state === "failed" && job.note) failed.push(job.note);
-  }
+  const item = (text) => Object.assign(document.createElement("li"), { textContent: text });
   const list = panel.querySelector("#progress-failed");
-  list.replaceChildren(...failed.slice(0, 100).map((text) => Object.assign(document.createElement("li"), { textContent: text })));
-  list.hidden = !failed.length;
+  list.replaceChildren(...failures.slice(0, 100).map(item));
+  list.hidden = !failures.length;
+  panel.hidden = !failures.length && !under;
 }
 
 /** Hear of a job until it is over; the browser connects again where the connection was lost. */
@@ -103,10 +99,13 @@ function watch(id, hear) {
   });
 }
 
-/** A job with its files, which events leave out. */
-async function whole(id) {
-  const answer = await fetch(`/v1/jobs/${encodeURIComponent(id)}`);
-  return answer.ok ? answer.json() : { id, kind: "attribute", state: "failed", num_files: 0, num_done: 0, note: "the job is no longer known" };
+/** Note how a job ended: its files are in no event. */
+async function conclude(job) {
+  const answer = await fetch(`/v1/jobs/${encodeURIComponent(job.id)}`);
+  const told = answer.ok ? await answer.json() : { ...job, note: "the server no longer knows of these files; send them again" };
+  for (const file of told.files ?? []) if (file.state === "failed") failures.push(`${file.name}: ${file.error}`);
+  if (!over(told) || told.state === "failed") failures.push(told.note || "the files were not attributed");
+  jobs.set(job.id, over(told) ? told : { ...told, state: "failed" }); // of that no event will come
 }
 
 async function follow() {
@@ -114,7 +113,7 @@ async function follow() {
   following = true;
   for (let next; (next = [...jobs.values()].find((job) => !over(job)));) {
     await watch(next.id, (job) => {
-      jobs.set(job.id, job);
+      jobs.set(job.id, { ...job, state: over(job) ? "running" : job.state }); // until its files are known
       draw();
       const near = scrollY < innerHeight; // whoever has scrolled down is reading
       if (near && job.num_done && Date.now() - refreshed > REFRESH) {
@@ -122,19 +121,20 @@ async function follow() {
         refresh();
       }
     });
-    const told = await whole(next.id);
-    jobs.set(next.id, over(told) ? told : { ...told, state: "failed" }); // no event will come any more
-    draw();
+    await conclude(jobs.get(next.id));
   }
   following = false;
-  if (sent.done >= sent.total) finish();
+  finish();
 }
 
+/** Say how all ended, once nothing is under way. */
 function finish() {
-  const failed = sum((job) => (job.files ?? []).filter((file) => file.state === "failed").length) + sent.failed.length;
-  const good = sum((job) => job.num_files) - failed + sent.failed.length;
-  say(`${counted(Math.max(good, 0), "file")} attributed${failed ? `, ${failed} not: see below` : ""}.`, failed > 0);
-  if (panel?.querySelector("progress")) panel.querySelector("progress").hidden = true;
+  if (following || sending) return;
+  const looked = sum((job) => job.num_done);
+  say(`${counted(looked, "file")} looked at${failures.length ? "; what failed is listed below" : ""}.`, failures.length > 0);
+  jobs.clear();
+  Object.assign(toSend, { total: 0, sent: 0 });
+  draw();
   refresh();
 }
 
@@ -144,20 +144,17 @@ const drop = document.getElementById("drop");
 
 /** Files in parts that a request may hold; those that are too large are left out, and named. */
 function batches(files) {
-  const most = {
-    files: Math.min(BATCH.files, Number(drop.dataset.maxFiles)),
-    bytes: Math.min(BATCH.bytes, Number(drop.dataset.maxRequest)),
-    file: Number(drop.dataset.maxFile),
-  };
+  const { maxFile, maxFiles, maxRequest } = drop.dataset;
+  const mostFiles = Math.min(BATCH.files, Number(maxFiles));
+  const mostBytes = Math.min(BATCH.bytes, Number(maxRequest));
   const made = [];
   let bytes = Infinity;
   for (const file of files) {
-    if (file.size > most.file) {
-      sent.failed.push(`${file.name}: is larger than ${Math.floor(most.file / MIB)} MiB, the most that is taken`);
-      sent.total -= 1;
+    if (file.size > Number(maxFile)) {
+      failures.push(`${file.name}: is larger than ${Math.floor(maxFile / MIB)} MiB, the most that is taken`);
       continue;
     }
-    if (bytes + file.size > most.bytes || made.at(-1).length >= most.files) {
+    if (bytes + file.size > mostBytes || made.at(-1).length >= mostFiles) {
       made.push([]);
       bytes = 0;
     }
@@ -167,28 +164,38 @@ function batches(files) {
   return made;
 }
 
+async function post(batch) {
+  const form = new FormData();
+  for (const file of batch) form.append("files", file, file.name);
+  const answer = await fetch(`${drop.action}?wait=0`, { method: "POST", body: form });
+  const told = await answer.json();
+  if (!answer.ok) throw new Error(told.detail ?? `the server answered ${answer.status}`);
+  return told;
+}
+
 async function send(files) {
   if (!files.length) return;
-  sent.total += files.length;
+  if (!following && !sending) failures.length = 0;
+  const parts = batches(files);
+  toSend.total += parts.flat().length;
+  sending += 1;
   say(`Sending ${counted(files.length, "file")} …`);
-  for (const batch of batches(files)) {
-    const form = new FormData();
-    for (const file of batch) form.append("files", file, file.name);
+  for (const batch of parts) {
+    draw();
     try {
-      const answer = await fetch(`${drop.action}?wait=0`, { method: "POST", body: form });
-      const told = await answer.json();
-      if (!answer.ok) throw new Error(told.detail ?? `the server answered ${answer.status}`);
-      jobs.set(told.id, told);
-      sent.done += batch.length;
+      const job = await post(batch);
+      jobs.set(job.id, job);
+      toSend.sent += batch.length;
       follow();
     } catch (error) {
-      sent.total -= batch.length;
-      sent.failed.push(`${counted(batch.length, "file")} could not be sent (${batch[0].name} ...): ${error.message}`);
-      say(error.message, true);
+      toSend.total -= batch.length;
+      const others = batch.length > 1 ? ` and ${counted(batch.length - 1, "other")}` : "";
+      failures.push(`${batch[0].name}${others}: not sent: ${error.message}`);
     }
-    draw();
   }
+  sending -= 1;
   draw();
+  finish();
 }
 
 /** All files of what was dropped, folders included. */
@@ -234,9 +241,8 @@ async function resume() {
   if (!answer.ok) return;
   for (const job of await answer.json()) if (job.kind === "attribute" && !over(job)) jobs.set(job.id, job);
   if (jobs.size) follow();
-  draw();
 }
-if (panel) resume().catch(() => {});
+if (panel) resume().catch(() => {}); // the page tells nothing that it does not know
 
 // --- The evidence report.
 
@@ -245,7 +251,7 @@ document.body.addEventListener("htmx:afterSwap", (event) => {
   if (!place) return;
   watch(place.dataset.job, (job) => {
     if (job.state === "failed") {
-      place.textContent = "";
+      refresh();
       say(`The evidence report could not be made: ${job.note}`, true);
     }
     if (job.state !== "done") return;

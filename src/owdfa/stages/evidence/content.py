@@ -211,6 +211,7 @@ def _about(entry: Entry) -> str:
     """What a line is about, in short."""
     if entry.what == ATTRIBUTED:
         num, command = len(entry.data["files"]), entry.data["command"]
+        command = command.partition(" job:")[0]  # owdfa serve names each file's place in its queue
         return f"{num:,} file{'' if num == 1 else 's'}" + (f": {command}" if command else "")
     if entry.what == "created":
         return ""
