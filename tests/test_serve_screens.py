@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 
 from owdfa.case.actions import Name
 from owdfa.case.review import act
+from owdfa.errors import UserError
 from owdfa.serve.app import make_app
 from owdfa.serve.pages import attribute, journal, runs
 from owdfa.serve.place import Place
@@ -111,6 +112,21 @@ def test_without_a_run_nothing_is_sent_and_the_page_says_why(browser):
     page = browser.get("/").text
     assert 'id="drop"' not in page
     assert "--run RUN" in text_of(page)
+
+
+def test_a_run_that_gives_no_verdicts_says_why_before_a_file_is_sent(case, tmp_path, monkeypatch):
+    async def attribution(self):
+        raise UserError("run: is not calibrated; run owdfa calibrate run")
+
+    monkeypatch.setattr(Service, "attribution", attribution)
+    browser = looks(Place(case.folder, tmp_path / "run"))
+    assert 'hx-get="/ready"' in browser.get("/").text
+    assert "is not calibrated" in browser.get("/ready").text
+    assert "is not calibrated" in browser.get("/types").text
+
+
+def test_a_run_that_gives_verdicts_is_ready(case, told, tmp_path):
+    assert looks(Place(case.folder, tmp_path / "run")).get("/ready").text == ""
 
 
 @pytest.mark.parametrize("address", ["/", "/types", "/journal", "/files/{}"])

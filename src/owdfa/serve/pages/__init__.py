@@ -1,6 +1,7 @@
 """The screens: one file each, which names its address, and a template of the same name."""
 
 from collections.abc import Iterable
+from pathlib import PurePath
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -26,6 +27,7 @@ TEMPLATES = Environment(
     autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
 )  # fmt: skip
 TEMPLATES.filters.update(FILTERS)
+TEMPLATES.filters["basename"] = lambda path: PurePath(path).name
 
 
 def show(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:

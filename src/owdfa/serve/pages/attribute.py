@@ -80,6 +80,16 @@ def page(request: Request, choice: Choice, pages: int = 1) -> HTMLResponse:
     )
 
 
+@router.get("/ready")
+async def ready(request: Request, service: Working) -> HTMLResponse:
+    """Why the run gives no verdicts; nothing where it does. Asked for beside the page: it waits."""
+    try:
+        await service.attribution()
+    except UserError as error:
+        return show(request, "_error.html", message=str(error))
+    return HTMLResponse("")
+
+
 @router.get("/files")
 def cards(request: Request, choice: Choice, page: int = 1) -> Response:
     """Some cards, for the list to go on with; the browser's address follows."""

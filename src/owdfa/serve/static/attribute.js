@@ -22,7 +22,7 @@ for (const image of document.images) if (image.complete && !image.naturalWidth &
 // --- From file to file by the arrow keys.
 
 document.addEventListener("keydown", (event) => {
-  const id = { ArrowLeft: "previous", ArrowRight: "next" }[event.key];
+  const id = { ArrowLeft: "previous", k: "previous", ArrowRight: "next", j: "next" }[event.key];
   const typing = event.target.closest?.("input, select, textarea, [tabindex='0']");
   if (!id || typing || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
   document.getElementById(id)?.click();
