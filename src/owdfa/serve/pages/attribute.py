@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Annotated, NamedTuple, get_args
+from typing import Annotated, Any, NamedTuple, get_args
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Request
@@ -16,6 +16,7 @@ from owdfa.serve.media import DOWNLOADS, Working, downloads
 from owdfa.serve.pages import show, who
 from owdfa.serve.place import Place
 from owdfa.serve.service import Service
+from owdfa.serve.uploads import RefusedError
 from owdfa.stages.evidence.data import InputEvidence
 from owdfa.stages.evidence.page import KINDS, headline, leading
 
@@ -109,7 +110,7 @@ def file(request: Request, sha256: str, choice: Choice) -> HTMLResponse:
     place = _place(request)
     items = place.items()
     if sha256 not in items:
-        raise UserError(f"{sha256[:64]}: is the SHA-256 of no file of the case; look on /")
+        raise RefusedError(404, f"{sha256[:64]}: is the SHA-256 of no file of the case; see /")
     item = items[sha256]
     digests = [str(each.verdict.sha256) for each in choose(items.values(), choice)]
     at = digests.index(sha256) if sha256 in digests else None
@@ -215,7 +216,7 @@ def _has(file: FileVerdict, words: list[str]) -> bool:
 
 def _cards(
     place: Place, found: list[Item], choice: Chosen, pages: tuple[int, int]
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """What ``_cards.html`` shows: the first to the last of some pages of cards."""
     first, last = pages
     shown = found[(first - 1) * PAGE : last * PAGE]

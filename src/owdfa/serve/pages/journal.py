@@ -1,7 +1,7 @@
 """The screen at ``/journal``: who did what and when, and whether anything was altered since."""
 
 from collections.abc import Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse
@@ -78,7 +78,7 @@ def check_now(request: Request, noted: str = Form("")) -> HTMLResponse:
     return show(request, "_checked.html", problems=problems, entries=_entries(place), noted=noted)
 
 
-def _lines(entries: Sequence[Entry], wanted: Wanted) -> dict[str, object]:
+def _lines(entries: Sequence[Entry], wanted: Wanted) -> dict[str, Any]:
     """What ``_lines.html`` shows: the newest of the lines that are wanted."""
     found = [each for each in entries if wanted.fits(each)]
     rest = [each for each in reversed(found) if not wanted.before or each.seq < wanted.before]

@@ -12,6 +12,7 @@ from owdfa.records.scores import Scores
 from owdfa.runs.metadata import RunMetadata, is_run
 from owdfa.serve.pages import show
 from owdfa.serve.place import Place
+from owdfa.serve.uploads import RefusedError
 from owdfa.stages.report.log import Panel, RunLog, panels, read_log
 from owdfa.stages.report.rows import ScoreRow, score_row
 
@@ -63,10 +64,12 @@ def page(request: Request, name: str | None = None) -> HTMLResponse:
     place: Place = request.app.state.service.place
     folders, num_left_out = _folders(place.run)
     if name is not None and name not in folders:
-        raise UserError(f"{name[:80]}: is no run beside the one that is served; see /runs")
+        raise RefusedError(404, f"{name[:80]}: is no run beside the one that is served; see /runs")
     lines = [_line(name, folder) for name, folder in folders.items()]
-    this = next((each for each in lines if each.name == name), lines[0] if lines else None)
-    log = read_log(this.folder / "log.jsonl") if this else RunLog([], ())
+    if not lines:
+        return show(request, "runs.html", run=None)
+    this = next((each for each in lines if each.name == name), lines[0])
+    log = read_log(this.folder / "log.jsonl")
     return show(
         request,
         "runs.html",
@@ -75,8 +78,8 @@ def page(request: Request, name: str | None = None) -> HTMLResponse:
         num_left_out=num_left_out,
         epochs=[each["epoch"] + 1 for each in log.epochs],
         plots=_plots(log, this),
-        settings=_text(this.folder / "settings.toml") if this else "",
-        has_report=bool(this) and (this.folder / "report.html").is_file(),
+        settings=_text(this.folder / "settings.toml"),
+        has_report=(this.folder / "report.html").is_file(),
         size=(WIDTH, HEIGHT),
     )
 
@@ -88,7 +91,7 @@ def report(request: Request, name: str) -> Response:
     folders, _ = _folders(place.run)
     path = folders[name] / "report.html" if name in folders else None
     if path is None or not path.is_file():
-        raise UserError(f"{name[:80]}: has no report.html; owdfa report makes it")
+        raise RefusedError(404, f"{name[:80]}: has no report.html; owdfa report makes it")
     policy = {"Content-Security-Policy": _REPORT_POLICY}
     return FileResponse(path, media_type="text/html", headers=policy)
 
@@ -122,9 +125,8 @@ def _line(name: str, folder: Path) -> RunLine:
     return RunLine(name, folder, metadata, score_row(scores), None)
 
 
-def _plots(log: RunLog, run: RunLine | None) -> list[Plot]:
-    row = run.row if run else None
-    true = row.scores.num_classes["true"] if row else None
+def _plots(log: RunLog, run: RunLine) -> list[Plot]:
+    true = run.row.scores.num_classes["true"] if run.row else None
     return [_plot(log.epochs, panel, true) for panel in panels(log, true)]
 
 

@@ -18,7 +18,7 @@ from owdfa.records.verdict import Attribution
 from owdfa.serve.pages import show
 from owdfa.serve.place import Place
 from owdfa.serve.service import Service
-from owdfa.stages.evidence.card import ModelCard
+from owdfa.stages.evidence.card import ClassLine, ModelCard
 from owdfa.stages.evidence.nearest import LabelledCrops
 
 NUM_EXAMPLES = 6
@@ -68,13 +68,11 @@ _EXAMPLES = Examples()
 class TypeLine(NamedTuple):
     """What is shown of a known type."""
 
-    index: int
+    number: int
     name: str
     family: str | None
     is_real: bool
-    num_images: int | None
-    accuracy: float | None
-    robustness: float | None
+    measured: ClassLine | None  # None where the run is not at hand
     num_examples: int
 
 
@@ -129,22 +127,17 @@ def _page(
 
 def _lines(made: Attribution, card: ModelCard | None, counts: dict[str, int]) -> list[TypeLine]:
     measured = {each.name: each for each in card.classes} if card else {}
-    found = []
-    for index, name in enumerate(made.classes[: made.num_known]):
-        line = measured.get(name)
-        found.append(
-            TypeLine(
-                index=index,
-                name=name,
-                family=made.calibration.families.get(name),
-                is_real=name in made.calibration.real,
-                num_images=line and line.num_images,
-                accuracy=line and line.accuracy,
-                robustness=line and line.robustness,
-                num_examples=counts.get(name, 0),
-            )
+    return [
+        TypeLine(
+            number=number,
+            name=name,
+            family=made.calibration.families.get(name),
+            is_real=name in made.calibration.real,
+            measured=measured.get(name),
+            num_examples=counts.get(name, 0),
         )
-    return found
+        for number, name in enumerate(made.classes[: made.num_known])
+    ]
 
 
 def _count_examples(run: Path | None, names: Sequence[str]) -> tuple[dict[str, int], str | None]:

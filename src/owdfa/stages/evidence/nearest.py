@@ -63,14 +63,16 @@ class LabelledCrops:
             num: How many at most.
 
         Returns:
-            Their ids, and their rows of the store, (N,) int.
+            Their ids, and their rows of the store, (N,) int64.
         """
         table = self.split.with_role("labelled")
         named = zip(table["id"].to_pylist(), table["class"].to_pylist(), strict=True)
         ids = [id_ for id_, own in named if own == name]
-        places = np.unique(np.linspace(0, len(ids) - 1, num).round().astype(int)) if ids else []
+        if not ids:
+            return [], np.zeros(0, np.int64)
+        places = np.unique(np.linspace(0, len(ids) - 1, num).round().astype(int))
         ids = [ids[place] for place in places]
-        return ids, self.store.rows(ids) if ids else np.zeros(0, int)
+        return ids, self.store.rows(ids)
 
 
 class TrainingImages:
