@@ -60,7 +60,7 @@ def gather(case: Case, networks: dict[str, Network], until: int | None = None) -
         inputs=inputs,
         attributions={digest: each.attribution for digest, each in networks.items()},
         cards={digest: _card(each, digest, items) for digest, each in networks.items()},
-        journal=tuple(_line(entry) for entry in entries[-_MAX_LINES:]),
+        journal=tuple(journal_line(entry) for entry in entries[-_MAX_LINES:]),
         num_lines=len(entries),
         notes=tuple(clock_notes(entries)),
         versions={
@@ -195,7 +195,8 @@ def _card(network: Network, digest: str, items: Iterable[Item]) -> ModelCard:
     return make_card(network.predictor, network.attribution, network.images, quality)
 
 
-def _line(entry: Entry) -> Line:
+def journal_line(entry: Entry) -> Line:
+    """A line of the journal as a page shows it."""
     return Line(
         seq=entry.seq,
         time=entry.time,
@@ -210,6 +211,7 @@ def _about(entry: Entry) -> str:
     """What a line is about, in short."""
     if entry.what == ATTRIBUTED:
         num, command = len(entry.data["files"]), entry.data["command"]
+        command = command.partition(" job:")[0]  # owdfa serve names each file's place in its queue
         return f"{num:,} file{'' if num == 1 else 's'}" + (f": {command}" if command else "")
     if entry.what == "created":
         return ""
