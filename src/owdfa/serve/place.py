@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from owdfa.case import Case, Item, is_case
+from owdfa.case.lines import ATTRIBUTED
 from owdfa.case.review import Review, open_review
 from owdfa.errors import UserError
 
@@ -23,7 +24,8 @@ class Place:
         self.folder, self.run = case, run
         self._lock = threading.RLock()
         self._case: Case | None = None
-        self._items: tuple[str, dict[str, Item]] | None = None  # and the head that they are of
+        self._stamp: tuple[int, int] | None = None  # of the journal's file, when it was read
+        self._items: tuple[int, dict[str, Item]] | None = None  # and how many lines had verdicts
         self._review: tuple[str, Review] | None = None
 
     @classmethod
@@ -64,8 +66,9 @@ class Place:
                 if not self.begun:
                     raise UserError(f"{self.folder}: has no file yet; attribute one first")
                 self._case = Case.open(self.folder)
-            else:
+            elif self._stamp != (stamp := _stamp(self._case.journal.path)):
                 self._case.journal.reload()
+                self._stamp = stamp
             return self._case
 
     def items(self) -> dict[str, Item]:
@@ -78,10 +81,11 @@ class Place:
             if not self.begun:
                 return {}
             case = self.case()
-            if self._items is None or self._items[0] != case.head:
+            num = sum(entry.what == ATTRIBUTED for entry in case.entries)
+            if self._items is None or self._items[0] != num:
                 found = {str(item.verdict.sha256): item for item in case.items()}
                 found.pop("None", None)
-                self._items = case.head, found
+                self._items = num, found
             return self._items[1]
 
     def review(self) -> Review:
@@ -102,6 +106,12 @@ class Place:
             self._case = case
             with case.writing():
                 yield case
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """What changes with every line that is added to a file."""
+    about = path.stat()
+    return about.st_size, about.st_mtime_ns
 
 
 def _last_run(case: Case) -> Path | None:

@@ -50,6 +50,8 @@ def who(request: Request) -> str:
 
 def all_pages() -> Iterable[APIRouter]:
     """The routers of all screens."""
-    from owdfa.serve.pages import attribute, discover, journal, runs, types
+    from owdfa.serve.pages import attribute, decide, discover, journal, rounds, runs, types
 
-    return (attribute.router, discover.router, types.router, runs.router, journal.router)
+    # Fixed addresses of a screen come before those that hold an id.
+    screens = (attribute, rounds, decide, discover, types, runs, journal)
+    return [each.router for each in screens]
