@@ -160,9 +160,9 @@ def test_a_name_of_a_known_type_is_warned_of_and_one_of_a_group_refused(case, fo
 
 def test_groups_are_merged_and_the_page_goes_to_the_one_that_is_left(case, found, page):
     red, green = found["red"], found["green"]
-    assert "choose the one" in ask(page, case, f"/{red}/merge", other="").text
+    assert "choose the one" in ask(page, case, "/merge", into=red, other="").text
     at = f"/discover/compare?a={green}&b={red}"
-    answer = ask(page, case, f"/{red}/merge", at=at, other=green)
+    answer = ask(page, case, "/merge", at=at, into=red, other=f"{green} {red}")
     assert done(answer) == f"merged {green} into {red}."
     assert answer.headers["HX-Push-Url"] == f"/discover/{red}"
     assert len(groups_of(case)[red].members) == 21

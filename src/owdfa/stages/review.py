@@ -50,7 +50,7 @@ class Reviewer:
     """Looks at a case and decides.
 
     Args:
-        case: The case.
+        case: Folder of the case, or the case.
         head: Hash of the journal's line that the reviewer saw last; a decision is refused where
             groups have changed since. None for one who decides on what is there.
         who: The reviewer; None for the user of this process.
@@ -60,9 +60,9 @@ class Reviewer:
     """
 
     def __init__(
-        self, case: str | Path, *, head: str | None = None, who: str | None = None
+        self, case: str | Path | Case, *, head: str | None = None, who: str | None = None
     ) -> None:
-        self.case = Case.open(case)
+        self.case = case if isinstance(case, Case) else Case.open(case)
         self.head, self.who = head, who
 
     def review(self) -> Review:

@@ -65,13 +65,14 @@ def name(request: Request, form: Form, id_: str) -> Response:
     return _decide(request, form, lambda r: r.name(id_, given), also)
 
 
-@router.post("/discover/{id_}/merge")
-def merge(request: Request, form: Form, id_: str) -> Response:
-    """Put other groups into a group."""
-    others = (form.get("another") or form.get("other", "")).split()
+@router.post("/discover/merge")
+def merge(request: Request, form: Form) -> Response:
+    """Put groups into another, which may be named among them."""
+    into = form.get("into", "")
+    others = [x for x in (form.get("another") or form.get("other", "")).split() if x != into]
     if not others:
         raise UserError("no group is chosen; choose the one to merge with")
-    return _decide(request, form, lambda r: r.merge(id_, others))
+    return _decide(request, form, lambda r: r.merge(into, others))
 
 
 @router.post("/discover/{id_}/split")
@@ -114,7 +115,8 @@ def _decide(
     if not head:
         raise UserError("the form does not say what its reader saw; load the page again")
     try:
-        made = act(Reviewer(place.folder, head=head, who=by))
+        with place.writing() as case:
+            made = act(Reviewer(case, head=head, who=by))
     except ConflictError as error:
         told = [(each.who, describe(each), each.time) for each in error.since]
         return show(request, "_group_conflict.html", 409, told=told)

@@ -32,11 +32,13 @@ function layOut() {
   const style = getComputedStyle(grid);
   const [width, row] = ["--tile", "--row"].map((name) => parseFloat(style.getPropertyValue(name)) * 16);
   const columns = Math.max(1, Math.floor((grid.clientWidth + 8) / (width + 8)));
-  grid.style.setProperty("--columns", columns);
-  for (const page of all(".page", grid)) {
-    const rows = Math.ceil(Number(page.dataset.count) / columns);
-    page.style.height = `${rows * (row + 8) - 8}px`;
-  }
+  const height = (count) => `${Math.ceil(count / columns) * (row + 8) - 8}px`;
+  const counts = all(".page", grid).map((page) => Number(page.dataset.count));
+  // On the root, which is never swapped: the policy forbids htmx to copy a style attribute.
+  const root = document.documentElement.style;
+  root.setProperty("--columns", columns);
+  root.setProperty("--page-height", height(counts[0] ?? 0));
+  root.setProperty("--last-height", height(counts.at(-1) ?? 0));
 }
 addEventListener("resize", layOut);
 
@@ -51,7 +53,6 @@ function showSelection() {
   const form = $("#selection");
   if (!form) return;
   form.hidden = selected.size === 0;
-  form.elements.images.value = [...selected].join(" ");
   $("#selected-count").textContent = `${plural(selected.size, "image")} selected`;
 }
 
@@ -77,7 +78,7 @@ function focusTile(box) {
 
 /** The picked image's neighbour, which may be on a page that is not there yet. */
 function moveTile(box, key) {
-  const columns = Number($("#grid").style.getPropertyValue("--columns")) || 1;
+  const columns = Number(document.documentElement.style.getPropertyValue("--columns")) || 1;
   const boxes = all("#grid .pick");
   const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns };
   const to = { Home: 0, End: boxes.length - 1 }[key] ?? boxes.indexOf(box) + steps[key];
@@ -89,6 +90,7 @@ document.addEventListener("click", (event) => {
   const label = event.target.closest(".tile label");
   if (!label || !event.shiftKey) return;
   event.preventDefault(); // no text is marked, and the box is set by the range
+  focusTile($(".pick", label));
   selectTo($(".pick", label).value);
 });
 document.addEventListener("change", (event) => {
@@ -134,10 +136,8 @@ document.addEventListener("change", (event) => {
 
 document.addEventListener("htmx:configRequest", (event) => {
   const { elt, parameters } = event.detail;
-  if (elt.id !== "chosen") return;
-  const into = $("#chosen-into").value;
-  event.detail.path = `/discover/${into}/merge`;
-  parameters.set("other", chosen().map((box) => box.value).filter((each) => each !== into).join(" "));
+  if (elt.closest("#selection")) parameters.set("images", [...selected].join(" "));
+  if (elt.closest("#chosen")) parameters.set("other", chosen().map((box) => box.value).join(" "));
 });
 
 function arrived() {
@@ -153,12 +153,12 @@ function arrived() {
 }
 
 document.addEventListener("htmx:afterSettle", (event) => {
-  const { target } = event.detail;
+  const { target } = event;
   if (target.matches(".page")) {
     showSelection();
     const first = $("#grid .pick");
     if (first && !$('#grid .pick[tabindex="0"]')) first.tabIndex = 0;
-  } else if (event.target.id === "view" || target.id === "view") {
+  } else if (target.id === "view") {
     arrived();
   }
   if ($("#job-done")) refresh();
@@ -297,7 +297,7 @@ function toggleChoice() {
 const keys = {
   j: () => step(1),
   k: () => step(-1),
-  n: () => $("input[name=name]", card() ?? view())?.focus(),
+  n: () => $("input[name=name]", card() ?? view())?.select(),
   m: () => (chosen().length > 1 ? $("#do-merge-chosen").focus() : $("#view[data-view=compare]") ? ($(".sides button.main") ?? $(".sides button")).focus() : tool("merge", "input[type=radio]")),
   s: () => tool("split", "#propose"),
   o: () => tool("note", "input[name=text]"),
