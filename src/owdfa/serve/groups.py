@@ -13,7 +13,7 @@ from owdfa.case.actions import Group
 from owdfa.case.lines import ATTRIBUTED
 from owdfa.case.review import Review, statistics
 from owdfa.images.features import FEATURES, StoredFeatures
-from owdfa.records.clusters import Cluster
+from owdfa.records.clusters import Cluster, Signature
 from owdfa.serve.place import Place
 from owdfa.stages.discover.clusters import UNNAMED
 from owdfa.stages.discover.describing import main_verdict
@@ -70,6 +70,21 @@ class Card:
     def is_as_found(self) -> bool:
         """Whether it has the images that were measured."""
         return self.measured is not None and set(self.measured.members) == self.group.members
+
+    @property
+    def history(self) -> list[str]:
+        """Where its images come from, in words."""
+        if self.measured is None:
+            return ["made by review"]
+        found = [f"{self.measured.lineage.words} when found"]
+        return found if self.is_as_found else [*found, f"{len(self.measured.members):,} then"]
+
+    @property
+    def decided(self) -> tuple[str, Signature] | None:
+        """What was said of it, and by whom."""
+        if self.group.rejected:
+            return "rejected", self.group.rejected
+        return ("named", self.group.named) if self.group.named and self.group.name else None
 
     @property
     def stability(self) -> str:

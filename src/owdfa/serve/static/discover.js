@@ -179,7 +179,6 @@ document.addEventListener("htmx:responseError", async (event) => {
     line.textContent = `You had typed: ${lost.join("; ")}`;
     message.firstElementChild.append(line);
   }
-  message.scrollIntoView({ block: "nearest" });
 });
 
 /** Load the view as it is now; what was typed and chosen stays. Returns what has no place any more. */
@@ -209,6 +208,13 @@ function isChanged(field) {
   if (field.matches("select")) return !field.options[field.selectedIndex]?.defaultSelected;
   return field.value !== field.defaultValue;
 }
+
+// A message stays in sight while one scrolls; what went well goes after a while.
+let fading = 0;
+new MutationObserver(() => {
+  clearTimeout(fading);
+  fading = setTimeout(() => $("#message:not(:hover, :focus-within) .done")?.remove(), 12_000);
+}).observe($("#message"), { childList: true });
 
 /* ---- Names that there are already ---- */
 
