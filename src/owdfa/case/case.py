@@ -122,8 +122,11 @@ class Case:
         return self.journal.notes
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self, *, table: bool = True) -> Iterator[None]:
         """Let no other process write to the case until the block ends; then make the table.
+
+        Args:
+            table: False to leave the table to a later block: of many files it takes a while.
 
         Raises:
             UserError: Another process is writing to it.
@@ -131,14 +134,19 @@ class Case:
         with writing(self.folder):
             if not self._depth:
                 self.journal.reload()  # others may have written meanwhile
-                self._end, self._added = None, False
+                self._end = None
             self._depth += 1
             try:
                 yield
             finally:
                 self._depth -= 1
-            if self._added and not self._depth:
-                write_verdict_table(self.folder / _TABLE, [each.verdict for each in self.items()])
+            if self._added and table and not self._depth:
+                self.write_table()
+
+    def write_table(self) -> None:
+        """Make the table; who calls it is ``writing``."""
+        write_verdict_table(self.folder / _TABLE, [each.verdict for each in self.items()])
+        self._added = False
 
     def record(self, what: str, data: dict[str, Any], *, who: str | None = None) -> Entry:
         """Add a line to the journal; when this returns, it is on the disk.
@@ -237,7 +245,7 @@ class Case:
 
     def find_input(self, item: Item) -> Path:
         """Where the file of an item is: its copy in the case, or where it was."""
-        copy = self._copy_of(item.verdict)
+        copy = self.copy_of(item.verdict)
         return copy if copy.is_file() else item.place
 
     def _find(self, recorded: str) -> Path:
@@ -255,12 +263,13 @@ class Case:
             raise UserError(f"{problems[0]}; restore the file from a copy")
         return found
 
-    def _copy_of(self, verdict: FileVerdict) -> Path:
+    def copy_of(self, verdict: FileVerdict) -> Path:
+        """Where the copy of an input belongs, in the case."""
         return self.folder / _INPUTS / f"{verdict.sha256}{Path(verdict.path).suffix.lower()}"
 
     def _copy(self, found: Attributed) -> None:
         """Copy a file into the case; one that could not be read has nothing to copy."""
-        copy, digest = self._copy_of(found.verdict), found.verdict.sha256
+        copy, digest = self.copy_of(found.verdict), found.verdict.sha256
         if digest is None or copy.is_file():
             return
         data = read_bytes(found.place)

@@ -172,7 +172,7 @@ def act(
         ConflictError: Groups have changed since ``head``; nothing is written.
         UserError: It cannot be done, or another process is writing to the case.
     """
-    with _writing(case):
+    with write_alone(case):
         review = open_review(case)
         if head is not None:
             check_head(case, head)
@@ -198,7 +198,7 @@ def discovered(
     Raises:
         UserError: Another process is writing to the case, or it cannot be written.
     """
-    with _writing(case):
+    with write_alone(case):
         clusters = make(open_review(case))
         text = clusters.model_dump_json(by_alias=True) + "\n"
         digest = digest_of(text.encode())
@@ -210,8 +210,12 @@ def discovered(
 
 
 @contextmanager
-def _writing(case: Case) -> Iterator[None]:
-    """Write to a case; wait a while for another who does.
+def write_alone(case: Case, *, table: bool = True) -> Iterator[None]:
+    """Write to a case; wait a while for another who does, in this process or in another.
+
+    Args:
+        case: The case.
+        table: See ``Case.writing``.
 
     Raises:
         BusyError: The other takes longer.
@@ -220,7 +224,7 @@ def _writing(case: Case) -> Iterator[None]:
     with _LOCK, ExitStack() as stack:
         while True:
             try:
-                stack.enter_context(case.writing())
+                stack.enter_context(case.writing(table=table))
                 break
             except BusyError:
                 if time.monotonic() > deadline:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from owdfa.case import Case, Item, is_case
 from owdfa.case.lines import ATTRIBUTED
-from owdfa.case.review import Review, open_review
+from owdfa.case.review import Review, open_review, write_alone
 from owdfa.errors import UserError
+from owdfa.records.verdict import Attribution
 
 
 class Place:
@@ -22,9 +23,11 @@ class Place:
 
     def __init__(self, case: Path, run: Path | None) -> None:
         self.folder, self.run = case, run
-        self._lock = threading.RLock()
+        self._lock, self._writing = threading.RLock(), threading.RLock()
         self._case: Case | None = None
         self._stamp: tuple[int, int] | None = None  # of the journal's file, when it was read
+        self._written: Case | None = None
+        self._attributions: dict[str, Attribution] = {}
         self._items: tuple[int, dict[str, Item]] | None = None  # and how many lines had verdicts
         self._review: tuple[str, Review] | None = None
 
@@ -88,6 +91,14 @@ class Place:
                 self._items = num, found
             return self._items[1]
 
+    def attribution(self, digest: str) -> Attribution | None:
+        """What verdicts rest on, by its digest; None where there are none of it."""
+        with self._lock:
+            if digest not in self._attributions:
+                found = self.case().attributions()
+                self._attributions |= {name: each for name, (each, _) in found.items()}
+            return self._attributions.get(digest)
+
     def review(self) -> Review:
         """The groups of the case; none before ``discover``."""
         with self._lock:
@@ -98,14 +109,48 @@ class Place:
                 self._review = case.head, open_review(case)
             return self._review[1]
 
+    def begin(self) -> None:
+        """Begin the case where it was not."""
+        with self._writing:
+            if not self.begun:
+                Case.create(self.folder)
+
     @contextmanager
-    def writing(self) -> Iterator[Case]:
-        """Write to the case; it is begun where it was not. Nobody else writes meanwhile."""
-        with self._lock:
-            case = self.case() if self.begun else Case.create(self.folder)
-            self._case = case
-            with case.writing():
-                yield case
+    def writing(self, *, table: bool = True) -> Iterator[Case]:
+        """Write to the case; it is begun where it was not. Nobody else writes meanwhile.
+
+        Args:
+            table: See ``Case.writing``.
+
+        Raises:
+            BusyError: Another process has been writing for a while.
+            UserError: It cannot be written.
+        """
+        with self._writing:
+            self.begin()
+            # Not the one that is read from: reading need not wait for who writes.
+            self._written = self._written or Case.open(self.folder)
+            with write_alone(self._written, table=table):
+                yield self._written
+
+    def write_table(self) -> None:
+        """Make the table of the case anew, where verdicts were added since.
+
+        Raises:
+            UserError: As ``writing``.
+        """
+        table, verdicts = (self.folder / name for name in ("verdicts.csv", "verdicts.jsonl"))
+        if _changed(table) < _changed(verdicts):
+            with self.writing(table=False) as case:
+                case.write_table()
+
+
+def _changed(path: Path) -> int:
+    """When a file was changed last, in nanoseconds; 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _stamp(path: Path) -> tuple[int, int]:

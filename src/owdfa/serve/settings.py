@@ -18,7 +18,7 @@ class ServeSettings(Settings):
     """Address to listen at."""
     port: int = Field(default=8765, ge=0, le=65535)
     """Port to listen at; 0 for any that is free."""
-    token: str | None = Field(default=None, min_length=16)
+    token: str | None = Field(default=None, min_length=16, pattern=r"^[A-Za-z0-9._~-]+$")
     """What every request must bring; None: made anew where other machines can ask."""
     names: tuple[str, ...] = ()
     """Other names of this machine that a request may be addressed to, e.g. that of a proxy."""
@@ -34,12 +34,17 @@ class ServeSettings(Settings):
     """Files of a request."""
     max_waiting: int = Field(default=10_000, ge=1)
     """Files that wait; more are refused until some are done."""
+    max_connections: int = Field(default=256, ge=1)
+    """Connections at a time; more are closed as they come."""
     task_seconds: float = Field(default=60.0, gt=0)
-    """That a worker may take for an image; ten times as long for a video."""
+    """That a worker may take for an image."""
+    video_seconds: float = Field(default=1800.0, gt=0)
+    """That a worker may take for a video, of which it looks at 3,000 frames at most."""
     worker_memory: int = Field(default=4096 * MIB, ge=256 * MIB)
-    """Bytes of memory that a worker may have."""
+    """Bytes of memory that a worker may take for what it is sent, beside the network."""
     idle_seconds: float = Field(default=15.0, gt=0)
-    """Without a byte of a request, after which its connection is closed."""
+    """In which the head of a request must be there, and of its body 256 bytes a second; else its
+    connection is closed."""
 
     @property
     def local(self) -> bool:
