@@ -50,8 +50,10 @@ def who(request: Request) -> str:
 
 def all_pages() -> Iterable[APIRouter]:
     """The routers of all screens."""
-    from owdfa.serve.pages import attribute, decide, discover, journal, rounds, runs, types
+    from owdfa.serve.pages import (
+        attribute, decide, discover, embedding_map, journal, rounds, runs, types,
+    )  # fmt: skip
 
     # Fixed addresses of a screen come before those that hold an id.
-    screens = (attribute, rounds, decide, discover, types, runs, journal)
+    screens = (attribute, rounds, decide, embedding_map, discover, types, runs, journal)
     return [each.router for each in screens]

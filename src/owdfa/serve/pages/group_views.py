@@ -17,8 +17,8 @@ from owdfa.case.lines import PROMOTED
 from owdfa.case.review import Review, describe
 from owdfa.errors import UserError
 from owdfa.serve import groups
-from owdfa.serve.api import service_of
 from owdfa.serve.groups import NONE, PAGE, Order, Show, Sort
+from owdfa.serve.media import service_of
 from owdfa.serve.pages import TEMPLATES
 from owdfa.serve.place import Place
 

@@ -7,7 +7,7 @@ from fastapi.responses import HTMLResponse
 
 from owdfa.errors import UserError
 from owdfa.records.clusters import By
-from owdfa.serve.api import service_of
+from owdfa.serve.media import service_of
 from owdfa.serve.pages import show, who
 from owdfa.serve.service import JobState
 
