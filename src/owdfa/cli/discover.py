@@ -68,10 +68,9 @@ def promote(
         typer.echo(f"  {made.filled} of them were there without a class")
     if made.missing:
         typer.echo(f"  left out: {made.missing} images that are no longer where they were")
-    store = made.store or "store"
     typer.echo(f"{output}: {made.num_rows} images; next, which keeps the crops that there are:")
-    typer.echo(f"  owdfa data prepare {output} -o {store} {made.prepare}")
-    typer.echo(f"  owdfa split {output} -o split2")
+    for each in made.commands:
+        typer.echo(f"  {each}")
 
 
 @app.callback(invoke_without_command=True)
@@ -147,6 +146,16 @@ def move(
 ) -> None:
     """Put images into a group."""
     _print(_open(context, head).move(images, to))
+
+
+@app.command()
+def gather(
+    context: typer.Context,
+    images: Annotated[list[str], typer.Argument(help="Paths, or how their SHA-256 begins.")],
+    head: Head = None,
+) -> None:
+    """Make a group of images, from wherever they are."""
+    _print(_open(context, head).gather(images))
 
 
 @app.command()

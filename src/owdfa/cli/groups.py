@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from owdfa.case import Entry
     from owdfa.case.actions import Group
     from owdfa.case.review import Review
-    from owdfa.records.clusters import Cluster, Lineage
+    from owdfa.records.clusters import Cluster
     from owdfa.stages.review import Shown
 
 _NUMBERS = ("images", "stability", "confidence", "log10 LR")
@@ -71,7 +71,7 @@ def _cells(group: "Group", measured: "Cluster | None") -> list[str]:
     if measured is None:
         return [*start, "", "", "", "", "split off since", ""]
     nearest = measured.nearest
-    change = _change(measured.lineage)
+    change = measured.lineage.words
     if frozenset(measured.members) != group.members:
         change += "; reviewed"
     return [
@@ -81,24 +81,8 @@ def _cells(group: "Group", measured: "Cluster | None") -> list[str]:
         _number(measured.log10_ratio),
         f"{nearest.name} {nearest.probability:.2f}" if nearest else "",
         change,
-        ", ".join(
-            f"{each.what} {each.value}"
-            for each in measured.traits
-            if each.elsewhere is not None and each.elsewhere < each.share / 2
-        )[:60],
+        ", ".join(f"{each.what} {each.value}" for each in measured.traits if each.is_own)[:60],
     ]
-
-
-def _change(lineage: "Lineage") -> str:
-    sources = ", ".join(lineage.sources)
-    words = {
-        "new": "new",
-        "same": "the same",
-        "split": f"was part of {sources}",
-        "merged": f"took in {sources}",
-        "kept": "kept by review",
-    }
-    return words.get(lineage.change, f"{lineage.change}, had {lineage.num_before}")
 
 
 def _number(value: float | None) -> str:
@@ -134,7 +118,7 @@ def _print_measured(measured: "Cluster", paths: dict[str, str]) -> None:
     nearest = measured.nearest
     ratio = _number(measured.log10_ratio) or "not given by the method"
     print(
-        f"  when found: {len(measured.members)} images; {_change(measured.lineage)}; stability"
+        f"  when found: {len(measured.members)} images; {measured.lineage.words}; stability"
         f" {_number(measured.stability) or 'unknown'} (0.75 is stable); confidence"
         f" {_number(measured.confidence)}; log10 likelihood ratio {ratio}"
     )
