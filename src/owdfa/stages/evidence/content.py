@@ -49,7 +49,7 @@ def gather(case: Case, networks: dict[str, Network], until: int | None = None) -
     """
     entries = case.entries[:until]
     pictures: dict[str, str] = {}
-    items = case.items(until)
+    items = list(case.items(until))
     inputs = tuple(
         _input(case, item, networks[item.verdict.attribution], pictures, number < MAX_SHOWN)
         for number, item in enumerate(items)

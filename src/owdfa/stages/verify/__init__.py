@@ -88,7 +88,7 @@ def verify(
         )
         return found
     networks = start_networks(opened, Places(runs, split, store), until)
-    items = opened.items(until)
+    items = list(opened.items(until))
     changed = list(_changed_inputs(opened, items))
     found.differences += changed
     for network in networks.values():
