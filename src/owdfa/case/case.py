@@ -52,6 +52,7 @@ class Attributed(NamedTuple):
 
     verdict: FileVerdict
     place: Path  # where the file is
+    at: str | None = None  # the place as an earlier verdict has it, which this one is to replace
 
 
 @final
@@ -191,7 +192,7 @@ class Case:
             new = b"".join(line + b"\n" for line in lines)
             append_bytes(self.folder / _VERDICTS, self._end, new)
             files = [
-                {"line": digest_of(line), "at": path_from(self.folder, each.place)}
+                {"line": digest_of(line), "at": each.at or path_from(self.folder, each.place)}
                 for line, each in zip(lines, found, strict=True)
             ]
             data = {

@@ -3,10 +3,11 @@
 What is kept in memory is where each verdict lies, and the name and hash of its file.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from json import loads
 from os.path import normpath
 from pathlib import Path
+from sys import intern
 from typing import Any, NamedTuple, final, overload
 
 from pydantic import ValidationError
@@ -23,6 +24,8 @@ class Item(NamedTuple):
     verdict: FileVerdict
     place: Path  # where the file was when it was attributed
     seq: int  # line of the journal that added it
+    at: str  # the place, as the journal has it
+    earlier: tuple[int, ...] = ()  # lines of the journal with verdicts of before, in order
 
 
 class Row(NamedTuple):
@@ -35,6 +38,8 @@ class Row(NamedTuple):
     at: str  # where the file was, as the journal has it
     path: str  # of the file, as the verdict has it
     sha256: str | None  # of the file
+    attribution: str  # digest of what it rests on
+    earlier: tuple[int, ...]  # lines of the journal with verdicts of before
 
 
 class Index(NamedTuple):
@@ -67,11 +72,11 @@ class Index(NamedTuple):
                 raise UserError(f"{line.problem}; restore the file from a copy")
             values = _values(path, line.data)
             key = line.at, values.get("sha256")
-            rows.pop(key, None)
+            before = rows.pop(key, None)
+            earlier = (*before.earlier, before.seq) if before else ()
+            about = values["path"], key[1], intern(str(values.get("attribution")))
             size = len(line.data)
-            rows[key] = Row(
-                line.start, size, line.digest, line.seq, line.at, values["path"], key[1]
-            )
+            rows[key] = Row(line.start, size, line.digest, line.seq, line.at, *about, earlier)
             end, number = line.start + size + 1, line.number
         return Index(rows, end, number)
 
@@ -117,7 +122,13 @@ class Items(Sequence[Item]):
                         f"{self.path}: was altered: the journal has another hash of the verdict of"
                         f" {row.path}; restore the file from a copy"
                     )
-                yield Item(_verdict(self.path, line), find_place(self.root, row.at), row.seq)
+                place = find_place(self.root, row.at)
+                yield Item(_verdict(self.path, line), place, row.seq, row.at, row.earlier)
+
+    def of(self, attributions: Collection[str]) -> "Items":
+        """Those whose verdicts rest on some attributions, by their digests."""
+        rows = [row for row in self.rows if row.attribution in attributions]
+        return Items(self.path, self.root, rows)
 
 
 def find_place(root: Path, recorded: str) -> Path:

@@ -15,6 +15,8 @@ DISCOVERED, REVIEWED, PROMOTED = "discovered", "reviewed", "promoted"
 """The same of one that groups images, changes their groups, or makes classes of these."""
 Attributions = Mapping[str, tuple[Attribution, str]]
 """What verdicts rest on, by its digest, and where the run was, relative to the case."""
+RESCANNED = "rescanned"
+"""The same of one that says what changed in verdicts that were added before it."""
 GROUPS = (DISCOVERED, REVIEWED, PROMOTED)
 
 
