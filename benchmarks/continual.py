@@ -72,13 +72,14 @@ def main(argv: Sequence[str] | None = None, report: Report | None = None) -> Non
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--ways", nargs="+", default=list(WAYS))
     parser.add_argument("--images", type=int, default=500, help="of each type")
+    parser.add_argument("--draw", type=int, default=0, help="seed of the images")
     parser.add_argument("--set", nargs="+", default=[], help="settings of all trainings")
     parser.add_argument("--folder", type=Path, help="where runs are kept")
     options = parser.parse_args(argv)
     report = report or Report(f"continual-{options.method}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
-        make_splits(folder, options.images)
+        make_splits(folder, options.images, options.draw)
         found = {way: [] for way in options.ways}
         for seed in options.seeds:
             for way in options.ways:
@@ -87,12 +88,12 @@ def main(argv: Sequence[str] | None = None, report: Report | None = None) -> Non
         tell(report, round_, {way: [each[round_] for each in all_] for way, all_ in found.items()})
 
 
-def make_splits(folder: Path, num_images: int) -> None:
+def make_splits(folder: Path, num_images: int, seed: int) -> None:
     """Draw the images, and write a split for each round, with and without labels of old types."""
     if (folder / "split-2-new").exists():
         return
     manifest = folder / "images.parquet"
-    settings = LabSettings(images_per_method=num_images, real_images=num_images, size=64)
+    settings = LabSettings(images_per_method=num_images, real_images=num_images, size=64, seed=seed)
     lab.draw(folder / "images", settings)
     scan(f"lab:{folder / 'images'}", manifest)
     prepare(manifest, folder / "store", faces="none", size=64)
@@ -102,7 +103,9 @@ def make_splits(folder: Path, num_images: int) -> None:
         known = old | set(ROUNDS[number])
         unlabelled = known.union(*ROUNDS[number + 1 : number + 2])
         for suffix, labelled in (("all", known), ("new", known - old)):
-            pairs = zip(whole.table["role"].to_pylist(), whole.table["class"].to_pylist())
+            pairs = zip(
+                whole.table["role"].to_pylist(), whole.table["class"].to_pylist(), strict=True
+            )
             roles = [role_of(*pair, labelled, known, unlabelled) for pair in pairs]
             table = whole.table.set_column(1, "role", pa.array(roles, pa.string()))
             novel = tuple(sorted(unlabelled - known))

@@ -180,6 +180,9 @@ def split(
     validation: Validation = None,
     rule: Rule = None,
     seed: SplitSeed = None,
+    like: Annotated[
+        Path | None, typer.Option(help="Earlier split whose test images stay test images.")
+    ] = None,
 ) -> None:
     """Split images into training and test; a group is never cut."""
     from owdfa.config import parse_settings
@@ -194,6 +197,7 @@ def split(
         "validation": validation,
         "rule": rule,
         "seed": seed,
+        "like": like,
     }
     chosen = {name: value for name, value in given.items() if value is not None}
     made = stage(manifest, output, options=parse_settings(SplitOptions, chosen, "split"))

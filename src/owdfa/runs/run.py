@@ -85,9 +85,10 @@ class Run:
 
     @property
     def findings(self) -> list[str]:
-        """What is known of the number of types and of novel images, a line each."""
+        """What is known of the number of types and of novel images, and notes, a line each."""
         estimate, found = self.estimate, self.types_found
-        return [*([estimate.line] if estimate else []), *(found.lines if found else [])]
+        lines = [*([estimate.line] if estimate else []), *(found.lines if found else [])]
+        return [*lines, *self.metadata.notes]
 
     @property
     def estimated_classes(self) -> int | None:

@@ -35,14 +35,9 @@ from owdfa.runs.metadata import RunImages
 from owdfa.runs.run import Run, describe
 from owdfa.runs.settings import RunSettings, load_settings
 from owdfa.training.checkpoints import CheckpointManager, open_for_resume
-from owdfa.training.continual import (
-    Rehearsal,
-    check_continued,
-    check_crops,
-    continue_network,
-    keep_class_statistics,
-    known_classes,
-)
+from owdfa.training.continual import check_continued, check_crops, known_classes, notes_on_test
+from owdfa.training.continual.network import continue_network
+from owdfa.training.continual.rehearsal import Rehearsal, keep_class_statistics
 from owdfa.training.evaluation import fit_inputs
 from owdfa.training.features import keep_features_of_split
 from owdfa.training.initial_weights import check_method, initial_method
@@ -135,6 +130,7 @@ def _train(
             known = known_classes(settings, data)
             metadata = describe(start, method, known, images, data.digest(), device)
             update = {"novel_labels": names[len(known) :], "features": features}
+            update["notes"] = notes_on_test(settings, data)
             run = Run(output, metadata.model_copy(update=update), settings)
             barrier()  # every process has seen that there is no run before the first makes it
             if is_first_process():
@@ -240,6 +236,8 @@ def _fit(run: Run, training: _Training, on_progress: OnProgress) -> Run:
             for group in optimizer.param_groups:
                 group["lr"] = lr
             method.train()
+            if rehearsal is not None:
+                rehearsal.hold_statistics(method)
             for step, batch in enumerate(training.loader.epoch(epoch), start=1):
                 seed_step(settings.seed, epoch, step)
                 batch = batch.to(training.device)
