@@ -6,14 +6,14 @@ Round 1 knows real images and the first type of each family, round 2 three more,
 types of the next round are among the unlabelled images. Test images are the same in all rounds, of
 other persons than any training image. Four ways to train rounds 2 and 3:
 
-anew        with all labels of the round, by the whole recipe
+anew        with all labels of the round, by the ``tiny`` recipe with fewer steps (``--epochs``)
 continued   train --from the round before, all labels, half the epochs
 statistics  train --from the round before, labels of the new types alone: old ones are kept by what
             the run keeps of them
 naive       the same without that: fine-tuning on the new types
 
-With ``--folder`` runs that are there are not trained again, so that seeds can be trained beside
-each other.
+With ``--folder`` runs that are there are not trained again, so that several processes can train
+some seeds each, and one more can write the table.
 """
 
 import argparse
@@ -29,6 +29,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.harness import Report
+from owdfa.config import merge
 from owdfa.datasets import lab
 from owdfa.datasets.lab.settings import LabSettings
 from owdfa.records.predictions import Predictions
@@ -45,7 +46,6 @@ ROUNDS = (
     ("edit-2", "generate-2", "swap-2"),
     ("reenact-2", "edit-3", "generate-3", "reenact-3", "swap-3"),
 )
-FORGET = ("continual.replay_weight=0", "continual.distil_weight=0")
 POINTS = 3  # that an old type may lose against training anew
 
 
@@ -61,7 +61,7 @@ WAYS = {
     "anew": Way(continues=False, old_labels=True),
     "continued": Way(continues=True, old_labels=True),
     "statistics": Way(continues=True, old_labels=False),
-    "naive": Way(continues=True, old_labels=False, overrides=FORGET),
+    "naive": Way(continues=True, old_labels=False, overrides=("continual.replay_weight=0",)),
 }
 Accuracy = dict[str, float]  # of each known type, over its test images
 
@@ -73,6 +73,8 @@ def main(argv: Sequence[str] | None = None, report: Report | None = None) -> Non
     parser.add_argument("--ways", nargs="+", default=list(WAYS))
     parser.add_argument("--images", type=int, default=500, help="of each type")
     parser.add_argument("--draw", type=int, default=0, help="seed of the images")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--per-epoch", type=int, default=1920, help="images of an epoch")
     parser.add_argument("--set", nargs="+", default=[], help="settings of all trainings")
     parser.add_argument("--folder", type=Path, help="where runs are kept")
     options = parser.parse_args(argv)
@@ -82,8 +84,11 @@ def main(argv: Sequence[str] | None = None, report: Report | None = None) -> Non
         make_splits(folder, options.images, options.draw)
         found = {way: [] for way in options.ways}
         for seed in options.seeds:
+            explicit = {"method": {"name": options.method}, "seed": seed}
+            settings = load_settings("tiny", None, [*options.set, "onnx=false"], explicit)
+            settings = within(settings, options.epochs, options.per_epoch)
             for way in options.ways:
-                found[way].append(train_rounds(folder, options.method, way, seed, options.set))
+                found[way].append(train_rounds(folder, way, settings))
     for round_ in (1, 2):
         tell(report, round_, {way: [each[round_] for each in all_] for way, all_ in found.items()})
 
@@ -121,32 +126,39 @@ def role_of(role: str, name: str, labelled: set[str], known: set[str], unlabelle
     return "unlabelled" if name in unlabelled else "unused"
 
 
-def train_rounds(
-    folder: Path, method: str, way: str, seed: int, overrides: Sequence[str]
-) -> list[tuple[Accuracy, float]]:
+def within(settings: RunSettings, epochs: int, per_epoch: int) -> RunSettings:
+    """Fewer steps, the last epoch at the recipe's last rate; stages before have half as many."""
+    stages = []
+    for stage in settings.stages:
+        half = max(1, epochs // 2)
+        own = {"epochs": half, "data": {"images_per_epoch": per_epoch}, "schedule": last(half)}
+        stages.append(stage.model_copy(update={"settings": merge(stage.settings, own)}))
+    data = settings.data.model_copy(update={"images_per_epoch": per_epoch})
+    schedule = settings.schedule.model_copy(update=last(epochs))
+    update = {"epochs": epochs, "data": data, "schedule": schedule, "stages": tuple(stages)}
+    return settings.model_copy(update=update)
+
+
+def last(epochs: int) -> dict[str, int]:
+    return {"every": max(1, epochs - 1)}
+
+
+def train_rounds(folder: Path, way: str, first: RunSettings) -> list[tuple[Accuracy, float]]:
     """Accuracy of every known type after each round, and the seconds that its training took."""
-    chosen, found = WAYS[way], []
-    before = folder / "runs" / f"{method}-{seed}-first-0"
+    chosen, found, name = WAYS[way], [], f"{first.method.name}-{first.seed}"
+    before = folder / "runs" / f"{name}-first-0"
     for number in range(len(ROUNDS)):
-        run = before if number == 0 else folder / "runs" / f"{method}-{seed}-{way}-{number}"
-        labels = "all" if number == 0 or chosen.old_labels else "new"
-        settings = load_settings(
-            "tiny", None, [*overrides, "onnx=false"], {"method": {"name": method}, "seed": seed}
-        )
+        run = before if number == 0 else folder / "runs" / f"{name}-{way}-{number}"
+        labels, settings = "all" if number == 0 or chosen.old_labels else "new", first
         if number > 0 and chosen.continues:
-            settings = shorter(load_settings(None, None, chosen.overrides, {"seed": seed}, before))
+            half = max(1, first.epochs // 2)
+            overrides = [f"epochs={half}", f"schedule.every={last(half)['every']}"]
+            settings = load_settings(None, None, [*overrides, *chosen.overrides], earlier=before)
         split_ = folder / f"split-{number}-{labels}"
         found.append(measured(run, split_, folder / f"split-{number}-all", settings))
         print(f"{run.name}: {np.mean(list(found[-1][0].values())):.3f}", flush=True)
         before = run
     return found
-
-
-def shorter(settings: RunSettings) -> RunSettings:
-    """Half the epochs, and as large a share of them with the last rate."""
-    epochs = max(1, settings.epochs // 2)
-    schedule = settings.schedule.model_copy(update={"every": max(1, settings.schedule.every // 2)})
-    return settings.model_copy(update={"epochs": epochs, "schedule": schedule})
 
 
 def measured(run: Path, labels: Path, truth: Path, settings: RunSettings) -> tuple[Accuracy, float]:

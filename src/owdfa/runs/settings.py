@@ -73,8 +73,6 @@ class ContinualSettings(Settings):
     """Folder of the run (--from): its network, its classes and their statistics."""
     replay_weight: float = Field(default=1.0, ge=0)
     """Weight of drawn features of known classes of which no labelled image is left."""
-    distil_weight: float = Field(default=1.0, ge=0)
-    """Weight of the embedding's distance from the earlier network's, for such classes."""
 
 
 def _check_names(stages: tuple["StageSettings", ...]) -> tuple["StageSettings", ...]:

@@ -217,9 +217,11 @@ class _Training:
         evaluator = make_evaluator(settings, data, store, view)
         method.to(device)
         sync_batch_norm(method, device)
+        rehearsal = Rehearsal.find(settings, data)
+        if rehearsal is not None:
+            rehearsal.freeze(method, settings)
         optimize_for_training(method, settings)
         optimizer = build_optimizer(method, settings.optimiser)
-        rehearsal = Rehearsal.prepare(settings, data, device)
         return cls(
             method, optimizer, rows, counts, loader, evaluator, store, view, device, rehearsal
         )
@@ -248,7 +250,7 @@ def _fit(run: Run, training: _Training, on_progress: OnProgress) -> Run:
                     views = [all_gather_features(each, len(batch.labels)) for each in views]
                     losses = method.objective(tuple(views), batch.labels, progress)
                     if rehearsal is not None:
-                        losses = rehearsal.add_to(losses, method, images[0], views[0])
+                        losses = rehearsal.add_to(losses, method, len(batch.labels))
                 optimizer.zero_grad(set_to_none=True)
                 losses.total.backward()
                 average_gradients(method)

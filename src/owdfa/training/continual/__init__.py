@@ -125,7 +125,7 @@ def notes_on_test(settings: RunSettings, data: Split) -> tuple[str, ...]:
         return ()
     return (
         f"{num} of {len(held)} images held back were trained on by {run.folder}, so that scores are"
-        f" too high; split again with --like {place}",
+        f" too high; split again with --like {place.resolve()}",
     )
 
 

@@ -54,13 +54,14 @@ def continue_network(
         for class_, row in _novel_rows(found, labels, len(before)).items():
             sources[class_] = row
     others = [row for row in range(len(before), old.num_active) if row not in sources]
-    axes = _axes(method, settings, len(names))
+    axes = class_axes(method, settings, len(names))
     carry_over(method, old, axes, np.append(sources, others).astype(np.int64))
     kept = np.flatnonzero((sources >= 0) & (sources < len(before)))
     _imprint(method, axes, {c: mean for c, mean in means.items() if sources[c] < 0}, kept)
 
 
-def _axes(method: Method, settings: RunSettings, num_known: int) -> dict[str, int]:
+def class_axes(method: Method, settings: RunSettings, num_known: int) -> dict[str, int]:
+    """Which axis of a method's tensors runs over classes, see ``Method.class_axes``."""
     num_classes = settings.classes if isinstance(settings.classes, int) else None
     return method.class_axes(method.backbone, num_known, num_classes, settings.method)
 

@@ -2,13 +2,13 @@
 
 With n such classes of C known ones the objective becomes
 
-    L + n / (C - n) CE(drawn features of the n classes) + |f - f'|^2 / |f'|^2
+    L + n / (C - n) CE(drawn features of the n classes)
 
-where f and f' are embeddings of the batch by the network and by the earlier one, and features are
-drawn from the statistics that the earlier run keeps (``owdfa.runs.class_statistics``; as in
-Zhu et al., CVPR 2021, prototypes with noise). Batch normalisation keeps its statistics: those of a
-batch that lacks classes would move all embeddings. A method that is fitted at the end is given
-drawn features, too.
+where features are drawn from the statistics that the earlier run keeps
+(``owdfa.runs.class_statistics``), as if images of those classes were in the batch. They hold for
+the earlier network's embedding, which therefore stays as it is: only rows of classes are trained.
+(Held by distillation alone, it drifts away from images that are no longer there: docs/discover.md.)
+A method that is fitted at the end is given drawn features, too.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _NormBase
 
 from owdfa.devices import algorithms, find_device
-from owdfa.distributed import all_gather_rows
+from owdfa.errors import UserError
 from owdfa.loading.views import PlainView
 from owdfa.methods.base import Method
 from owdfa.records.split import Split
@@ -29,8 +29,9 @@ from owdfa.records.training import Features, Losses
 from owdfa.runs.class_statistics import ClassStatistics
 from owdfa.runs.data import open_store
 from owdfa.runs.run import Run
-from owdfa.runs.settings import ContinualSettings, RunSettings
+from owdfa.runs.settings import RunSettings
 from owdfa.training.continual import known_classes, missing_classes
+from owdfa.training.continual.network import class_axes
 from owdfa.training.evaluation import fit_inputs
 
 
@@ -39,39 +40,50 @@ class Rehearsal:
     """Known classes of which no labelled image is left, and what keeps them.
 
     Attributes:
-        teacher: The earlier network, in evaluation mode.
         statistics: Of the classes, by the earlier network.
         labels: (n,) int64, their indices.
         num_known: C, of known classes.
-        settings: How much each term counts.
+        weight: How much they count.
     """
 
-    teacher: Method
     statistics: ClassStatistics
     labels: np.ndarray
     num_known: int
-    settings: ContinualSettings
+    weight: float
 
     @classmethod
-    def prepare(
-        cls, settings: RunSettings, data: Split, device: torch.device
-    ) -> "Rehearsal | None":
+    def find(cls, settings: RunSettings, data: Split) -> "Rehearsal | None":
         """What a run rehearses; None where it has labelled images of every class."""
         own = settings.continual
-        if own is None or not (own.replay_weight or own.distil_weight):
+        if own is None or not own.replay_weight:
             return None
-        run = Run.open(settings.continual.run)
+        run = Run.open(own.run)
         gone, names = missing_classes(run, data), known_classes(settings, data)
         kept = ClassStatistics.read(run.folder)
         if not gone or kept is None:
             return None
-        teacher = run.method().to(device).requires_grad_(requires_grad=False)
         labels = np.array([names.index(name) for name in gone])
-        return cls(teacher, kept.take(gone), labels, len(names), own)
+        return cls(kept.take(gone), labels, len(names), own.replay_weight)
+
+    def freeze(self, method: Method, settings: RunSettings) -> None:
+        """Leave nothing to train but rows of classes.
+
+        Raises:
+            UserError: The method trains no such rows.
+        """
+        axes = class_axes(method, settings, self.num_known)
+        for name, parameter in method.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and name in axes)
+        trained = any(each.requires_grad for each in method.parameters())
+        if settings.epochs and not trained:
+            raise UserError(
+                f"{self.statistics.names[0]}: no labelled image of it is left, so that only rows of"
+                f" classes may be trained, and {settings.method.name} has none; add --set epochs=0"
+            )
 
     @staticmethod
     def hold_statistics(method: Method) -> None:
-        """Let normalisation use what it has seen, not the batch, which lacks classes."""
+        """Let normalisation use what it has seen, not the batch."""
         for module in method.modules():
             if isinstance(module, _NormBase):
                 module.eval()
@@ -94,29 +106,15 @@ class Rehearsal:
         drawn = means + along[:, 0] + deviations * torch.randn_like(deviations)
         return drawn, torch.from_numpy(self.labels)[rows]
 
-    def add_to(self, losses: Losses, method: Method, images: Tensor, seen: Features) -> Losses:
-        """Add the two terms that keep the classes.
-
-        Args:
-            losses: Of the batch.
-            method: The network in training.
-            images: Normalised, of one view, those of this process.
-            seen: What the network made of that view of the whole batch.
-        """
-        size, num = len(seen.embedding), len(self.labels)
-        with torch.no_grad():
-            before = all_gather_rows(self.teacher.features(images).embedding, size).float()
-        drift = (seen.embedding.float() - before).square().sum() / before.square().sum()
+    def add_to(self, losses: Losses, method: Method, batch_size: int) -> Losses:
+        """Add the term that keeps the classes."""
+        num = len(self.labels)
         # As many as each would have in a batch of labelled images alone.
-        drawn, labels = self.draw(np.full(num, max(1, size // self.num_known)))
-        logits = method.classify(Features(drawn.to(before.device)))
-        replay = cross_entropy(logits, labels.to(logits.device))
-        share = num / max(1, self.num_known - num)
-        total = losses.total + self.settings.replay_weight * share * replay
-        total = total + self.settings.distil_weight * drift
-        return losses._replace(
-            total=total, terms={**losses.terms, "replay": replay, "distil": drift}
-        )
+        drawn, labels = self.draw(np.full(num, max(1, batch_size // self.num_known)))
+        device = method.backbone.scale.device
+        replay = cross_entropy(method.classify(Features(drawn.to(device))), labels.to(device))
+        total = losses.total + self.weight * num / max(1, self.num_known - num) * replay
+        return losses._replace(total=total, terms={**losses.terms, "replay": replay})
 
 
 def keep_class_statistics(run: Run, split: Path, store: Path | None) -> None:
