@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from owdfa.case import Case, Item, is_case
+from owdfa.case.lines import ATTRIBUTED
 from owdfa.case.review import Review, open_review, write_alone
 from owdfa.errors import UserError
 from owdfa.records.verdict import Attribution
@@ -24,9 +25,10 @@ class Place:
         self.folder, self.run = case, run
         self._lock, self._writing = threading.RLock(), threading.RLock()
         self._case: Case | None = None
+        self._stamp: tuple[int, int] | None = None  # of the journal's file, when it was read
         self._written: Case | None = None
         self._attributions: dict[str, Attribution] = {}
-        self._items: tuple[str, dict[str, Item]] | None = None  # and the head that they are of
+        self._items: tuple[int, dict[str, Item]] | None = None  # and how many lines had verdicts
         self._review: tuple[str, Review] | None = None
 
     @classmethod
@@ -67,8 +69,9 @@ class Place:
                 if not self.begun:
                     raise UserError(f"{self.folder}: has no file yet; attribute one first")
                 self._case = Case.open(self.folder)
-            else:
+            elif self._stamp != (stamp := _stamp(self._case.journal.path)):
                 self._case.journal.reload()
+                self._stamp = stamp
             return self._case
 
     def items(self) -> dict[str, Item]:
@@ -81,10 +84,11 @@ class Place:
             if not self.begun:
                 return {}
             case = self.case()
-            if self._items is None or self._items[0] != case.head:
+            num = sum(entry.what == ATTRIBUTED for entry in case.entries)
+            if self._items is None or self._items[0] != num:
                 found = {str(item.verdict.sha256): item for item in case.items()}
                 found.pop("None", None)
-                self._items = case.head, found
+                self._items = num, found
             return self._items[1]
 
     def attribution(self, digest: str) -> Attribution | None:
@@ -147,6 +151,12 @@ def _changed(path: Path) -> int:
         return path.stat().st_mtime_ns
     except OSError:
         return 0
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """What changes with every line that is added to a file."""
+    about = path.stat()
+    return about.st_size, about.st_mtime_ns
 
 
 def _last_run(case: Case) -> Path | None:
