@@ -306,9 +306,8 @@ def verdicts(
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> Response:
     """The verdicts of the case, some at a time, the last one first."""
-    items = list(service.place.items().values())
-    found = items[::-1][offset : offset + limit]
-    page = VerdictPage(total=len(items), offset=offset, verdicts=[each.verdict for each in found])
+    total, found = service.place.latest(offset, limit)
+    page = VerdictPage(total=total, offset=offset, verdicts=[each.verdict for each in found])
     return Response(page.model_dump_json(by_alias=True), media_type="application/json")
 
 
