@@ -125,10 +125,13 @@ class Items(Sequence[Item]):
                 place = find_place(self.root, row.at)
                 yield Item(_verdict(self.path, line), place, row.seq, row.at, row.earlier)
 
+    def only(self, rows: Sequence[Row]) -> "Items":
+        """Those of some rows."""
+        return Items(self.path, self.root, rows)
+
     def of(self, attributions: Collection[str]) -> "Items":
         """Those whose verdicts rest on some attributions, by their digests."""
-        rows = [row for row in self.rows if row.attribution in attributions]
-        return Items(self.path, self.root, rows)
+        return self.only([row for row in self.rows if row.attribution in attributions])
 
 
 def find_place(root: Path, recorded: str) -> Path:

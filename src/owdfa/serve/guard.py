@@ -17,13 +17,15 @@ from ipaddress import ip_address
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from owdfa.serve.settings import LOCAL, ServeSettings
 
 HEALTH = "/healthz"
 """What a container's health check asks; it needs no token and tells nothing."""
+API = "/v1/"
+"""How the addresses begin whose answers are JSON."""
 COOKIE = "owdfa-token"
 """How the name of the cookie begins; ports share cookies, so the rest is of the token."""
 MAX_WHOLE = 2**20
@@ -72,15 +74,15 @@ class Guard:
         headers = Headers(scope=scope)
         lengths = [len(part) for pair in headers.raw for part in pair]
         if sum(lengths) + len(scope["path"]) + len(scope["query_string"]) > MAX_HEAD:
-            return _plain(431, f"address and headers may have {MAX_HEAD:,} bytes together")
+            return _refusal(scope, 431, f"address and headers may have {MAX_HEAD:,} bytes together")
         if scope["path"] == HEALTH:
             return None
         if not self._is_ours(headers.get("host", "")):
-            return _plain(421, "this address is not served here; --name allows another")
+            return _refusal(scope, 421, "this address is not served here; --name allows another")
         if scope["method"] not in _SAFE and not self._is_own_page(headers):
-            return _plain(403, "the request comes from the page of another site")
+            return _refusal(scope, 403, "the request comes from the page of another site")
         if _says_length(headers) > MAX_WHOLE and not _comes_in_bits(headers):
-            return _plain(413, f"a body of this kind may have {MAX_WHOLE:,} bytes")
+            return _refusal(scope, 413, f"a body of this kind may have {MAX_WHOLE:,} bytes")
         return None if self.settings.token is None else self._ask_token(scope, headers)
 
     def _is_ours(self, host: str) -> bool:
@@ -117,7 +119,9 @@ class Guard:
                 name, str(self.settings.token), httponly=True, samesite="strict", secure=secure
             )
             return answer
-        refused = _plain(401, "a token is needed: open the address that owdfa serve printed")
+        refused = _refusal(
+            scope, 401, "a token is needed: open the address that owdfa serve printed"
+        )
         refused.headers["WWW-Authenticate"] = "Bearer"
         return refused
 
@@ -189,6 +193,9 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _plain(status: int, reason: str) -> PlainTextResponse:
-    """An answer after which the connection is closed: its body is not waited for."""
-    return PlainTextResponse(f"{reason}\n", status, {"Connection": "close"})
+def _refusal(scope: Scope, status: int, reason: str) -> Response:
+    """An answer after which the connection is closed: the request's body is not waited for."""
+    close = {"Connection": "close"}
+    if scope["path"].startswith(API):
+        return JSONResponse({"detail": reason}, status, close)
+    return PlainTextResponse(f"{reason}\n", status, close)
