@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # As pip does: a network may have certificates of its own.
 export UV_SYSTEM_CERTS ?= 1
 
-.PHONY: demo test quick check light bench bench-check setup assets format clean
+.PHONY: demo test quick check light bench bench-check setup assets container format clean
 
 demo: $(READY)  ## draw the built-in data, train, score, report: one command, no data needed
 	$(BIN)/owdfa run lab: -o runs/demo --baseline supervised --refit plda
@@ -47,6 +47,9 @@ $(READY): pyproject.toml constraints.txt
 
 assets:  ## fetch the vendored browser assets anew, by npm: for who changes their list, vendor.toml
 	$(PYTHON) tools/assets.py
+
+container:  ## the image, where Docker runs; else its steps, in a bare environment
+	if docker info >/dev/null 2>&1; then docker build -t owdfa .; else tools/container/steps.sh; fi
 
 format: $(READY)
 	$(BIN)/ruff format src tests benchmarks examples tools

@@ -170,7 +170,9 @@ def test_named_groups_become_classes_of_the_next_manifest(case, tmp_path):
     out = promote(case.folder, tmp_path / "next.parquet", manifest=base, who="bob")
     assert out.classes == {"FaceForge 2": 12}
     assert (out.filled, out.missing, out.num_rows) == (1, 0, 4 + 11)
-    assert out.prepare == "--faces none --size 16 --fit resize"
+    assert out.commands[0].endswith(f" -o {tmp_path / 'store'} --faces none --size 16 --fit resize")
+    assert [each.split()[1] for each in out.commands] == ["data", "split", "train", "rescan"]
+    assert Case.open(case.folder).entries[-1].data["next"] == out.commands
     new = Manifest.read(tmp_path / "next.parquet")
     assert new.store == tmp_path / "store"
     by_id = {row["id"]: row for row in new.table.to_pylist()}
@@ -292,7 +294,7 @@ def test_crops_are_kept_and_the_next_split_knows_the_new_class(case, tmp_path):
     Reviewer(case.folder).name(red.id, "FaceForge 2")
     out = tmp_path / "images2.parquet"
     printed = done("promote", case.folder, "-o", out, "--manifest", base)
-    command = printed.splitlines()[-2].split()
+    command = printed.splitlines()[-4].split()
     assert command[:3] == ["owdfa", "data", "prepare"]
     done(*command[1:], "--jobs", "1")
     after = (store / "pixels.bin").read_bytes()

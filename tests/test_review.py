@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from owdfa.case import Case, check
-from owdfa.case.actions import Merge, Move, Name, Reject, Remark, Split
+from owdfa.case.actions import Gather, Merge, Move, Name, Reject, Remark, Split
 from owdfa.case.review import ConflictError, act, discovered, open_review
 from owdfa.discovery.matching import new_id
 from owdfa.errors import UserError
@@ -78,6 +78,18 @@ def test_split_and_move_and_reject(case):
     assert open_review(case).state.groups["novel-cccc"].rejected is None
 
 
+def test_a_group_is_made_of_images_of_several_groups_and_of_none(case):
+    act(case, lambda r: Gather(images=("a1", "b1", "z9"), new="novel-dddd"))
+    state = open_review(case).state
+    assert (
+        state.groups["novel-dddd"].members == state.groups["novel-dddd"].held == {"a1", "b1", "z9"}
+    )
+    assert state.groups["novel-aaaa"].members == {"a2", "a3"}
+    assert "made novel-dddd of 3 images" in [text for _, text in Reviewer(case.folder).log()]
+    act(case, lambda r: r.undo())
+    assert "novel-dddd" not in open_review(case).state.groups
+
+
 @pytest.mark.parametrize(
     ("action", "line"),
     [
@@ -88,6 +100,8 @@ def test_split_and_move_and_reject(case):
         (Split(group="novel-bbbb", images=("b1", "b2"), new="novel-d"), "leave some"),
         (Split(group="novel-aaaa", images=("a1",), new="novel-bbbb"), "is in use"),
         (Move(images=("b1", "b2"), to="novel-aaaa"), "merge novel-aaaa novel-bbbb"),
+        (Gather(images=("b1", "b2"), new="novel-d"), "novel-bbbb: would be empty; leave some"),
+        (Gather(images=("b1",), new="novel-cccc"), "is in use"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_refused_and_leaves_no_line(case, action, line):

@@ -72,6 +72,20 @@ class Move(Settings):
         return f"moved {_counted(self.images)} to {self.to}"
 
 
+class Gather(Settings):
+    """Make a group of images, from wherever they are: of several groups, or of none."""
+
+    action: Literal["gather"] = "gather"
+    images: Ids
+    new: str
+    """Id of the group that is made."""
+
+    @property
+    def sentence(self) -> str:
+        """What was done, in words."""
+        return f"made {self.new} of {_counted(self.images)}"
+
+
 class Reject(Settings):
     """Say that a group is no type: it keeps its images, so that they do not come back as one."""
 
@@ -122,7 +136,7 @@ class Redo(Settings):
         return f"did line {self.of} again"
 
 
-Change = Name | Merge | Split | Move | Reject | Remark
+Change = Name | Merge | Split | Move | Gather | Reject | Remark
 Action = Change | Undo | Redo
 ACTION: TypeAdapter[Action] = TypeAdapter(Annotated[Action, Field(discriminator="action")])
 
@@ -197,7 +211,10 @@ def apply(state: State, change: Change, by: Signature) -> State:
         case Split():
             return _split(state, change)
         case Move():
-            return _move(state, change)
+            return _moved(state, state.find(change.to), change.images)
+        case Gather():
+            _check_new(state, change.new)
+            return _moved(state, Group(change.new, frozenset()), change.images)
         case Reject():
             group = _held(state.find(change.group))
             return state.with_groups([replace(group, rejected=by)])
@@ -242,25 +259,30 @@ def _split(state: State, change: Split) -> State:
         raise UserError(f"{min(foreign)[:12]}: is not in {group.id}; name images of that group")
     if images == group.members:
         raise UserError(f"{group.id}: all of its images were named; leave some of them in it")
-    if change.new in state.groups or change.new in state.gone:
-        raise UserError(f"{change.new}: is in use; split again")
+    _check_new(state, change.new)
     rest = group.members - images
     new = Group(change.new, images, images)
     return state.with_groups([replace(group, members=rest, held=rest), new])
 
 
-def _move(state: State, change: Move) -> State:
-    to, images = state.find(change.to), frozenset(change.images)
+def _moved(state: State, to: Group, chosen: Iterable[str]) -> State:
+    """The state after images went to a group, which may be new."""
+    images = frozenset(chosen)
     changed = [replace(to, members=to.members | images, held=to.held | images)]
     for group in state.groups.values():
         if group.id == to.id or not group.members & images:
             continue
         if not group.members - images:
-            raise UserError(
-                f"{group.id}: would be empty; merge it instead: merge {to.id} {group.id}"
-            )
+            merge = f"merge it instead: merge {to.id} {group.id}"
+            remedy = merge if to.id in state.groups else "leave some of its images in it"
+            raise UserError(f"{group.id}: would be empty; {remedy}")
         changed.append(replace(group, members=group.members - images, held=group.held - images))
     return state.with_groups(changed)
+
+
+def _check_new(state: State, id_: str) -> None:
+    if id_ in state.groups or id_ in state.gone:
+        raise UserError(f"{id_}: is in use; do it again")
 
 
 def _held(group: Group) -> Group:

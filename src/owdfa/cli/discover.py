@@ -1,5 +1,6 @@
-"""``owdfa discover``, ``review`` and ``promote``: from unknown images to named types."""
+"""``owdfa discover``, ``review``, ``promote``, ``rescan``: from unknown images to named types."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,10 +69,33 @@ def promote(
         typer.echo(f"  {made.filled} of them were there without a class")
     if made.missing:
         typer.echo(f"  left out: {made.missing} images that are no longer where they were")
-    store = made.store or "store"
     typer.echo(f"{output}: {made.num_rows} images; next, which keeps the crops that there are:")
-    typer.echo(f"  owdfa data prepare {output} -o {store} {made.prepare}")
-    typer.echo(f"  owdfa split {output} -o split2")
+    for each in made.commands:
+        typer.echo(f"  {each}")
+
+
+def rescan(
+    case: CaseFolder,
+    run: Annotated[Path, typer.Option(help="The other run, or what owdfa export made of one.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="CSV file to write, a row a verdict.")
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Add the new verdicts to the case: they hold then.")
+    ] = False,
+    jobs: Jobs = 0,
+) -> None:
+    """Say which verdicts of a case are others by another run, and why; the case stays as it is."""
+    from owdfa.cli.groups import print_rescanned
+    from owdfa.config import parse_settings
+    from owdfa.stages.rescan import RescanOptions
+    from owdfa.stages.rescan import rescan as stage
+
+    options = parse_settings(RescanOptions, {"keep": keep, "jobs": jobs}, "rescan")
+    command = ["owdfa", *sys.argv[1:]]
+    with progress_bar("rescan") as show:
+        found = stage(case, run, output=output, options=options, command=command, on_progress=show)
+    print_rescanned(found, case, output)
 
 
 @app.callback(invoke_without_command=True)
@@ -147,6 +171,16 @@ def move(
 ) -> None:
     """Put images into a group."""
     _print(_open(context, head).move(images, to))
+
+
+@app.command()
+def gather(
+    context: typer.Context,
+    images: Annotated[list[str], typer.Argument(help="Paths, or how their SHA-256 begins.")],
+    head: Head = None,
+) -> None:
+    """Make a group of images, from wherever they are."""
+    _print(_open(context, head).gather(images))
 
 
 @app.command()

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from owdfa.case import Entry
     from owdfa.case.actions import Group
     from owdfa.case.review import Review
-    from owdfa.records.clusters import Cluster, Lineage
+    from owdfa.records.clusters import Cluster
+    from owdfa.stages.rescan import Rescanned
     from owdfa.stages.review import Shown
 
 _NUMBERS = ("images", "stability", "confidence", "log10 LR")
@@ -71,7 +72,7 @@ def _cells(group: "Group", measured: "Cluster | None") -> list[str]:
     if measured is None:
         return [*start, "", "", "", "", "split off since", ""]
     nearest = measured.nearest
-    change = _change(measured.lineage)
+    change = measured.lineage.words
     if frozenset(measured.members) != group.members:
         change += "; reviewed"
     return [
@@ -81,24 +82,8 @@ def _cells(group: "Group", measured: "Cluster | None") -> list[str]:
         _number(measured.log10_ratio),
         f"{nearest.name} {nearest.probability:.2f}" if nearest else "",
         change,
-        ", ".join(
-            f"{each.what} {each.value}"
-            for each in measured.traits
-            if each.elsewhere is not None and each.elsewhere < each.share / 2
-        )[:60],
+        ", ".join(f"{each.what} {each.value}" for each in measured.traits if each.is_own)[:60],
     ]
-
-
-def _change(lineage: "Lineage") -> str:
-    sources = ", ".join(lineage.sources)
-    words = {
-        "new": "new",
-        "same": "the same",
-        "split": f"was part of {sources}",
-        "merged": f"took in {sources}",
-        "kept": "kept by review",
-    }
-    return words.get(lineage.change, f"{lineage.change}, had {lineage.num_before}")
 
 
 def _number(value: float | None) -> str:
@@ -134,7 +119,7 @@ def _print_measured(measured: "Cluster", paths: dict[str, str]) -> None:
     nearest = measured.nearest
     ratio = _number(measured.log10_ratio) or "not given by the method"
     print(
-        f"  when found: {len(measured.members)} images; {_change(measured.lineage)}; stability"
+        f"  when found: {len(measured.members)} images; {measured.lineage.words}; stability"
         f" {_number(measured.stability) or 'unknown'} (0.75 is stable); confidence"
         f" {_number(measured.confidence)}; log10 likelihood ratio {ratio}"
     )
@@ -152,3 +137,33 @@ def print_log(lines: "Sequence[tuple[Entry, str]]") -> None:
     """Print a line for each thing that was done."""
     for entry, text in lines:
         print(f"{entry.seq:>5}  {entry.time}  {entry.hash[:_DIGITS]}  {entry.who}: {text}")
+
+
+def print_rescanned(found: "Rescanned", case: Path, output: Path | None) -> None:
+    """Print what changes with another run, by kind, with some examples of each."""
+    from owdfa.stages.rescan import HEADINGS
+
+    for kind, heading in HEADINGS.items():
+        if not found.kinds[kind]:
+            continue
+        print(f"{found.kinds[kind]:>7,}  {heading}")
+        for row in found.examples[kind] if kind != "same" else ():
+            face = f", face {row.face}" if row.face > 1 else ""
+            before, now = (each or "no such face" for each in (row.before, row.now))
+            print(f"         {row.path}{face}: {before} -> {now}")
+            print(f"           {row.reason}")
+    for path, reason in found.missing[:_SHOWN]:
+        print(f"  left out: {path}: {reason}")
+    if len(found.missing) > _SHOWN:
+        print(f"  ... and {len(found.missing) - _SHOWN} more")
+    done = (
+        "the new verdicts hold now; the journal keeps the earlier ones"
+        if found.kept
+        else "nothing was changed; --keep adds the new verdicts to the case"
+    )
+    missing = f", {len(found.missing)} left out" if found.missing else ""
+    listed = f"; all of them: {output}" if output else ""
+    print(
+        f"{case}: {found.num_files:,} files by {found.run}{missing}: {found.num_changed:,} of"
+        f" {found.kinds.total():,} verdicts are others{listed}; {done}"
+    )

@@ -46,6 +46,11 @@ class Trait(Settings):
     elsewhere: float | None
     """Of the other groups' files; None where there is no other group."""
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it sets the group apart."""
+        return self.elsewhere is not None and self.elsewhere < self.share / 2
+
 
 class NearestType(Settings):
     """The known type that the images of a group resemble most."""
@@ -63,6 +68,19 @@ class Lineage(Settings):
     """Images that it had."""
     sources: tuple[str, ...] = ()
     """Ids of the groups that it was part of, or took in."""
+
+    @property
+    def words(self) -> str:
+        """What became of it, in words."""
+        sources = ", ".join(self.sources)
+        words = {
+            "new": "new",
+            "same": "the same",
+            "split": f"was part of {sources}",
+            "merged": f"took in {sources}",
+            "kept": "kept by review",
+        }
+        return words.get(self.change, f"{self.change}, had {self.num_before}")
 
 
 class Cluster(Settings):

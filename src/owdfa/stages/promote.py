@@ -5,6 +5,7 @@ Images of named groups are added; one that is in the manifest without a class ge
 column ``source`` says of which case and group an image is, and who named it.
 """
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,16 +33,14 @@ class Promoted(NamedTuple):
         num_rows: Rows of the manifest.
         filled: Images that were in the manifest without a class.
         missing: Images of named groups that are no longer where they were, and left out.
-        store: Where the crops of the rows before are; None where they were not prepared.
-        prepare: Options of ``owdfa data prepare`` with which the run's crops were made.
+        commands: What comes next.
     """
 
     classes: dict[str, int]
     num_rows: int
     filled: int
     missing: int
-    store: Path | None
-    prepare: str
+    commands: list[str]
 
 
 class _Image(NamedTuple):
@@ -90,12 +89,23 @@ def promote(
     made = Manifest(sorted_by_id(table), base.dataset, base.store)
     made.write(output)
     classes = _count(there)
-    opened.record(
-        PROMOTED, {"classes": classes, "manifest": made.digest(), "output": str(output)}, who=who
-    )
     faces, size, fit = attribution
-    options = f"--faces {faces} --size {size} --fit {fit}"
-    return Promoted(classes, table.num_rows, filled, len(images) - len(there), base.store, options)
+    store, options = base.store or Path("store"), f"--faces {faces} --size {size} --fit {fit}"
+    then = _next_commands(opened.folder, place, output, f"{shlex.quote(str(store))} {options}")
+    about = {"manifest": made.digest(), "output": str(output), "next": then}
+    opened.record(PROMOTED, {"classes": classes, **about}, who=who)
+    return Promoted(classes, table.num_rows, filled, len(images) - len(there), then)
+
+
+def _next_commands(case: Path, run: Path, output: Path, store: str) -> list[str]:
+    """What comes next; ``store`` is where crops are, and the options that they are made with."""
+    case_, run_, output_ = (shlex.quote(str(each)) for each in (case, run, output))
+    return [
+        f"owdfa data prepare {output_} -o {store}",
+        f"owdfa split {output_} -o split2",
+        f"owdfa train --split split2 --from {run_} -o runs/second",
+        f"owdfa rescan {case_} --run runs/second",
+    ]
 
 
 def _named(case: Case) -> dict[str, _Image]:

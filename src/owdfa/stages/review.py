@@ -13,7 +13,7 @@ from typing import NamedTuple, final
 import numpy as np
 
 from owdfa.case import Case, Entry
-from owdfa.case.actions import Action, Group, Merge, Move, Name, Reject, Remark, Split
+from owdfa.case.actions import Action, Gather, Group, Merge, Move, Name, Reject, Remark, Split
 from owdfa.case.lines import GROUPS
 from owdfa.case.review import Review, act, describe, open_review, statistics
 from owdfa.catalog import nearest
@@ -50,7 +50,7 @@ class Reviewer:
     """Looks at a case and decides.
 
     Args:
-        case: The case.
+        case: Folder of the case, or the case.
         head: Hash of the journal's line that the reviewer saw last; a decision is refused where
             groups have changed since. None for one who decides on what is there.
         who: The reviewer; None for the user of this process.
@@ -60,9 +60,9 @@ class Reviewer:
     """
 
     def __init__(
-        self, case: str | Path, *, head: str | None = None, who: str | None = None
+        self, case: str | Path | Case, *, head: str | None = None, who: str | None = None
     ) -> None:
-        self.case = Case.open(case)
+        self.case = case if isinstance(case, Case) else Case.open(case)
         self.head, self.who = head, who
 
     def review(self) -> Review:
@@ -116,10 +116,19 @@ class Reviewer:
         def decide(review: Review) -> Action:
             found = review.state.find(group)
             own = chosen or self._half(review, found)
-            used = {*review.state.groups, *review.state.gone}
-            return Split(group=found.id, images=own, new=new_id(own, used))
+            return Split(group=found.id, images=own, new=_new(review, own))
 
         return self._act(decide)
+
+    def half(self, group: str) -> tuple[str, ...]:
+        """What ``split`` would take out of a group that is given no images: SHA-256 of each."""
+        review = self.review()
+        return self._half(review, review.state.find(group))
+
+    def gather(self, images: Sequence[str]) -> Made:
+        """Make a group of images, from wherever they are."""
+        chosen = self._images(images)
+        return self._act(lambda r: Gather(images=chosen, new=_new(r, chosen)))
 
     def move(self, images: Sequence[str], to: str) -> Made:
         """Put images into a group."""
@@ -150,8 +159,8 @@ class Reviewer:
 
     def _paths(self) -> list[tuple[str, str]]:
         """SHA-256 and path of each input; a file may lie in several places."""
-        verdicts = (item.verdict for item in self.case.items())
-        return [(each.sha256, each.path) for each in verdicts if each.sha256 is not None]
+        rows = self.case.items().rows
+        return [(row.sha256, row.path) for row in rows if row.sha256 is not None]
 
     def _images(self, named: Sequence[str]) -> tuple[str, ...]:
         """SHA-256 of images that are named.
@@ -160,7 +169,10 @@ class Reviewer:
             UserError: One is not in the case, or its name fits several.
         """
         paths = self._paths()
-        return tuple(dict.fromkeys(_image(each, paths) for each in named))
+        known = {sha256 for sha256, _ in paths}
+        return tuple(
+            dict.fromkeys(each if each in known else _image(each, paths) for each in named)
+        )
 
     def _half(self, review: Review, group: Group) -> tuple[str, ...]:
         """The smaller of the two halves that a group falls into."""
@@ -178,6 +190,11 @@ class Reviewer:
         if not np.ptp(rows, axis=0).any():
             raise UserError(f"{group.id}: all of its images look the same; name images")
         return tuple(x for x, chosen in zip(there, two_parts(rows), strict=True) if chosen)
+
+
+def _new(review: Review, images: Sequence[str]) -> str:
+    """Id of a group that is made of images."""
+    return new_id(images, {*review.state.groups, *review.state.gone})
 
 
 def _plain(text: str) -> str:

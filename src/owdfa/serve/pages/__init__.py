@@ -54,6 +54,10 @@ def who(request: Request) -> str:
 
 def all_pages() -> Iterable[APIRouter]:
     """The routers of all screens."""
-    from owdfa.serve.pages import attribute, discover, journal, runs, types
+    from owdfa.serve.pages import (
+        attribute, decide, discover, embedding_map, journal, rounds, runs, types,
+    )  # fmt: skip
 
-    return (attribute.router, discover.router, types.router, runs.router, journal.router)
+    # Fixed addresses of a screen come before those that hold an id.
+    screens = (attribute, rounds, decide, embedding_map, discover, types, runs, journal)
+    return [each.router for each in screens]

@@ -99,6 +99,7 @@ def _file_facts(found: InputEvidence) -> list[tuple[str, str]]:
         ("File", ", ".join(part for part in parts if part) or None),
         *video_facts(file.video),
         ("Added by line", str(found.line)),
+        ("Earlier verdicts", _earlier(found.earlier)),
         *found.metadata,
     ]
     if found.state == "same" and not found.metadata:
@@ -108,6 +109,14 @@ def _file_facts(found: InputEvidence) -> list[tuple[str, str]]:
         facts += [(f"C2PA, {name[0].lower()}{name[1:]}", v) for name, v in found.credentials.claims]
         facts += [("C2PA, reason", each) for each in found.credentials.problems]
     return [(name, value) for name, value in facts if value is not None]
+
+
+def _earlier(lines: Sequence[int]) -> str | None:
+    """Where verdicts are that no longer hold."""
+    if not lines:
+        return None
+    numbers = ", ".join(map(str, lines))
+    return f"of line{'s' * (len(lines) > 1)} {numbers} of the journal: they no longer hold"
 
 
 def _subject(verdict: Verdict, number: int) -> str:

@@ -1,0 +1,50 @@
+"""What takes a while on the screen at ``/discover``: looking for groups, and promoting them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import HTMLResponse
+
+from owdfa.errors import UserError
+from owdfa.records.clusters import By
+from owdfa.serve.media import service_of
+from owdfa.serve.pages import show, who
+from owdfa.serve.service import JobState
+
+router = APIRouter()
+_WHAT = {"discover": "Looking for groups", "promote": "Writing the manifest"}
+
+
+@router.post("/discover/run")
+async def run(
+    request: Request, by: Annotated[By, Form()], min_size: Annotated[int, Form(ge=3)]
+) -> HTMLResponse:
+    """Look for groups."""
+    service = service_of(request)
+    place = service.place
+    given = [str(place.folder), "--by", by, "--min-size", str(min_size)]
+    given += ["--run", str(place.run)] if place.run else []
+    return _tell(request, await service.command("discover", given, who(request)))
+
+
+@router.post("/discover/promote")
+async def promote(request: Request) -> HTMLResponse:
+    """Write the next manifest; the case says where, never the page."""
+    service = service_of(request)
+    folder = service.place.folder / "rounds"
+    number = 2 + len(list(folder.glob("images*.parquet")))
+    given = [str(service.place.folder), "-o", str(folder / f"images{number}.parquet")]
+    return _tell(request, await service.command("promote", given, who(request)))
+
+
+@router.get("/discover/jobs/{id_}")
+def job(request: Request, id_: str) -> HTMLResponse:
+    """How far a job is."""
+    return _tell(request, service_of(request).job(id_))
+
+
+def _tell(request: Request, job: JobState | None) -> HTMLResponse:
+    if job is not None and job.kind not in _WHAT:
+        raise UserError(f"{job.id[:20]}: is no job of this page")
+    what = _WHAT[job.kind] if job else ""
+    return show(request, "_group_job.html", job=job, what=what)
