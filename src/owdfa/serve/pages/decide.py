@@ -158,7 +158,11 @@ def _still_there(at: str, made: Made) -> str:
     """An address of this screen; that of all groups where what it showed is no more."""
     state, parts = made.review.state, urlsplit(at)
     name = parts.path.removeprefix("/discover")
-    is_ours = not parts.netloc and parts.path == f"/discover{name}" and name[:1] in ("", "/")
+    is_ours = (
+        not (parts.scheme or parts.netloc)
+        and parts.path == f"/discover{name}"
+        and name[:1] in ("", "/")
+    )
     if not is_ours:
         return "/discover"
     shown = dict(parse_qsl(parts.query)).values() if name == "/compare" else [name[1:]]
