@@ -237,7 +237,9 @@ def test_a_form_without_what_was_seen_is_refused(case, found, page):
 
 def test_without_script_a_form_leads_back_to_its_page_and_to_no_other(case, found, page):
     assert page.get("/discover/map").status_code == 200
-    others = dict.fromkeys(("//evil.example/", "https://evil.example", "x:/discover", "/discovery"), "/discover")
+    others = dict.fromkeys(
+        ("//evil.example/", "https://evil.example", "x:/discover", "/discovery"), "/discover"
+    )
     for at, leads in {"/discover/map": "/discover/map", **others}.items():
         data = {"head": head(case), "at": at, "text": "n"}
         answer = page.post(f"/discover/{found['red']}/note", data=data, follow_redirects=False)
