@@ -71,7 +71,11 @@ def promote(
     store = made.store or "store"
     typer.echo(f"{output}: {made.num_rows} images; next, which keeps the crops that there are:")
     typer.echo(f"  owdfa data prepare {output} -o {store} {made.prepare}")
-    typer.echo(f"  owdfa split {output} -o split2")
+    like = "" if made.split is None else f" --like {made.split}"
+    typer.echo(f"  owdfa split {output}{like} -o split2")
+    if made.split is not None:
+        following = made.run.with_name(f"{made.run.name}-2")
+        typer.echo(f"  owdfa train --split split2 --from {made.run} -o {following}")
 
 
 @app.callback(invoke_without_command=True)

@@ -34,6 +34,8 @@ class Promoted(NamedTuple):
         missing: Images of named groups that are no longer where they were, and left out.
         store: Where the crops of the rows before are; None where they were not prepared.
         prepare: Options of ``owdfa data prepare`` with which the run's crops were made.
+        run: The run that groups were found by, and that the next training can continue.
+        split: The split that it was trained on; None where that is not found.
     """
 
     classes: dict[str, int]
@@ -42,6 +44,8 @@ class Promoted(NamedTuple):
     missing: int
     store: Path | None
     prepare: str
+    run: Path
+    split: Path | None
 
 
 class _Image(NamedTuple):
@@ -95,7 +99,16 @@ def promote(
     )
     faces, size, fit = attribution
     options = f"--faces {faces} --size {size} --fit {fit}"
-    return Promoted(classes, table.num_rows, filled, len(images) - len(there), base.store, options)
+    return Promoted(
+        classes,
+        table.num_rows,
+        filled,
+        len(images) - len(there),
+        base.store,
+        options,
+        place,
+        _split_of(place),
+    )
 
 
 def _named(case: Case) -> dict[str, _Image]:
@@ -152,6 +165,15 @@ def _manifest_of(run: Path) -> Path:
     if not place.is_file():
         raise UserError(f"{place}: the manifest of {run} is not there; name it with --manifest")
     return place
+
+
+def _split_of(run: Path) -> Path | None:
+    """The split that a run was trained on; None where that is not at hand."""
+    try:
+        metadata = Predictor.open(run).run
+        return None if metadata is None else find_split(run, metadata, None)
+    except UserError:
+        return None
 
 
 def _joined(base: Manifest, images: Mapping[str, _Image], case: Case) -> tuple[pa.Table, int]:
