@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -16,6 +17,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from benchmarks import serve
+from benchmarks.harness import Report
 from command_line import cli, done
 from owdfa.case import ATTRIBUTED, Case, check
 from owdfa.errors import UserError
@@ -505,3 +508,20 @@ def test_what_attributes_on_the_command_line_goes_on_in_the_same_case(run, case,
         client.send(some(1, 600))
         assert client.get("/v1/verdicts").json["total"] == 4
     assert check(case) == []
+
+
+@pytest.mark.slow
+@pytest.mark.benchmark
+def test_the_benchmark_of_the_server_runs_at_toy_size(run, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name, content in some(12).items():
+        (photos / name).write_bytes(content)
+    options = ["--seconds", "5", "--clients", "2", "--kill", "2", "--photos", str(photos)]
+    serve.main([str(run), *options], Report("serve", tmp_path))
+    (path,) = tmp_path.glob("serve.*.json")
+    rows = {row["what"]: row["value"] for row in json.loads(path.read_text())["rows"]}
+    assert rows["files that were acknowledged"].startswith("0 lost, 0 twice of ")
+    assert rows["files that were acknowledged"].endswith(" killed, met")
+    assert rows["requests refused"].startswith("0 of ")
+    assert len(rows) == 6
