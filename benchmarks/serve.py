@@ -3,8 +3,8 @@
     python -m benchmarks.serve RUN [--seconds 300] [--clients 8] [--kill 20] [--photos FOLDER]
 
 Clients send images of mixed sizes, some at a time, and wait for their verdicts. One worker is
-killed every ``--kill`` seconds. RUN is one that was calibrated. ``owdfa predict`` of the same files
-runs before and after; the time that it takes to start is not counted.
+killed every ``--kill`` seconds. RUN is one that was calibrated. ``owdfa predict`` and ``attribute``
+of the same files run before and after; the time that they take to start is not counted.
 """
 
 import argparse
@@ -93,11 +93,11 @@ def main(argv: Sequence[str] | None = None, report: Report | None = None) -> Non
     with tempfile.TemporaryDirectory() as name:
         photos = options.photos or write_photos(Path(name, "photos"))
         files = [path for path in sorted(photos.rglob("*")) if path.is_file()]
-        before = predict_rate(options.run, files, Path(name))
+        before = rates(options.run, files, Path(name))
         with serving(options.run, Path(name, "case")) as server:
             load, length = press(server, files, options)
             states = wait_for_all(server, load)
-        after = predict_rate(options.run, files, Path(name))
+        after = rates(options.run, files, Path(name))
         tags = noted(Path(name, "case"))
         tell(report, load, length, (before, after))
         tell_lost(report, load, states, tags)
@@ -111,19 +111,23 @@ def write_photos(folder: Path) -> Path:
     return folder
 
 
-def predict_rate(run: Path, files: Sequence[Path], folder: Path) -> float:
-    """Files a second of ``owdfa predict``, without the time that it takes to start."""
-    times = []
-    for some in (files[:1], files):
-        place = folder / "predicted"
-        place.mkdir()
-        for turn, path in enumerate(some):
-            shutil.copyfile(path, place / f"{turn:05}{path.suffix}")
-        start = time.perf_counter()
-        command("owdfa", "predict", run, place, "-o", folder / "predicted.parquet")
-        times.append(time.perf_counter() - start)
-        shutil.rmtree(place)
-    return (len(files) - 1) / (times[1] - times[0])
+def rates(run: Path, files: Sequence[Path], folder: Path) -> dict[str, float]:
+    """Files a second of two commands, without the time that they take to start."""
+    found = {}
+    for name, output in (("predict", folder / "predicted.parquet"), ("attribute", folder / "said")):
+        times = []
+        for some in (files[:1], files):
+            place = folder / "copies"
+            place.mkdir()
+            for turn, path in enumerate(some):
+                shutil.copyfile(path, place / f"{turn:05}{path.suffix}")
+            start = time.perf_counter()
+            command("owdfa", name, run, place, "-o", output)
+            times.append(time.perf_counter() - start)
+            shutil.rmtree(place)
+        shutil.rmtree(folder / "said", ignore_errors=True)
+        found[name] = (len(files) - 1) / (times[1] - times[0])
+    return found
 
 
 @contextmanager
@@ -207,13 +211,15 @@ def noted(case: Path) -> Counter[str]:
     return Counter(word for each in commands for word in each.split() if word.startswith("job:"))
 
 
-def tell(report: Report, load: Load, length: float, predicts: tuple[float, float]) -> None:
+def tell(report: Report, load: Load, length: float, others: tuple[dict[str, float], ...]) -> None:
     taken = sorted(load.seconds)
     p50, p95 = (taken[int(share * (len(taken) - 1))] for share in (0.5, 0.95))
     report.add("a request of 1 to 12 files, median and 95 %", f"{number(p50)} and {number(p95)} s")
-    rate, best = load.num_files / length, statistics.mean(predicts)
-    value = f"{number(rate)} files/s, predict {number(best)}: **{number(rate / best)}**"
-    report.add("throughput, beside owdfa predict", value, "at least 0.8", rate / best >= 0.8)
+    rate = load.num_files / length
+    for name in ("predict", "attribute"):
+        best = statistics.mean(each[name] for each in others)
+        value = f"{number(rate)} files/s, {name} {number(best)}: **{number(rate / best)}**"
+        report.add(f"throughput, beside owdfa {name}", value, "at least 0.8", rate / best >= 0.8)
     part = max(len(load.memory) // 10, 1)
     first, last = (
         statistics.median(x) / 2**20
