@@ -233,6 +233,7 @@ if (drop) {
     });
   }
   document.addEventListener("drop", async (event) => send(await dropped(event.dataTransfer)));
+  addEventListener("beforeunload", (event) => sending && event.preventDefault()); // the rest would not be sent
   document.addEventListener("paste", (event) => send([...event.clipboardData.files]));
 }
 
