@@ -2,18 +2,21 @@
 
 import re
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
 from owdfa.case import Case, check
 from owdfa.case.review import open_review
 from owdfa.serve.app import make_app
+from owdfa.serve.layout import _places as places_of
 from owdfa.serve.place import Place
 from owdfa.serve.service import JobState, Service
 from owdfa.serve.settings import ServeSettings
 from owdfa.stages import discover as stage
 from owdfa.stages.discover import DiscoverOptions
 from owdfa.stages.review import Reviewer
+from owdfa.whitening import unit_length
 from small_groups import add, predictor, sha, write_squares
 
 HTMX = {"HX-Request": "true"}
@@ -71,7 +74,7 @@ def ask(page, case, path, at="/discover", **fields):
 
 def done(answer):
     assert answer.status_code == 200, answer.text
-    (said,) = re.findall(r'<p class="done">Done: (.*?)\s*(?:<|\n)', answer.text)
+    (said,) = re.findall(r'<p class="done">(?:Done: )?(.*?)\s*(?:<|\n)', answer.text)
     return said
 
 
@@ -138,9 +141,10 @@ def test_a_group_is_named_with_who_and_undone_and_redone(case, found, page):
     assert 'id="view"' in answer.text
     group = groups_of(case)[found["red"]]
     assert (group.name, group.named.who) == ("FaceForge 2", "ann")
-    done(ask(page, case, "/undo"))
+    what = f"named {found['red']} &#34;FaceForge 2&#34;."
+    assert done(ask(page, case, "/undo")) == f"Took back: {what}"
     assert groups_of(case)[found["red"]].name is None
-    done(ask(page, case, "/redo"))
+    assert done(ask(page, case, "/redo")) == f"Done again: {what}"
     assert groups_of(case)[found["red"]].name == "FaceForge 2"
     assert "nothing to redo" in ask(page, case, "/redo").text
     assert check(case.folder) == []
@@ -233,7 +237,9 @@ def test_a_form_without_what_was_seen_is_refused(case, found, page):
 
 def test_without_script_a_form_leads_back_to_its_page_and_to_no_other(case, found, page):
     assert page.get("/discover/map").status_code == 200
-    others = dict.fromkeys(("//evil.example/", "https://evil.example", "/discovery"), "/discover")
+    others = dict.fromkeys(
+        ("//evil.example/", "https://evil.example", "x:/discover", "/discovery"), "/discover"
+    )
     for at, leads in {"/discover/map": "/discover/map", **others}.items():
         data = {"head": head(case), "at": at, "text": "n"}
         answer = page.post(f"/discover/{found['red']}/note", data=data, follow_redirects=False)
@@ -292,6 +298,63 @@ def test_two_groups_are_compared(case, found, page):
     (new,) = groups_of(case).keys() - set(found.values())
     text = page.get(f"/discover/compare?a={found['red']}&b={new}").text
     assert "not measured" in text.lower()
+
+
+def test_a_group_that_undo_takes_away_leads_to_all_groups(case, found, page):
+    made = Reviewer(case.folder).gather([min(names(case, "blue"))])
+    (new,) = made.review.state.groups.keys() - set(found.values())
+    answer = ask(page, case, "/undo", at=f"/discover/{new}")
+    assert answer.headers["HX-Push-Url"] == "/discover"
+    assert 'data-view="cards"' in answer.text
+
+
+def test_the_map_holds_every_image_and_is_worked_out_once(case, found, page, monkeypatch):
+    about = page.get("/discover/map/about").json()
+    data = page.get("/discover/map/points").content
+    num = 29
+    assert len(data) == num * (8 + 32)
+    places = np.frombuffer(data[: 8 * num], "<f4").reshape(num, 2)
+    assert np.isfinite(places).all()
+    images = [data[8 * num + 32 * n :][:32].hex() for n in range(num)]
+    assert set(images) == names(case, "red") | names(case, "green") | names(case, "blue")
+    kinds = about["kinds"]
+    of = [(kinds["group"]["ids"] + [None])[x] for x in kinds["group"]["values"]]
+    assert {x for x, id_ in zip(images, of, strict=True) if id_ == found["red"]} == names(
+        case, "red"
+    )
+    assert sum(about["known"]) == 8
+    assert sorted(set(kinds["verdict"]["names"])) == ["inconclusive", "known:swap", "novel"]
+    assert len(kinds["folder"]["names"]) == 1
+    assert [about["files"][n][:4] for n, id_ in enumerate(of) if id_ is None] == ["blue"] * 8
+    red = places[[id_ == found["red"] for id_ in of]]
+    green = places[[id_ == found["green"] for id_ in of]]
+    apart = np.linalg.norm(red.mean(axis=0) - green.mean(axis=0))
+    assert apart > np.linalg.norm(red - red.mean(axis=0), axis=1).mean()
+    monkeypatch.setattr("owdfa.serve.layout.project", None)
+    assert page.get("/discover/map/points").content == data
+    ask(page, case, f"/{found['red']}/name", name="X")
+    after = page.get("/discover/map/about").json()
+    assert after["layout"] == about["layout"]
+    assert "X" in after["kinds"]["group"]["names"]
+
+
+def test_images_beyond_the_sample_of_the_map_lie_among_those_that_are_alike(monkeypatch):
+    monkeypatch.setattr("owdfa.stages.report.embedding.MAX_POINTS", 40)
+    stream = np.random.default_rng(0)
+    centres = np.eye(8, dtype=np.float32)[[0, 3]].repeat(60, axis=0)
+    rows = unit_length(centres + stream.normal(0, 0.05, centres.shape).astype(np.float32))
+    found = places_of(rows)
+    first, second = found[:60], found[60:]
+    apart = np.linalg.norm(first.mean(axis=0) - second.mean(axis=0))
+    for part in (first, second):
+        assert np.linalg.norm(part - part.mean(axis=0), axis=1).max() < apart
+    assert places_of(np.ones((3, 8), np.float32)).shape == (3, 2)
+    assert np.isfinite(places_of(np.ones((30, 8), np.float32))).all()
+
+
+def test_there_is_no_map_before_groups(case, page):
+    assert "no map before" in page.get("/discover/map").text
+    assert page.get("/discover/map/about").status_code == 400
 
 
 def test_what_is_named_can_be_promoted_and_the_next_commands_are_shown(case, found, page):

@@ -24,7 +24,11 @@ LATE, ENDED = "it took too long", "the worker process ended"
 _LINE = 2**28  # bytes of an answer: the tracks of a long video are some millions
 _OPENING_SECONDS = 600.0  # PyTorch on a cold disk
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds before a worker that cannot start starts again
-_MEMORY = {"MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+_PROCESS = {
+    # glibc keeps what is freed, which saves an eighth of the time; the worker gives back the rest.
+    "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
+}  # fmt: skip
 _SECRET = "OWDFA_TOKEN"  # noqa: S105  the name of a variable, that no other process needs
 
 
@@ -192,7 +196,7 @@ class _Process:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "owdfa.serve.worker",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_LINE,
-            env={**_MEMORY, **child_environment()},
+            env={**child_environment(), **_PROCESS},
         )  # fmt: skip
         return cls(process, begin)
 

@@ -61,6 +61,7 @@ def _listen(settings: ServeSettings) -> socket.socket:
         made = socket.socket(family, socket.SOCK_STREAM)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, settings.port))
+        made.listen(settings.max_connections)  # who asks as soon as it is told the address waits
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "is no address of this machine"
         raise UserError(

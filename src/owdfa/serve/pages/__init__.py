@@ -55,7 +55,14 @@ def who(request: Request) -> str:
 def all_pages() -> Iterable[APIRouter]:
     """The routers of all screens."""
     from owdfa.serve.pages import (
-        attribute, decide, discover, embedding_map, journal, rounds, runs, types,
+        attribute,
+        decide,
+        discover,
+        embedding_map,
+        journal,
+        rounds,
+        runs,
+        types,
     )  # fmt: skip
 
     # Fixed addresses of a screen come before those that hold an id.

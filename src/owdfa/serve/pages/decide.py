@@ -5,21 +5,22 @@ the page. The answer is that page as it is now, without its frame where htmx ask
 have changed since ``head``, nothing is done: the answer is 409, and says who did what.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 
-from owdfa.case.review import ConflictError, describe
+from owdfa.case.review import ConflictError, Step, describe
 from owdfa.errors import UserError
-from owdfa.serve.groups import known_types
+from owdfa.serve.groups import NONE, known_types
 from owdfa.serve.pages import show, who
 from owdfa.serve.pages.group_views import common, place_of, view_at
 from owdfa.stages.review import Made, Reviewer
 
 router = APIRouter()
+_VIEWS = ("", "map", NONE)  # what may follow the address of this screen, besides groups
 _MAX_FIELD = 64 * 2**20  # bytes: a million images by SHA-256
 
 
@@ -38,13 +39,17 @@ Form = Annotated[Mapping[str, str], Depends(read_form)]
 @router.post("/discover/undo")
 def undo(request: Request, form: Form) -> Response:
     """Take back the last decision."""
-    return _decide(request, form, lambda r: r.undo())
+    return _decide(
+        request, form, lambda r: r.undo(), lambda m: f"Took back: {_told(m.review.undone)}."
+    )
 
 
 @router.post("/discover/redo")
 def redo(request: Request, form: Form) -> Response:
     """Do again what was taken back last."""
-    return _decide(request, form, lambda r: r.redo())
+    return _decide(
+        request, form, lambda r: r.redo(), lambda m: f"Done again: {_told(m.review.done)}."
+    )
 
 
 @router.post("/discover/move")
@@ -62,7 +67,7 @@ def name(request: Request, form: Form, id_: str) -> Response:
     given = " ".join(form.get("name", "").split())
     known = given in known_types(place_of(request).case().entries)
     also = f"{given} is a known type: promote adds these images to it." if known else ""
-    return _decide(request, form, lambda r: r.name(id_, given), also)
+    return _decide(request, form, lambda r: r.name(id_, given), also=also)
 
 
 @router.post("/discover/merge")
@@ -107,10 +112,27 @@ def _images(form: Mapping[str, str]) -> list[str]:
     return found
 
 
+def _told(steps: Sequence[Step]) -> str:
+    """What the last of some steps was, in words."""
+    return describe(steps[-1].entry)
+
+
 def _decide(
-    request: Request, form: Mapping[str, str], act: Callable[[Reviewer], Made], also: str = ""
+    request: Request,
+    form: Mapping[str, str],
+    act: Callable[[Reviewer], Made],
+    tell: Callable[[Made], str] = lambda made: f"Done: {made.sentence}.",
+    also: str = "",
 ) -> Response:
-    """Do something, and answer with the page that it was asked from."""
+    """Do something, and answer with the page that it was asked from.
+
+    Args:
+        request: The request.
+        form: Its form.
+        act: Does it.
+        tell: Says what was done.
+        also: What to say besides.
+    """
     head, place, by = form.get("head", ""), place_of(request), who(request)
     if not head:
         raise UserError("the form does not say what its reader saw; load the page again")
@@ -124,7 +146,7 @@ def _decide(
     if "HX-Request" not in request.headers:
         return RedirectResponse(at, 303)
     view = view_at(place, at)
-    said = {"said": f"Done: {made.sentence}.", "aside": also, "made": _made_group(made)}
+    said = {"said": tell(made), "aside": also, "made": _made_group(made)}
     values = {**common(request, view), "at": at, **said}
     answer = show(request, "_group_done.html", **values)
     if at != form.get("at"):
@@ -134,17 +156,21 @@ def _decide(
 
 def _still_there(at: str, made: Made) -> str:
     """An address of this screen; that of all groups where what it showed is no more."""
-    gone = made.review.state.gone
-    path = at.partition("?")[0]
-    if path != "/discover" and not path.startswith("/discover/"):
-        return "/discover"
-    shown = (
-        dict(parse_qsl(urlsplit(at).query)) if path == "/discover/compare" else {"id": path[10:]}
+    state, parts = made.review.state, urlsplit(at)
+    name = parts.path.removeprefix("/discover")
+    is_ours = (
+        not (parts.scheme or parts.netloc)
+        and parts.path == f"/discover{name}"
+        and name[:1] in ("", "/")
     )
-    went = [gone[id_] for id_ in shown.values() if id_ in gone]
-    if not went:
+    if not is_ours:
+        return "/discover"
+    shown = dict(parse_qsl(parts.query)).values() if name == "/compare" else [name[1:]]
+    lost = [x for x in shown if x not in (*_VIEWS, *state.groups)]
+    if not lost:
         return at
-    return f"/discover/{went[0][0]}" if went[0] else "/discover"
+    went = state.gone.get(lost[0])
+    return f"/discover/{went[0]}" if went else "/discover"
 
 
 def _made_group(made: Made) -> str | None:

@@ -32,14 +32,28 @@ document.addEventListener("htmx:afterSettle", (event) => {
     letFocus();
   } else if (target.id === "view") {
     arrived();
+    goOn();
   }
   if ($("#job-done")) refresh();
 });
+let decided = null; // number of the card that was named or rejected
 document.addEventListener("htmx:beforeSwap", (event) => {
-  // What was decided of the images is done: they are no longer selected.
   const { xhr, requestConfig } = event.detail;
-  if (xhr.status === 200 && requestConfig.verb === "post" && requestConfig.elt.closest("#selection")) selected.clear();
+  const { elt } = requestConfig;
+  if (xhr.status !== 200 || requestConfig.verb !== "post") return;
+  // What was decided of the images is done: they are no longer selected.
+  if (elt.closest("#selection")) selected.clear();
+  if (elt.closest(".decide, .act")) decided = all(".group-card").indexOf(elt.closest(".group-card"));
 });
+
+/** After a decision on a group, keys lead on from it; on the cards, from the one that takes its place. */
+function goOn() {
+  if (decided === null) return;
+  const cards = all(".group-card");
+  const to = cards.length ? $("h2 a", cards[Math.min(Math.max(decided, 0), cards.length - 1)]) : $("#title");
+  decided = null;
+  to?.focus({ preventScroll: true });
+}
 document.addEventListener("htmx:responseError", async (event) => {
   const { xhr } = event.detail;
   if (xhr.status !== 409) return;

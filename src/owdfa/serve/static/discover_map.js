@@ -11,6 +11,7 @@ let about = null; // see pages/embedding_map.py
 let images = []; // SHA-256 by index
 let indexOf = new Map();
 let places = null; // Float32Array, x and y of each
+let shown = []; // indices of the images that are points of the map
 let picked = []; // indices of the last two points
 let updating = false;
 
@@ -30,7 +31,7 @@ function coloured() {
   const { names, values, colours } = about.kinds[$("#map-colour").value];
   const style = getComputedStyle(document.documentElement);
   const css = colours?.map((each) => style.getPropertyValue(each ? `--group-${each}` : "--group-rest").trim());
-  return { categories: Int16Array.from(values), names, colours: css ?? null };
+  return { categories: Int16Array.from(shown, (index) => values[index]), names, colours: css ?? null };
 }
 
 export async function showMap() {
@@ -56,20 +57,28 @@ export async function showMap() {
   draw();
 }
 
-/** Points of images of known types are left out unless they are wanted: a lasso would move them. */
+/** Images of known types are left out unless they are wanted: a lasso would move them. */
+function visible() {
+  const wanted = $("#map-known").checked;
+  return [...images.keys()].filter((index) => wanted || !about.known[index]);
+}
+
 function draw() {
   const area = $("#map-area");
-  const wanted = $("#map-known").checked;
   map?.destroy();
   area.replaceChildren();
+  shown = visible();
+  const points = new Float32Array(2 * shown.length);
+  shown.forEach((index, point) => points.set(places.subarray(2 * index, 2 * index + 2), 2 * point));
   map = createMap(area, {
-    points: places.map((each, i) => (about.known[i >> 1] && !wanted ? NaN : each)),
-    ...coloured(), label, picture: thumb,
-    onPick: pick,
-    onSelect: (indices) => {
+    points, ...coloured(),
+    label: (point) => label(shown[point]),
+    picture: (point) => thumb(shown[point]),
+    onPick: (point) => pick(shown[point]),
+    onSelect: (points) => {
       updating = true;
-      select([...selected], false);
-      select([...indices].map((index) => images[index]));
+      selected.clear();
+      select([...points].map((point) => images[shown[point]]));
       updating = false;
       showSide();
     },
@@ -80,7 +89,8 @@ function draw() {
 async function update() {
   const before = about.layout;
   about = await (await fetch("/discover/map/about")).json();
-  if (about.layout !== before) location.reload();
+  if (about.layout !== before) return location.reload();
+  if (visible().length !== shown.length) return draw(); // some came into groups, or out of them
   const { categories, names, colours } = coloured();
   map.recolour(categories, names, colours);
   showSide();
@@ -142,7 +152,7 @@ function showSelected(side) {
 
 document.addEventListener("owdfa:selection", () => {
   if (updating || !map || !$("#map-area")) return;
-  map.select(Uint32Array.from([...selected].map((image) => indexOf.get(image)).filter((index) => index !== undefined)));
+  map.select([...shown.keys()].filter((point) => selected.has(images[shown[point]])));
   showSide();
 });
 document.addEventListener("change", (event) => {
