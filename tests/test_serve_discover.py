@@ -237,7 +237,9 @@ def test_a_form_without_what_was_seen_is_refused(case, found, page):
 
 def test_without_script_a_form_leads_back_to_its_page_and_to_no_other(case, found, page):
     assert page.get("/discover/map").status_code == 200
-    others = dict.fromkeys(("//evil.example/", "https://evil.example", "x:/discover", "/discovery"), "/discover")
+    others = dict.fromkeys(
+        ("//evil.example/", "https://evil.example", "x:/discover", "/discovery"), "/discover"
+    )
     for at, leads in {"/discover/map": "/discover/map", **others}.items():
         data = {"head": head(case), "at": at, "text": "n"}
         answer = page.post(f"/discover/{found['red']}/note", data=data, follow_redirects=False)
@@ -272,6 +274,7 @@ def test_images_of_a_group_come_a_page_at_a_time_with_marks(case, found, page, m
     assert [x for part in parts for x in re.findall(r'value="(\w{64})"', part)] == order
     assert "central" in parts[0]
     assert "red-" in parts[0]
+    assert page.get(f"/discover/{red}/images?page=-1").status_code == 422
     assert page.get(f"/discover/{red}/order?order=odd").json() == order[::-1]
     by_path = page.get(f"/discover/{red}/order?order=file").json()
     assert by_path == [sha(x) for x in sorted((case.folder.parent / "photos").glob("red*"))]
