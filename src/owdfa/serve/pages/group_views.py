@@ -102,8 +102,8 @@ def group_view(place: Place, id_: str, order: Order) -> View:
     found = deck.get(id_)
     if found is None:
         went = review.state.gone.get(id_, ())
-        values = {"id": id_, "went": [deck[each] for each in went if each in deck]}
-        return View("_group_gone.html", "No such group", values, 404)
+        gone = {"id": id_, "went": [deck[each] for each in went if each in deck]}
+        return View("_group_gone.html", "No such group", gone, 404)
     row = [each.group.id for each in groups.in_order(deck.values())]
     number = row.index(id_)
     near = groups.nearest_groups(place, found.group)
