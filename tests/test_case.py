@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +16,7 @@ from owdfa.case import journal as journal_module
 from owdfa.case.journal import parse, sealed
 from owdfa.errors import UserError
 from owdfa.records.verdict import Outcome
+from owdfa.runs.lock import BusyError
 from small_case import ATTRIBUTION, attributed
 
 FAST = settings(
@@ -54,7 +56,7 @@ def test_state_is_the_journal_replayed(case):
     ]  # fmt: skip
     assert [item.seq for item in again.items()] == [2, 2, 4, 4]
     assert [item.verdict.path for item in again.items(3)] == ["0-a.png", "0-b.png"]
-    assert again.items() == case.items()
+    assert list(again.items()) == list(case.items())
     ((made, run),) = again.attributions().values()
     assert made == ATTRIBUTION
     assert run.resolve() == Path("runs/first").resolve()
@@ -168,7 +170,7 @@ def test_any_edit_of_a_verdict_is_found_and_named(case, data):
         path.write_bytes(whole[:place] + bytes([byte]) + whole[place + 1 :])
         problems = check(case.folder)
         with pytest.raises(UserError, match="restore the file from a copy"):
-            case.items()
+            list(case.items())
     finally:
         path.write_bytes(whole)
     assert f"line {whole[:place].count(10) + 1} " in problems[0]
@@ -240,7 +242,7 @@ def _killing(monkeypatch, chosen, cut):
 @pytest.mark.parametrize("chosen", range(6))
 def test_a_kill_at_any_write_leaves_the_acknowledged_state(tmp_path, monkeypatch, chosen, cut):
     case = make_case(tmp_path, rounds=1)
-    acknowledged = [(len(case.entries), case.items())]
+    acknowledged = [(len(case.entries), list(case.items()))]
     with monkeypatch.context() as patch:
         _killing(patch, chosen, cut)
         try:
@@ -248,7 +250,7 @@ def test_a_kill_at_any_write_leaves_the_acknowledged_state(tmp_path, monkeypatch
                 file = tmp_path / f"later-{number}.png"
                 file.write_bytes(b"%d" % number)
                 case.add([attributed(file)], ATTRIBUTION)
-                acknowledged.append((len(case.entries), case.items()))
+                acknowledged.append((len(case.entries), list(case.items())))
         except Killed:
             pass
     again = Case.open(case.folder)
@@ -257,8 +259,8 @@ def test_a_kill_at_any_write_leaves_the_acknowledged_state(tmp_path, monkeypatch
     if whole_line:
         assert len(again.entries) == num_entries + 1
     else:
-        assert (len(again.entries), again.items()) == (num_entries, items)
-    assert again.items()[: len(items)] == items
+        assert (len(again.entries), list(again.items())) == (num_entries, items)
+    assert list(again.items()[: len(items)]) == items
     assert check(case.folder) == []
     file = tmp_path / "last.png"
     file.write_bytes(b"last")
@@ -353,6 +355,94 @@ def test_two_open_cases_take_turns(tmp_path):
     other.record("noted", {"by": 2})
     case.record("noted", {"by": 3})
     assert [entry.data.get("by") for entry in Case.open(case.folder).entries] == [None, 1, 2, 3]
+
+
+def test_an_open_case_reads_only_what_was_added(tmp_path, monkeypatch):
+    case = make_case(tmp_path)
+    other, parsed = Case.open(case.folder), []
+    before, items = other.entries, list(other.items())
+    whole = journal_module._parse_line
+
+    def parse_line(line, before):
+        parsed.append(line)
+        return whole(line, before)
+
+    monkeypatch.setattr(journal_module, "_parse_line", parse_line)
+    other.journal.reload()
+    assert (other.entries, parsed) == (before, [])
+    file = tmp_path / "new.png"
+    file.write_bytes(b"new")
+    case.add([attributed(file)], ATTRIBUTION)
+    parsed.clear()
+    other.journal.reload()
+    assert parsed == [lines_of(case)[-1].rstrip(b"\n")]
+    assert other.entries == case.entries == Case.open(case.folder).entries
+    assert [item.verdict.path for item in other.items()][-1] == "new.png"
+    assert list(other.items()[:-1]) == items
+    assert other.attributions() == Case.open(case.folder).attributions()
+
+
+def test_an_open_case_reads_a_journal_whole_that_did_not_only_grow(tmp_path):
+    case = make_case(tmp_path)
+    other, path = Case.open(case.folder), case.journal.path
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-40])  # torn
+    other.journal.reload()
+    assert (len(other.entries), len(other.items())) == (4, 4)
+    path.write_bytes(b"".join(lines_of(case)[:3]))  # an older copy
+    other.journal.reload()
+    assert (len(other.entries), len(other.items())) == (3, 2)
+    path.write_bytes(whole)
+    other.journal.reload()
+    assert (other.entries, len(other.items())) == (case.entries, 4)
+    path.write_bytes(whole.replace(b"bob", b"eve"))
+    with pytest.raises(UserError, match="line 3 was altered"):
+        other.journal.reload()
+    path.write_bytes(whole)
+    other.journal.reload()
+    assert other.entries == case.entries
+
+
+def test_a_verdict_that_was_altered_since_is_found_when_it_is_read(tmp_path):
+    case = make_case(tmp_path, rounds=1)
+    items, path = case.items(), case.folder / "verdicts.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"0-b.png", b"0-c.png"))
+    assert items[0].verdict.path == "0-a.png"
+    with pytest.raises(UserError, match=r"was altered.*verdict of 0-b\.png; restore the file"):
+        items[1]
+
+
+def test_many_lines_hold_one_attribution(tmp_path):
+    case = Case.create(tmp_path / "case")
+    for number in range(3):
+        file = tmp_path / f"{number}.png"
+        file.write_bytes(file.name.encode())
+        case.add([attributed(file)], ATTRIBUTION)
+    for each in (case, Case.open(case.folder)):
+        made = [id(entry.data["attribution"]) for entry in each.entries[1:]]
+        assert len(set(made)) == 1
+
+
+def test_threads_that_write_take_turns_or_are_refused(tmp_path):
+    case = make_case(tmp_path, rounds=0)
+    begun, go_on = Event(), Event()
+
+    def hold():
+        with Case.open(case.folder).writing():
+            begun.set()
+            go_on.wait()
+
+    thread = Thread(target=hold)
+    thread.start()
+    begun.wait()
+    try:
+        with pytest.raises(BusyError, match="something else is writing to it; wait until"):
+            case.record("noted", {})
+    finally:
+        go_on.set()
+        thread.join()
+    case.record("noted", {})
+    assert check(case.folder) == []
 
 
 def test_what_is_no_case_is_refused_in_one_line(tmp_path):

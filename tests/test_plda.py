@@ -108,6 +108,15 @@ def test_the_number_of_types_has_an_interval(fitted):
     assert low >= 4
 
 
+def test_types_that_just_have_enough_images_are_found_in_parts_too():
+    data = sample(3, per_type=32, dim=12, distance=11)
+    settings = SETTINGS.model_copy(update={"min_images": 27})
+    model = fit(data.features, data.labels, 4, settings)
+    low, high = number_of_types(data.features, data.labels, model, settings, num_parts=3)
+    assert low <= model.mixture.num_types == 8 <= high
+    assert low > 4
+
+
 def test_leave_known_out_finds_hidden_types_and_checks_ratios(fitted):
     found = fitted[1].calibration
     assert found.found.hidden > 0.85

@@ -12,11 +12,12 @@ from PIL import Image
 
 from owdfa.errors import UserError
 from owdfa.pages import palette, thumbnail
-from owdfa.stages.report.content import RunLog, gather, read_log
+from owdfa.stages.report.content import gather
 from owdfa.stages.report.curves import curves
 from owdfa.stages.report.embedding import MAX_POINTS, project
 from owdfa.stages.report.figures import densest, order_confusion, tippett
 from owdfa.stages.report.gallery import choose_examples, describe_types
+from owdfa.stages.report.log import RunLog, read_log
 from owdfa.stages.report.ratios import ratio
 from owdfa.stages.report.wording import counted, headline, percent
 from report_run import KNOWN, epoch_record, make_run

@@ -89,7 +89,7 @@ class Attributor:
             faces=predictor.faces,
             size=size,
             fit=predictor.fit,
-            min_size=min(64, size // 2) if options.min_size is None else options.min_size,
+            min_size=default_min_size(size) if options.min_size is None else options.min_size,
             min_quality=options.min_quality,
             needs_face=predictor.faces != "none" and (calibration.no_face or 0.0) < _FEW_FACES,
         )
@@ -183,6 +183,11 @@ class Attributor:
         return BatchOutput(
             np.zeros((0, len(self.attribution.classes)), np.float32), nothing, nothing
         )
+
+
+def default_min_size(store_size: int) -> int:
+    """The least size of a face, or of a whole image, by the size of a crop; in pixels."""
+    return min(64, store_size // 2)
 
 
 def _main_embeddings(

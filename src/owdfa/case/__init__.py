@@ -6,7 +6,8 @@ case.items()                                    # the state: the journal replaye
 check("case")                                   # a line for each thing that was altered
 """
 
-from owdfa.case.case import Attributed, Case, Item, check, is_case
+from owdfa.case.case import Attributed, Case, check, is_case
+from owdfa.case.items import Item, Items
 from owdfa.case.journal import Entry, Journal
 from owdfa.case.lines import ATTRIBUTED
 
@@ -16,6 +17,7 @@ __all__ = [
     "Case",
     "Entry",
     "Item",
+    "Items",
     "Journal",
     "check",
     "is_case",

@@ -12,24 +12,31 @@ A verdict counts once its hash is in the journal. One that was written and not y
 a crash leaves it, is left aside and overwritten.
 """
 
-import os
 import secrets
 import shlex
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
-from pydantic import ValidationError
-
+from owdfa.case.following import Followed
+from owdfa.case.items import Index, Item, Items, find_place
 from owdfa.case.journal import Entry, Journal, append_bytes, current_user, parse, read_bytes
-from owdfa.case.lines import ATTRIBUTED, cluster_problems, digest_of, files_of, verdict_lines
+from owdfa.case.lines import (
+    ATTRIBUTED,
+    Attributions,
+    add_attributions,
+    cluster_problems,
+    digest_of,
+    verdict_lines,
+)
 from owdfa.case.table import write_verdict_table
 from owdfa.errors import UserError
 from owdfa.files import atomic, check_new, read_json, write_json
 from owdfa.records.verdict import Attribution, FileVerdict
-from owdfa.runs.lock import writing
+from owdfa.runs.lock import BusyError, writing
 from owdfa.runs.metadata import path_from
 
 SCHEMA = "owdfa/case/1"
@@ -37,20 +44,15 @@ WHAT = "a case (owdfa attribute makes one)"
 _MARKER, _JOURNAL, _INPUTS = "case.json", "journal.jsonl", "inputs"
 _VERDICTS, _TABLE = "verdicts.jsonl", "verdicts.csv"
 
+_locks: dict[Path, threading.RLock] = {}  # the lock of a folder keeps processes out, not threads
+
 
 class Attributed(NamedTuple):
     """An input file and what is said of it."""
 
     verdict: FileVerdict
     place: Path  # where the file is
-
-
-class Item(NamedTuple):
-    """An input of a case, as the journal has it."""
-
-    verdict: FileVerdict
-    place: Path  # where the file was when it was attributed
-    seq: int  # line of the journal that added it
+    at: str | None = None  # the place as an earlier verdict has it, which this one is to replace
 
 
 @final
@@ -68,6 +70,8 @@ class Case:
         self._depth = 0
         self._end: int | None = None  # of the verdicts that the journal has, while this writes
         self._added = False
+        self._indexed = Followed(Index.empty(), self._extend_index)
+        self._attributions: Followed[Attributions] = Followed({}, add_attributions)
 
     @classmethod
     def open(cls, folder: str | Path) -> "Case":
@@ -129,9 +133,9 @@ class Case:
             table: False to leave the table to a later block: of many files it takes a while.
 
         Raises:
-            UserError: Another process is writing to it.
+            BusyError: Another process or thread is writing to it.
         """
-        with writing(self.folder):
+        with _turn(self.folder), writing(self.folder):
             if not self._depth:
                 self.journal.reload()  # others may have written meanwhile
                 self._end = None
@@ -145,7 +149,7 @@ class Case:
 
     def write_table(self) -> None:
         """Make the table; who calls it is ``writing``."""
-        write_verdict_table(self.folder / _TABLE, [each.verdict for each in self.items()])
+        write_verdict_table(self.folder / _TABLE, (each.verdict for each in self.items()))
         self._added = False
 
     def record(self, what: str, data: dict[str, Any], *, who: str | None = None) -> Entry:
@@ -192,11 +196,11 @@ class Case:
                 for each in found:
                     self._copy(each)
             if self._end is None:
-                self._end = sum(len(line) + 1 for line in self._lines())
+                self._end = self._index().end
             new = b"".join(line + b"\n" for line in lines)
             append_bytes(self.folder / _VERDICTS, self._end, new)
             files = [
-                {"line": digest_of(line), "at": path_from(self.folder, each.place)}
+                {"line": digest_of(line), "at": each.at or path_from(self.folder, each.place)}
                 for line, each in zip(lines, found, strict=True)
             ]
             data = {
@@ -210,8 +214,8 @@ class Case:
             self._end, self._added = self._end + len(new), True
             return entry
 
-    def items(self, until: int | None = None) -> list[Item]:
-        """The inputs with the last verdict of each, in order of that.
+    def items(self, until: int | None = None) -> Items:
+        """The inputs with the last verdict of each, in order of that; read as they are needed.
 
         Args:
             until: Number of the journal's line to stop after; None for all of them.
@@ -219,49 +223,33 @@ class Case:
         Raises:
             UserError: A verdict was altered.
         """
-        entries = self.entries[:until]
-        noted = [(entry.seq, file["at"]) for entry in entries for file in files_of(entry)]
-        latest: dict[tuple[str, str | None], Item] = {}
-        for line, (seq, at) in zip(self._lines(until), noted, strict=True):
-            try:
-                verdict = FileVerdict.model_validate_json(line)
-            except ValidationError:
-                raise UserError(
-                    f"{self.folder / _VERDICTS}: holds verdicts that this version does not read;"
-                    " use the version that wrote them, see the journal"
-                ) from None
-            latest.pop((at, verdict.sha256), None)
-            latest[at, verdict.sha256] = Item(verdict, self._find(at), seq)
-        return list(latest.values())
+        rows = tuple(self._index(until).rows.values())
+        return Items(self.folder / _VERDICTS, self._root, rows)
 
     def attributions(self, until: int | None = None) -> dict[str, tuple[Attribution, Path]]:
         """What verdicts rest on, by its digest, and where the run was; see ``items``."""
-        made = (
-            (Attribution.model_validate(entry.data["attribution"]), entry.data["run"])
-            for entry in self.entries[:until]
-            if entry.what == ATTRIBUTED
-        )
-        return {each.digest: (each, self._find(run)) for each, run in made}
+        entries = self.entries
+        whole = until is None
+        made = self._attributions.of(entries) if whole else add_attributions({}, entries[:until])
+        return {digest: (each, find_place(self._root, run)) for digest, (each, run) in made.items()}
 
     def find_input(self, item: Item) -> Path:
         """Where the file of an item is: its copy in the case, or where it was."""
         copy = self.copy_of(item.verdict)
         return copy if copy.is_file() else item.place
 
-    def _find(self, recorded: str) -> Path:
-        """A place that was recorded relative to the case where it lies in it or beside it."""
-        return Path(os.path.normpath(self._root / recorded))
-
     @cached_property
     def _root(self) -> Path:
         return self.folder.resolve()
 
-    def _lines(self, until: int | None = None) -> list[bytes]:
-        """The lines of the verdicts that the journal has."""
-        found, problems = verdict_lines(self.folder / _VERDICTS, self.entries[:until])
-        if problems:
-            raise UserError(f"{problems[0]}; restore the file from a copy")
-        return found
+    def _index(self, until: int | None = None) -> Index:
+        """Where the verdicts lie that the journal has."""
+        if until is not None:
+            return self._extend_index(Index.empty(), self.entries[:until])
+        return self._indexed.of(self.entries)
+
+    def _extend_index(self, index: Index, entries: Sequence[Entry]) -> Index:
+        return index.after(entries, self.folder / _VERDICTS)
 
     def copy_of(self, verdict: FileVerdict) -> Path:
         """Where the copy of an input belongs, in the case."""
@@ -277,6 +265,22 @@ class Case:
             raise UserError(f"{found.place}: has changed meanwhile; attribute it again")
         with atomic(copy) as temporary:
             temporary.write_bytes(data)
+
+
+@contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """Let no other thread write to a case until the block ends.
+
+    Raises:
+        BusyError: Another does.
+    """
+    lock = _locks.setdefault(folder.absolute(), threading.RLock())
+    if not lock.acquire(blocking=False):
+        raise BusyError(f"{folder}: something else is writing to it; wait until that ends")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def is_case(folder: str | Path) -> bool:
@@ -299,7 +303,8 @@ def check(folder: Path) -> list[str]:
         found.append(f"{path}: is of another case than {folder / _MARKER}")
     if content.problems:  # which verdicts there should be is not known
         return found
-    found += verdict_lines(folder / _VERDICTS, content.entries)[1]
+    lines = verdict_lines(folder / _VERDICTS, content.entries)
+    found += [line.problem for line in lines if line.problem]
     return found + cluster_problems(folder, content.entries)
 
 

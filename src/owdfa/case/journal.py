@@ -16,10 +16,14 @@ import getpass
 import hashlib
 import json
 import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, BinaryIO, NamedTuple, final
 
 from owdfa.errors import UserError
 from owdfa.files import writing_error
@@ -57,6 +61,10 @@ class Content(NamedTuple):
     size: int
 
 
+NOTHING = Content((), (), b"", 0)
+"""What a file holds that has no byte."""
+
+
 def canonical(value: Any) -> str:
     """The one form of a value as JSON: sorted keys, no spaces, ASCII; NaN is refused."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -70,14 +78,19 @@ def current_user() -> str:
         return f"uid {os.getuid()}"
 
 
-def parse(data: bytes) -> Content:
-    """Read a journal: every line is checked by itself and against the line before."""
+def parse(data: bytes, after: Content = NOTHING) -> Content:
+    """Read a journal: every line is checked by itself and against the line before.
+
+    Args:
+        data: The file, from the end of the last line of ``after`` on.
+        after: What was read of it before, without a problem.
+    """
     *lines, torn = data.split(b"\n")
-    entries: list[Entry] = []
+    entries = list(after.entries)
     problems: list[tuple[int, str]] = []
-    previous: str | None = FIRST
-    for number, line in enumerate(lines, start=1):
-        entry = _parse_line(line)
+    previous: str | None = entries[-1].hash if entries else FIRST
+    for number, line in enumerate(lines, start=len(entries) + 1):
+        entry = _parse_line(line, entries[-1:])
         if entry is None:
             problems.append((number, "was altered: it does not have the hash that it states"))
             previous = None  # unknown: the next line is checked by itself alone
@@ -89,7 +102,8 @@ def parse(data: bytes) -> Content:
         else:
             entries.append(entry)
         previous = entry.hash
-    return Content(tuple(entries), tuple(problems), torn, len(data) - len(torn))
+    size = after.size + len(data) - len(torn)
+    return Content(tuple(entries), tuple(problems), torn, size)
 
 
 def clock_notes(entries: tuple[Entry, ...]) -> list[str]:
@@ -107,7 +121,7 @@ def clock_notes(entries: tuple[Entry, ...]) -> list[str]:
 
 @final
 class Journal:
-    """A journal file; who appends holds the lock of its folder.
+    """A journal file; who appends holds the lock of its folder. Threads may share it.
 
     Args:
         path: The file; there need not be one yet.
@@ -118,7 +132,8 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.content = Content((), (), b"", 0)
+        self.content = NOTHING
+        self._lock = threading.RLock()  # of ``content``: none is put back that was read before
         self.reload()
 
     @property
@@ -143,18 +158,37 @@ class Journal:
         return [f"{self.path}: {note}" for note in notes]
 
     def reload(self) -> None:
-        """Read the file again: another process may have written to it.
+        """Read what was added to the file: another process may have written to it.
+
+        A file that did not only grow is read whole; so is each that is opened. Lines that were
+        altered after they were read are found then, and by ``check``.
 
         Raises:
             UserError: A line was altered, or the file cannot be read.
         """
-        self.content = parse(read_bytes(self.path))
-        if self.content.problems:
-            number, reason = self.content.problems[0]
-            raise UserError(
-                f"{self.path}: line {number} {reason}; restore the file from a copy (owdfa verify"
-                " names every such line)"
-            )
+        with self._lock:
+            content = self._grown() or parse(read_bytes(self.path))
+            if content.problems:
+                number, reason = content.problems[0]
+                raise UserError(
+                    f"{self.path}: line {number} {reason}; restore the file from a copy (owdfa"
+                    " verify names every such line)"
+                )
+            self.content = content
+
+    def _grown(self) -> Content | None:
+        """The content with what was added; None where the file did not only grow."""
+        if not self.entries:
+            return None
+        last = _line_of(self.entries[-1])
+        data = read_bytes(self.path, self.content.size - len(last))
+        if not data.startswith(last):
+            return None
+        added = data[len(last) :]
+        if added == self.content.torn:
+            return self.content
+        content = parse(added, self.content)
+        return None if content.problems else content
 
     def append(self, what: str, data: dict[str, Any], who: str) -> Entry:
         """Add a line; when this returns, it is on the disk.
@@ -164,15 +198,17 @@ class Journal:
         Raises:
             UserError: It cannot be written; the file is then as it was.
         """
-        if self.content.torn:
-            text = self.content.torn.decode("ascii", "backslashreplace")
-            self._append("repaired", {"torn": text}, who)
-        return self._append(what, data, who)
+        with self._lock:
+            if self.content.torn:
+                text = self.content.torn.decode("ascii", "backslashreplace")
+                self._append("repaired", {"torn": text}, who)
+            return self._append(what, data, who)
 
     def _append(self, what: str, data: dict[str, Any], who: str) -> Entry:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         entry = sealed(Entry(len(self.entries) + 1, now, who, what, data, self.head))
-        line = canonical(entry._asdict()).encode() + b"\n"
+        line = _line_of(entry)
+        entry = _shared(entry, self.entries[-1:])
         append_bytes(self.path, self.content.size, line)
         end = self.content.size + len(line)
         self.content = Content((*self.entries, entry), (), b"", end)
@@ -185,7 +221,11 @@ def sealed(entry: Entry) -> Entry:
     return entry._replace(hash=hashlib.sha256(canonical(content).encode()).hexdigest())
 
 
-def _parse_line(line: bytes) -> Entry | None:
+def _line_of(entry: Entry) -> bytes:
+    return canonical(entry._asdict()).encode() + b"\n"
+
+
+def _parse_line(line: bytes, before: Sequence[Entry]) -> Entry | None:
     """The entry of a line; None where it is not in the one form, or does not have its hash."""
     try:
         value = json.loads(line)
@@ -193,24 +233,47 @@ def _parse_line(line: bytes) -> Entry | None:
             return None
         entry = Entry(**value)
         datetime.fromisoformat(entry.time)
-        fits = canonical(value).encode() == line and sealed(entry).hash == entry.hash
+        # The one form without the hash, which comes last of what is named so: see ``sealed``.
+        head, _, tail = line.rpartition(f',"hash":"{entry.hash}"'.encode())
+        fits = hashlib.sha256(head + tail).hexdigest() == entry.hash
+        fits = fits and canonical(value).encode() == line
     except (ValueError, TypeError, RecursionError):
         return None
-    return entry if fits else None
+    return _shared(entry, before) if fits else None
 
 
-def read_bytes(path: Path) -> bytes:
-    """Content of a file; nothing where there is none.
+def _shared(entry: Entry, before: Sequence[Entry]) -> Entry:
+    """The entry, with what the line before says too held once: many rest on one attribution."""
+    for name, value in entry.data.items() if before else ():
+        other = before[-1].data.get(name)
+        if isinstance(value, dict) and value == other and canonical(value) == canonical(other):
+            entry.data[name] = other
+    return entry
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to read; one that is not there holds nothing.
 
     Raises:
         UserError: It cannot be read.
     """
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return b""
+        with path.open("rb") if path.exists() else BytesIO() as stream:
+            yield stream
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); make it readable") from None
+
+
+def read_bytes(path: Path, start: int = 0) -> bytes:
+    """Content of a file from a byte on; nothing where there is none.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    with reading(path) as stream:
+        stream.seek(start)
+        return stream.read()
 
 
 def append_bytes(path: Path, size: int, data: bytes) -> None:

@@ -8,13 +8,14 @@
 decided by then. Undo reaches back to the last of them.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from pydantic import ValidationError
 
@@ -28,6 +29,7 @@ from owdfa.case.actions import (
     apply,
 )
 from owdfa.case.case import Case
+from owdfa.case.following import Followed
 from owdfa.case.journal import Entry, read_bytes
 from owdfa.case.lines import DISCOVERED, PROMOTED, REVIEWED, cluster_problems, digest_of
 from owdfa.errors import UserError
@@ -39,7 +41,6 @@ _FOLDER = "clusters"
 _SHORT = 6  # the fewest digits by which a line of the journal is named
 _TOLD = 3  # changes that a conflict names
 _TIMEOUT, _POLL_SECONDS = 10.0, 0.05
-_LOCK = threading.RLock()  # the lock of a folder keeps other processes out, not other threads
 
 
 class ConflictError(UserError):
@@ -116,32 +117,39 @@ class Review:
         return Redo(of=_last(self.undone, "nothing to redo").entry.seq)
 
 
+_reviews: WeakKeyDictionary[Case, Followed[Review]] = WeakKeyDictionary()
+
+
 def open_review(case: Case) -> Review:
-    """Replay the journal of a case.
+    """The groups of a case, by its journal as it was read; what was replayed before is kept.
 
     Raises:
         UserError: A file of groups was altered, or a line is of a version that this one does not
             read.
     """
-    return replay(case.entries, lambda entry: read_clusters(case.folder, entry))
+    read = partial(read_clusters, case.folder)
+    followed = _reviews.setdefault(case, Followed(Review(), partial(replay, read=read)))
+    return followed.of(case.entries)
 
 
-def replay(entries: Sequence[Entry], read: Callable[[Entry], Clusters]) -> Review:
-    """Replay a journal.
+def replay(before: Review, entries: Sequence[Entry], read: Callable[[Entry], Clusters]) -> Review:
+    """Replay lines of a journal.
 
     Args:
-        entries: Its lines.
+        before: The review before them.
+        entries: The lines.
         read: Reads the groups that a line ``discovered`` names.
 
     Raises:
         UserError: A line is of a version that this one does not read.
     """
-    first = max((n for n, entry in enumerate(entries) if entry.what == DISCOVERED), default=None)
-    if first is None:
-        return Review()
-    clusters = read(entries[first])
-    review = Review(state_of(clusters), clusters=clusters)
-    for entry in entries[first + 1 :]:
+    review, rest = before, entries
+    for number in reversed(range(len(entries))):
+        if entries[number].what == DISCOVERED:
+            clusters = read(entries[number])
+            review, rest = Review(state_of(clusters), clusters=clusters), entries[number + 1 :]
+            break
+    for entry in rest:
         if entry.what == REVIEWED:
             review = review.after(action_of(entry), entry)
     return review
@@ -221,7 +229,7 @@ def write_alone(case: Case, *, table: bool = True) -> Iterator[None]:
         BusyError: The other takes longer.
     """
     deadline = time.monotonic() + _TIMEOUT
-    with _LOCK, ExitStack() as stack:
+    with ExitStack() as stack:
         while True:
             try:
                 stack.enter_context(case.writing(table=table))

@@ -37,7 +37,7 @@ def _rows(file: FileVerdict) -> Iterator[Sequence[Any]]:
     about = (file.path, file.sha256, file.format, file.width, file.height, file.jpeg_quality)
     for number, verdict in enumerate(file.verdicts, start=1):
         row = (*about, file.num_bytes, number, *_place(verdict), *_said(verdict))
-        yield [_harmless(cell) for cell in row]
+        yield [harmless(cell) for cell in row]
 
 
 def _place(verdict: Verdict) -> tuple[Any, ...]:
@@ -60,6 +60,6 @@ def _said(verdict: Verdict) -> tuple[Any, ...]:
     )
 
 
-def _harmless(cell: Any) -> Any:
+def harmless(cell: Any) -> Any:
     """Text that a spreadsheet would compute is made text: names of files are anybody's."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell

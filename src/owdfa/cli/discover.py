@@ -1,5 +1,6 @@
-"""``owdfa discover``, ``review`` and ``promote``: from unknown images to named types."""
+"""``owdfa discover``, ``review``, ``promote``, ``rescan``: from unknown images to named types."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,6 +72,30 @@ def promote(
     typer.echo(f"{output}: {made.num_rows} images; next, which keeps the crops that there are:")
     for each in made.commands:
         typer.echo(f"  {each}")
+
+
+def rescan(
+    case: CaseFolder,
+    run: Annotated[Path, typer.Option(help="The other run, or what owdfa export made of one.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="CSV file to write, a row a verdict.")
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Add the new verdicts to the case: they hold then.")
+    ] = False,
+    jobs: Jobs = 0,
+) -> None:
+    """Say which verdicts of a case are others by another run, and why; the case stays as it is."""
+    from owdfa.cli.groups import print_rescanned
+    from owdfa.config import parse_settings
+    from owdfa.stages.rescan import RescanOptions
+    from owdfa.stages.rescan import rescan as stage
+
+    options = parse_settings(RescanOptions, {"keep": keep, "jobs": jobs}, "rescan")
+    command = ["owdfa", *sys.argv[1:]]
+    with progress_bar("rescan") as show:
+        found = stage(case, run, output=output, options=options, command=command, on_progress=show)
+    print_rescanned(found, case, output)
 
 
 @app.callback(invoke_without_command=True)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from owdfa.case.actions import Group
     from owdfa.case.review import Review
     from owdfa.records.clusters import Cluster
+    from owdfa.stages.rescan import Rescanned
     from owdfa.stages.review import Shown
 
 _NUMBERS = ("images", "stability", "confidence", "log10 LR")
@@ -136,3 +137,33 @@ def print_log(lines: "Sequence[tuple[Entry, str]]") -> None:
     """Print a line for each thing that was done."""
     for entry, text in lines:
         print(f"{entry.seq:>5}  {entry.time}  {entry.hash[:_DIGITS]}  {entry.who}: {text}")
+
+
+def print_rescanned(found: "Rescanned", case: Path, output: Path | None) -> None:
+    """Print what changes with another run, by kind, with some examples of each."""
+    from owdfa.stages.rescan import HEADINGS
+
+    for kind, heading in HEADINGS.items():
+        if not found.kinds[kind]:
+            continue
+        print(f"{found.kinds[kind]:>7,}  {heading}")
+        for row in found.examples[kind] if kind != "same" else ():
+            face = f", face {row.face}" if row.face > 1 else ""
+            before, now = (each or "no such face" for each in (row.before, row.now))
+            print(f"         {row.path}{face}: {before} -> {now}")
+            print(f"           {row.reason}")
+    for path, reason in found.missing[:_SHOWN]:
+        print(f"  left out: {path}: {reason}")
+    if len(found.missing) > _SHOWN:
+        print(f"  ... and {len(found.missing) - _SHOWN} more")
+    done = (
+        "the new verdicts hold now; the journal keeps the earlier ones"
+        if found.kept
+        else "nothing was changed; --keep adds the new verdicts to the case"
+    )
+    missing = f", {len(found.missing)} left out" if found.missing else ""
+    listed = f"; all of them: {output}" if output else ""
+    print(
+        f"{case}: {found.num_files:,} files by {found.run}{missing}: {found.num_changed:,} of"
+        f" {found.kinds.total():,} verdicts are others{listed}; {done}"
+    )

@@ -28,7 +28,7 @@ are, and with what confidence.
 
 In order: data scan, data prepare, split, train, predict, score, report; or all at once: run.
 A verdict on images and videos: attribute, report, verify. On what it names no type for: discover,
-review, promote.
+review, promote, and rescan with the next run.
 """
 
 _INTERRUPTED = 130
@@ -55,6 +55,7 @@ stages.add_stages(app)
 app.command()(discover.discover)
 app.add_typer(discover.app, name="review")
 app.command()(discover.promote)
+app.command()(discover.rescan)
 app.command()(serve.serve)
 app.command()(stress.stress)
 compare.add_compare(app)

@@ -180,6 +180,9 @@ def split(
     validation: Validation = None,
     rule: Rule = None,
     seed: SplitSeed = None,
+    like: Annotated[
+        Path | None, typer.Option(help="Earlier split whose test images stay test images.")
+    ] = None,
 ) -> None:
     """Split images into training and test; a group is never cut."""
     from owdfa.config import parse_settings
@@ -194,6 +197,7 @@ def split(
         "validation": validation,
         "rule": rule,
         "seed": seed,
+        "like": like,
     }
     chosen = {name: value for name, value in given.items() if value is not None}
     made = stage(manifest, output, options=parse_settings(SplitOptions, chosen, "split"))
@@ -215,6 +219,12 @@ def train(
     config: Config = None,
     settings: Set = None,
     weights: Weights = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="Run to continue: its settings, network and classes.", metavar="RUN"
+        ),
+    ] = None,
     devices: Annotated[
         int | None,
         typer.Option(help="Number of processes that share each batch: a GPU, or some cores, each."),
@@ -225,11 +235,12 @@ def train(
     """Train a method; settings, checkpoints and log are in the run folder."""
     from owdfa.distributed import is_first_process, launched
     from owdfa.runs.run import Run
+    from owdfa.runs.settings import load_settings
     from owdfa.stages.train import train as stage
 
     given: dict[str, Any] = {"method": method, "classes": classes, "classes_from": classes_from}
     given |= {"seed": seed, "weights": weights, "devices": devices}
-    chosen = _settings(recipe, config, settings, given)
+    chosen = load_settings(recipe, config, settings or [], _explicit(given), from_)
     is_first = is_first_process()  # torchrun starts this command several times
     done = resume and Run.exists(output) and Run.open(output).metadata.complete
     with progress_bar("train") if is_first else nullcontext(no_progress) as report:
@@ -279,18 +290,6 @@ def score(
     from owdfa.stages.score import score as stage
 
     print_scores({"": stage(predictions, split, output)})
-
-
-def _settings(
-    recipe: str | None,
-    config: Path | None,
-    overrides: list[str] | None,
-    options: Mapping[str, Any],
-) -> "RunSettings":
-    """The settings of a run; ``options`` are those that the user gave, or None."""
-    from owdfa.runs.settings import load_settings
-
-    return load_settings(recipe, config, overrides or [], _explicit(options))
 
 
 def _explicit(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ RULES: tuple[Rule, ...] = (
     objective.the_order_of_memory_does_not_matter,
     objective.work_follows_another_precision,
     objective.what_is_logged_is_plain_numbers,
+    objective.a_class_keeps_its_row_in_a_continued_run,
     state.finishing_leaves_it_able_to_predict,
     state.shapes_never_change,
     state.a_checkpoint_is_complete,

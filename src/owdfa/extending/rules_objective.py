@@ -7,13 +7,25 @@ import copy
 from collections.abc import Iterator
 from functools import partial
 
+import numpy as np
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from owdfa.extending.toys import LABELS, LATE, NUM_KNOWN, Subject, adam, fit, losses, train
-from owdfa.methods.base import Method
+from owdfa.extending.toys import (
+    LABELS,
+    LATE,
+    NUM_CLASSES,
+    NUM_KNOWN,
+    Subject,
+    adam,
+    fit,
+    losses,
+    train,
+)
+from owdfa.methods.base import Method, method_type
 from owdfa.records.training import UNLABELLED, Batch, Losses, Progress
+from owdfa.training.continual.network import carry_over
 from owdfa.training.optimize import to_channels_last
 
 _MIXTURES = {
@@ -148,6 +160,26 @@ def work_follows_another_precision(subject: Subject) -> Iterator[str]:
         yield f"under autocast to bfloat16 the total is {found.total.dtype}"
     if not _finite(found.total):
         yield "under autocast to bfloat16 the total is not finite"
+
+
+def a_class_keeps_its_row_in_a_continued_run(subject: Subject) -> Iterator[str]:
+    """Continued with a new class between the others, in another order, known logits are as before.
+
+    That is what ``class_axes`` is for.
+    """
+    old = subject.build()
+    train(subject, old, adam(old), range(1))
+    new, sources = subject.build(seed=9, num_known=NUM_KNOWN + 1), np.array([2, -1, 0, 1])
+    own = method_type(subject.name)
+    num_classes = NUM_CLASSES if own.needs_num_classes else None
+    axes = own.class_axes(new.backbone, NUM_KNOWN + 1, num_classes, own.settings_type())
+    carry_over(new, old, axes, sources)
+    images = subject.batch().views[0]
+    with torch.no_grad():
+        before, after = (each.eval()(images).logits for each in (old, new))
+    kept = sources >= 0
+    if not torch.allclose(after[:, : len(sources)][:, kept], before[:, sources[kept]], atol=1e-4):
+        yield "a class that gets another index loses its row; declare it in class_axes()"
 
 
 def what_is_logged_is_plain_numbers(subject: Subject) -> Iterator[str]:

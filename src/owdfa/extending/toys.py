@@ -31,13 +31,15 @@ class Subject(NamedTuple):
 
     name: str
 
-    def build(self, num_classes: int | None = None, seed: int = 0) -> Method:
-        """Build it with 3 known classes, as its own declarations say."""
+    def build(
+        self, num_classes: int | None = None, seed: int = 0, num_known: int = NUM_KNOWN
+    ) -> Method:
+        """Build it, with 3 known classes unless others are asked for, as its declarations say."""
         torch.manual_seed(seed)
         own = method_type(self.name)
         if own.needs_num_classes and num_classes is None:
             num_classes = NUM_CLASSES
-        return build_method(self.name, toy_backbone(), NUM_KNOWN, num_classes, own.settings_type())
+        return build_method(self.name, toy_backbone(), num_known, num_classes, own.settings_type())
 
     @property
     def is_trained(self) -> bool:

@@ -191,6 +191,8 @@ def _opened(data: bytes, path: Path | str, signature: Signature) -> Iterator[Ima
         raise _DamagedError(path, reason) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BadImageError(path, f"has more than {MAX_PIXELS:,} pixels") from None
+    except MemoryError:  # no fault of the file
+        raise
     except Exception as error:  # damaged bytes make a decoder fail in any way
         raise _DamagedError(path, f"is damaged ({in_one_line(error)})") from error
 

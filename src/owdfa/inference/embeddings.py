@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from owdfa.images.decode import BadImageError, read
-from owdfa.images.features import StoredFeatures
+from owdfa.images.features import FEATURES, StoredFeatures
 from owdfa.images.workers import num_processes, threaded_map
 from owdfa.inference.inputs import read_crop
 from owdfa.inference.predictor import Predictor
 from owdfa.progress import OnProgress, no_progress
+from owdfa.runs.lock import writing
 
 _VERSION = 1  # one more makes all of them anew
 PART = 2048
@@ -81,6 +82,19 @@ def add_embeddings(folder: Path, digest: str, found: Mapping[str, np.ndarray]) -
     new = [names[row] for row in kept.missing(names)]
     if new:
         kept.add(new, np.stack([found[name] for name in new]))
+
+
+def move_embeddings(folder: Path, predictor: Predictor, found: dict[str, np.ndarray]) -> None:
+    """Keep embeddings, and empty ``found`` of them; threads may go on adding to it meanwhile.
+
+    Raises:
+        UserError: Another process is writing to ``features/``.
+    """
+    names = list(found)
+    if names:
+        with writing(folder / FEATURES):
+            moved = {name: found.pop(name) for name in names}
+            add_embeddings(folder, embedding_digest(predictor), moved)
 
 
 def _embed(

@@ -47,7 +47,9 @@ class Parity(Settings):
     log_ratios: float | None = None
     """The same of likelihood ratios; None without."""
     bound: float
-    """What each may be at most."""
+    """What the difference of a probability may be at most."""
+    relative_bound: float = 1e-4
+    """What the other two may be at most."""
 
 
 class ModelNote(Settings):

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, final
 
+import torch
 from torch import Tensor, nn
 
 from owdfa import catalog
@@ -95,6 +96,8 @@ class Method(nn.Module, ABC):
     def fit_input(self, images: Tensor) -> Tensor:
         """Compute what ``finish`` is given of images (B, 3, H, W): by default embeddings.
 
+        The statistics of classes that a run keeps are of these.
+
         A method that makes its embedding by what it fits overrides it.
         """
         return self.features(images).embedding
@@ -154,6 +157,27 @@ class Method(nn.Module, ABC):
                 on the CPU.
             labels: (N,) int64: class index, or ``UNLABELLED``; on the CPU.
         """
+
+    @classmethod
+    def class_axes(
+        cls, backbone: Backbone, num_known: int, num_classes: int | None, settings: Settings
+    ) -> dict[str, int]:
+        """Which axis of a tensor of its state runs over classes, the known ones first; by name.
+
+        By these axes a run is continued in which the classes are others, or in another order. By
+        default the first axis that is longer in a network of one more known class; a method whose
+        shapes do not tell overrides it. The arguments are those of the class.
+        """
+        with torch.random.fork_rng(devices=[]):
+            state, larger = (
+                cls(backbone, num_known + n, num_classes and num_classes + n, settings).state_dict()
+                for n in (0, 1)
+            )
+        axes = {}
+        for name, tensor in state.items():
+            sizes = zip(tensor.shape, larger[name].shape, strict=True)
+            axes[name] = next((axis for axis, (a, b) in enumerate(sizes) if a != b), -1)
+        return {name: axis for name, axis in axes.items() if axis >= 0}
 
     @classmethod
     def from_official(cls, weights: Mapping[str, Tensor]) -> OfficialCheckpoint | None:  # noqa: ARG003

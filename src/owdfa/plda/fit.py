@@ -13,6 +13,8 @@ from owdfa.plda.model import Prior, log_mixture, unseen
 from owdfa.plda.space import Space, SpaceLearner, blocks, canonical_order
 from owdfa.records.training import UNLABELLED
 
+MIN_IMAGES = 8
+"""The least that ``min_images`` can be."""
 _FINAL_ITERATIONS = 10  # over all images, from what a sample converged to
 _PART = 0.8  # share of the images in a part
 _TAIL = 5  # per cent of the parts' numbers outside the interval, on each side
@@ -27,7 +29,7 @@ class TypesSettings(Settings):
     """Whether the length of features is taken away, once they are whitened."""
     standardise: bool = False
     """Whether each feature is divided by its deviation first: for features of different units."""
-    min_images: int = Field(default=20, ge=8)
+    min_images: int = Field(default=20, ge=MIN_IMAGES)
     """Images of the smallest type that can be found."""
     max_types: int = Field(default=1000, ge=1)
     """The most types, known and found."""
@@ -171,7 +173,9 @@ def number_of_types(
 ) -> tuple[int, int]:
     """Between which nine tenths of the numbers of types lie that parts of the images give.
 
-    Parts are drawn without replacement: an image drawn twice would be a type of its own.
+    Parts are drawn without replacement: an image drawn twice would be a type of its own. A type has
+    fewer images in a part, so the least number of images is less there, too. The number that was
+    found in all images is between the two.
 
     Args:
         features: (N, F), those that ``fitted`` was fitted to.
@@ -186,6 +190,8 @@ def number_of_types(
         return fitted.mixture.num_types, fitted.mixture.num_types
     order = canonical_order(features, labels)
     pile = Pile(fitted.space(features)[order], labels[order])
+    fewer = {"min_images": max(round(_PART * settings.min_images), MIN_IMAGES)}
+    settings = settings.model_copy(update=fewer)
     found = []
     for number in range(num_parts):
         stream = np.random.default_rng([seed, number])
@@ -195,7 +201,8 @@ def number_of_types(
         made = fit_mixture(some, fitted.mixture.prior, num_known, together, settings, seed)
         found.append(made.num_types)
     low, high = np.percentile(found, [_TAIL, 100 - _TAIL])
-    return int(np.floor(low)), int(np.ceil(high))
+    number = fitted.mixture.num_types
+    return min(int(np.floor(low)), number), max(int(np.ceil(high)), number)
 
 
 def _sample(labels: np.ndarray, most: int, seed: int) -> np.ndarray:

@@ -36,6 +36,8 @@ class Provenance(Settings):
     """Digest of the split that it was trained on; None for a network trained elsewhere."""
     weights_digest: str | None
     """SHA-256 of the file of weights; None in a run before its first checkpoint."""
+    continues: str | None = None
+    """SHA-256 of the weights of the run that it continues; None for one that began anew."""
     precision: Precision
     """What it was computed in: a run's own, or that of a prediction."""
     commit: str

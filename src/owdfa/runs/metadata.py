@@ -80,6 +80,8 @@ class RunMetadata(RunImages):
     complete: bool = False
     features: str | None = None
     """Digest of a frozen backbone's features, which are kept beside the crops; None without."""
+    notes: tuple[str, ...] = ()
+    """What a reader of its scores should know."""
     model_error: str | None = None
     """Why the folder holds no ``model.onnx``, where making it failed."""
 

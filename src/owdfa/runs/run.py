@@ -29,10 +29,8 @@ from owdfa.records.provenance import Provenance, commit, environment
 from owdfa.records.types_found import TypesFound
 from owdfa.runs import checkpoint
 from owdfa.runs.metadata import MODEL, RunImages, RunMetadata, is_run
-from owdfa.runs.settings import RunSettings, load_settings
+from owdfa.runs.settings import SETTINGS, RunSettings, load_settings
 from owdfa.weights import load_weights_strict
-
-_SETTINGS = "settings.toml"
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Run:
         """
         folder = Path(folder)
         metadata = RunMetadata.read(folder)
-        return cls(folder, metadata, load_settings("none", folder / _SETTINGS))
+        return cls(folder, metadata, load_settings("none", folder / SETTINGS))
 
     @staticmethod
     def exists(folder: Path) -> bool:
@@ -87,9 +85,10 @@ class Run:
 
     @property
     def findings(self) -> list[str]:
-        """What is known of the number of types and of novel images, a line each."""
+        """What is known of the number of types and of novel images, and notes, a line each."""
         estimate, found = self.estimate, self.types_found
-        return [*([estimate.line] if estimate else []), *(found.lines if found else [])]
+        lines = [*([estimate.line] if estimate else []), *(found.lines if found else [])]
+        return [*lines, *self.metadata.notes]
 
     @property
     def estimated_classes(self) -> int | None:
@@ -117,7 +116,7 @@ class Run:
         # Settings that lie in a folder without a run are the user's.
         ours = Run.exists(self.folder)
         write_text(
-            self.folder / _SETTINGS, self.settings.to_toml(), (lambda _: True) if ours else None
+            self.folder / SETTINGS, self.settings.to_toml(), (lambda _: True) if ours else None
         )
         self.metadata.write(self.folder)
 
@@ -178,6 +177,9 @@ def describe(
     device: torch.device,
 ) -> RunMetadata:
     """Put together the metadata of a run that is about to begin."""
+    continues = None
+    if settings.continual is not None:
+        continues = RunMetadata.read(Path(settings.continual.run)).provenance.weights_digest
     name = torch.cuda.get_device_name() if device.type == "cuda" else platform.processor()
     provenance = Provenance(
         method=settings.method.name,
@@ -188,6 +190,7 @@ def describe(
         labels=settings.labels,
         split_digest=split_digest,
         weights_digest=None,
+        continues=continues,
         precision=settings.precision,
         commit=commit(),
         environment=environment(

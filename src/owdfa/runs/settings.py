@@ -19,8 +19,11 @@ from owdfa.estimators.base import EstimateSettings, load_estimator
 from owdfa.loading.batches import LoaderSettings
 from owdfa.methods.base import method_type
 from owdfa.records.provenance import Device, Labels, Precision, Selection
+from owdfa.runs.metadata import RunMetadata
 
 DEFAULT_METHOD = "cal"
+SETTINGS = "settings.toml"
+"""The file of a run folder that holds them."""
 
 
 class MethodSettings(Settings):
@@ -61,6 +64,15 @@ class ScheduleSettings(Settings):
     """Epochs between two drops of a step schedule."""
     gamma: float = Field(default=1.0, gt=0, le=1)
     """What a drop multiplies the rate by; for cosine, the share of lr that is left at the end."""
+
+
+class ContinualSettings(Settings):
+    """What the training keeps of the run that it continues."""
+
+    run: str
+    """Folder of the run (--from): its network, its classes and their statistics."""
+    replay_weight: float = Field(default=1.0, ge=0)
+    """Weight of drawn features of known classes of which no labelled image is left."""
 
 
 def _check_names(stages: tuple["StageSettings", ...]) -> tuple["StageSettings", ...]:
@@ -115,6 +127,8 @@ class RunSettings(Settings):
     """How the weights are changed."""
     schedule: ScheduleSettings = ScheduleSettings()
     """How the learning rate changes."""
+    continual: ContinualSettings | None = None
+    """The run that is continued (--from); not set for a new one."""
     epochs: int = Field(ge=0)
     """Number of epochs."""
     seed: int = Field(default=0, ge=0)
@@ -204,6 +218,7 @@ def load_settings(
     config: Path | None = None,
     overrides: Sequence[str] = (),
     explicit: Mapping[str, Any] | None = None,
+    earlier: Path | None = None,
 ) -> RunSettings:
     """Lay settings over each other, the later ones winning, and check them.
 
@@ -215,19 +230,23 @@ def load_settings(
         config: A TOML file.
         overrides: Pairs such as ``"method.ccr_weight=0.3"``.
         explicit: Nested settings, e.g. ``{"method": {"name": "cal"}, "seed": 1}``.
+        earlier: A run to continue, whose settings take the place of a recipe that is not named.
 
     Raises:
         UserError: A file cannot be read, a name is unknown, a value does not fit; the message
-            says which of the four sources it came from.
+            says which of the sources it came from.
     """
     layers = _layers(config, overrides, explicit)
-    method = _named_method(layers) or catalog.method_of_recipe(recipe) or DEFAULT_METHOD
+    start: _Layers = [] if earlier is None else [(str(earlier), _to_continue(earlier))]
+    named = _named_method(layers) or catalog.method_of_recipe(recipe)
+    method = named or _named_method(start) or DEFAULT_METHOD
     schema = _schema(method)  # first of all: a method that does not exist has no recipe
-    if recipe != "none":
+    if recipe != "none" and not (start and recipe is None):
         path = catalog.recipe_path(method, recipe)
-        layers.insert(0, (f"recipe {path.stem}", read_toml(path)))
+        own = read_toml(path)
+        layers.insert(0, (f"recipe {path.stem}", _without_start(own) if start else own))
     table: dict[str, Any] = {}
-    for where, layer in layers:
+    for where, layer in [*start, *layers]:
         if _method_name(layer) not in (None, method):  # settings of a method that was replaced
             layer = {name: value for name, value in layer.items() if name != "method"}
         table = merge(table, layer)
@@ -237,6 +256,21 @@ def load_settings(
     for stage in settings.stages:  # now, and not when the stages before have been trained
         settings.stage(stage)
     return settings
+
+
+def _to_continue(run: Path) -> dict[str, Any]:
+    """The settings with which a run is continued: its own, without what came before it."""
+    RunMetadata.read(run)  # says what is wrong with a folder that is no run
+    start = {"backbone": {"weights": str(run)}, "continual": {"run": str(run)}}
+    return merge(_without_start(read_toml(run / SETTINGS)), start)
+
+
+def _without_start(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those of what a training begins with."""
+    start = ("stages", "classes_from", "pseudo_label_confidence")
+    left = {name: value for name, value in table.items() if name not in start}
+    backbone = {n: value for n, value in left.get("backbone", {}).items() if n != "weights"}
+    return {**left, "backbone": backbone}
 
 
 def named_method(

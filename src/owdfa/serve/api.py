@@ -170,7 +170,9 @@ def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
         401: {"description": "The token is missing or wrong."},
         403: {"description": "The request comes from the page of another site."},
         421: {"description": "The address in `Host` is not served here."},
+        422: {"description": "A value does not fit."},
     }
+    always = {status: {**each, "model": Problem} for status, each in always.items()}
     return {
         **{
             n: {"description": told[n], "model": Conflict if n == 409 else Problem}
@@ -304,9 +306,8 @@ def verdicts(
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> Response:
     """The verdicts of the case, some at a time, the last one first."""
-    items = list(service.place.items().values())
-    found = items[::-1][offset : offset + limit]
-    page = VerdictPage(total=len(items), offset=offset, verdicts=[each.verdict for each in found])
+    total, found = service.place.latest(offset, limit)
+    page = VerdictPage(total=total, offset=offset, verdicts=[each.verdict for each in found])
     return Response(page.model_dump_json(by_alias=True), media_type="application/json")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from owdfa.config import Settings
 from owdfa.errors import UserError
@@ -230,7 +230,7 @@ class Jobs:
         files = tuple(
             TaskState(
                 name=name, sha256=sha256, error=error,
-                state="running" if f"job:{id_}/{number}" in running else state,
+                state=_now(state, f"job:{id_}/{number}" in running),
             )
             for name, sha256, state, error, number in tasks
         )  # fmt: skip
@@ -310,7 +310,12 @@ def _state(row: tuple[Any, ...], counts: _Counts, running: frozenset[str]) -> Jo
     return JobState.model_validate(
         {
             "id": id_, "kind": kind, "created": created, "who": who, "note": note,
-            "state": "running" if state == "waiting" and is_running else state,
+            "state": _now(state, is_running),
             "num_files": counts.total, "num_done": ended,
         }
     )  # fmt: skip
+
+
+def _now(state: str, is_running: bool) -> State:
+    """The state now of what was noted as waiting, done or failed."""
+    return cast(State, "running" if state == "waiting" and is_running else state)

@@ -1,12 +1,13 @@
 """What is served: a case, and the run that gives its verdicts."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 
 from owdfa.case import Case, Item, is_case
-from owdfa.case.lines import ATTRIBUTED
+from owdfa.case.items import Row
 from owdfa.case.review import Review, open_review, write_alone
 from owdfa.errors import UserError
 from owdfa.records.verdict import Attribution
@@ -28,7 +29,9 @@ class Place:
         self._stamp: tuple[int, int] | None = None  # of the journal's file, when it was read
         self._written: Case | None = None
         self._attributions: dict[str, Attribution] = {}
-        self._items: tuple[int, dict[str, Item]] | None = None  # and how many lines had verdicts
+        self._found: dict[str, Row] = {}
+        self._items: dict[str, Item] = {}
+        self._num_seen = self._num_read = 0  # lines of the journal that are in these two
         self._review: tuple[str, Review] | None = None
 
     @classmethod
@@ -77,19 +80,52 @@ class Place:
     def items(self) -> dict[str, Item]:
         """The inputs of the case by SHA-256, in order; those that could not be read are not here.
 
+        All are kept in memory from the first call on: who wants one asks for ``item``.
+
         Raises:
             UserError: A verdict was altered.
         """
         with self._lock:
-            if not self.begun:
-                return {}
-            case = self.case()
-            num = sum(entry.what == ATTRIBUTED for entry in case.entries)
-            if self._items is None or self._items[0] != num:
-                found = {str(item.verdict.sha256): item for item in case.items()}
-                found.pop("None", None)
-                self._items = num, found
-            return self._items[1]
+            rows = self._rows()
+            new = _since(tuple(rows.values()), self._num_read)
+            if new:
+                found = dict(self._items)  # who looks at the former one goes on undisturbed
+                for item in self.case().items().only(new):
+                    found.pop(str(item.verdict.sha256), None)
+                    found[str(item.verdict.sha256)] = item
+                self._items, self._num_read = found, new[-1].seq
+            return self._items
+
+    def item(self, sha256: str) -> Item | None:
+        """An input of the case by its SHA-256; None where there is none.
+
+        Raises:
+            UserError: Its verdict was altered.
+        """
+        with self._lock:
+            row = self._rows().get(sha256)
+            return None if row is None else next(iter(self.case().items().only([row])))
+
+    def latest(self, offset: int, limit: int) -> tuple[int, list[Item]]:
+        """How many inputs the case has, and some of them, the last one first."""
+        with self._lock:
+            rows = list(self._rows().values())
+            some = rows[::-1][offset : offset + limit]
+            return len(rows), list(self.case().items().only(some)) if some else []
+
+    def _rows(self) -> dict[str, Row]:
+        """Where the verdicts of the case lie, by the SHA-256 of their files, in order."""
+        if not self.begun:
+            return {}
+        rows = self.case().items().rows
+        if rows and rows[-1].seq < self._num_seen:  # an older copy was put back
+            self._found, self._items, self._num_seen, self._num_read = {}, {}, 0, 0
+        for row in _since(rows, self._num_seen):
+            self._found.pop(str(row.sha256), None)
+            if row.sha256 is not None:
+                self._found[row.sha256] = row
+            self._num_seen = row.seq
+        return self._found
 
     def attribution(self, digest: str) -> Attribution | None:
         """What verdicts rest on, by its digest; None where there are none of it."""
@@ -143,6 +179,11 @@ class Place:
         if _changed(table) < _changed(verdicts):
             with self.writing(table=False) as case:
                 case.write_table()
+
+
+def _since(rows: Sequence[Row], seq: int) -> list[Row]:
+    """Those that a later line of the journal added; they are in order of lines."""
+    return list(takewhile(lambda row: row.seq > seq, reversed(rows)))[::-1]
 
 
 def _changed(path: Path) -> int:

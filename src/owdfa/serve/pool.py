@@ -239,7 +239,7 @@ class _Process:
         """End it."""
         with suppress(ProcessLookupError):
             self._process.kill()
-        await self._process.wait()
+        await self._process.communicate()  # to the end, so that its pipes are closed
 
 
 class Asks:

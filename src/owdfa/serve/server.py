@@ -3,12 +3,16 @@
 import secrets
 import socket
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from ipaddress import ip_address
 
 import uvicorn
 
 from owdfa.errors import UserError
 from owdfa.serve.app import make_app
+from owdfa.serve.connection import Connection
+from owdfa.serve.guard import MAX_HEAD
 from owdfa.serve.place import Place
 from owdfa.serve.settings import ServeSettings
 
@@ -31,13 +35,18 @@ def run(place: Place, settings: ServeSettings, say: Callable[[str], None]) -> No
     name = f"[{settings.host}]" if ":" in settings.host else settings.host
     query = "" if settings.token is None else f"?token={settings.token}"
     say(f"{place.folder}: {settings.scheme}://{name}:{port}/{query}  (Ctrl-C ends it)")
-    config = uvicorn.Config(
+    with suppress(KeyboardInterrupt):  # which is how it is ended
+        uvicorn.Server(configuration(place, settings)).run(sockets=[listening])
+
+
+def configuration(place: Place, settings: ServeSettings) -> uvicorn.Config:
+    """How uvicorn serves a place."""
+    return uvicorn.Config(
         make_app(place, settings), log_level="warning", access_log=False, server_header=False,
-        proxy_headers=False, timeout_keep_alive=15, limit_concurrency=256,
-        h11_max_incomplete_event_size=16_384,
-        timeout_graceful_shutdown=10, lifespan="on", ws="none", http="h11", loop="asyncio",
+        proxy_headers=False, timeout_keep_alive=15, timeout_graceful_shutdown=5, lifespan="on",
+        h11_max_incomplete_event_size=MAX_HEAD, ws="none", loop="asyncio",
+        http=partial(Connection, settings=settings),  # type: ignore[arg-type]
     )  # fmt: skip
-    uvicorn.Server(config).run(sockets=[listening])
 
 
 def _listen(settings: ServeSettings) -> socket.socket:
@@ -52,6 +61,7 @@ def _listen(settings: ServeSettings) -> socket.socket:
         made = socket.socket(family, socket.SOCK_STREAM)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, settings.port))
+        made.listen(settings.max_connections)  # who asks as soon as it is told the address waits
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "is no address of this machine"
         raise UserError(

@@ -172,7 +172,7 @@ class Service:
 
     def verdict(self, sha256: str) -> FileVerdict | None:
         """The verdict of a file of the case, by its SHA-256."""
-        item = self.place.items().get(sha256)
+        item = self.place.item(sha256)
         return None if item is None else item.verdict
 
     async def attribution(self) -> Attribution | None:
@@ -206,8 +206,7 @@ class Service:
         Returns:
             Where it is; None where there is none: the file is gone, changed, or no image.
         """
-        items = await anyio.to_thread.run_sync(self.place.items)
-        item = items.get(sha256)
+        item = await anyio.to_thread.run_sync(self.place.item, sha256)
         return None if item is None else await self._pictures.find(item, kind, number)
 
     async def _opened(self) -> Opened:

@@ -13,13 +13,11 @@ from owdfa.attribution.video import attribute_files
 from owdfa.case import Attributed, Case, is_case
 from owdfa.errors import UserError
 from owdfa.files import check_new
-from owdfa.images.features import FEATURES
 from owdfa.images.formats import NO_IMAGE
-from owdfa.inference.embeddings import PART, add_embeddings, embedding_digest
+from owdfa.inference.embeddings import PART, move_embeddings
 from owdfa.inference.lists import ImageFile, name_files, written
 from owdfa.progress import OnProgress, no_progress
 from owdfa.records.verdict import Attribution, FileVerdict
-from owdfa.runs.lock import writing
 from owdfa.signatures import VIDEO
 
 _PART = 512  # files that are added to the case together
@@ -107,17 +105,10 @@ def attribute(
             case.add(added, found.attribution, command=command, copy=copy)
             found.count([verdict for _, verdict in part], len(files))
             if len(embeddings) >= PART:
-                _keep(case, attributor, embeddings)
+                move_embeddings(case.folder, attributor.predictor, embeddings)
             on_progress(found.num_files, len(files))
-    _keep(case, attributor, embeddings)
+    move_embeddings(case.folder, attributor.predictor, embeddings)
     return found
-
-
-def _keep(case: Case, attributor: Attributor, embeddings: dict[str, np.ndarray]) -> None:
-    """Keep embeddings in the case, for ``discover``; threads go on adding to them meanwhile."""
-    found = {name: embeddings.pop(name) for name in list(embeddings)}
-    with writing(case.folder / FEATURES):
-        add_embeddings(case.folder, embedding_digest(attributor.predictor), found)
 
 
 def _files(images: Sequence[Path], passed_over: list[tuple[str, str]]) -> Iterator[ImageFile]:

@@ -159,8 +159,8 @@ class Reviewer:
 
     def _paths(self) -> list[tuple[str, str]]:
         """SHA-256 and path of each input; a file may lie in several places."""
-        verdicts = (item.verdict for item in self.case.items())
-        return [(each.sha256, each.path) for each in verdicts if each.sha256 is not None]
+        rows = self.case.items().rows
+        return [(row.sha256, row.path) for row in rows if row.sha256 is not None]
 
     def _images(self, named: Sequence[str]) -> tuple[str, ...]:
         """SHA-256 of images that are named.

@@ -35,6 +35,9 @@ from owdfa.runs.metadata import RunImages
 from owdfa.runs.run import Run, describe
 from owdfa.runs.settings import RunSettings, load_settings
 from owdfa.training.checkpoints import CheckpointManager, open_for_resume
+from owdfa.training.continual import check_continued, check_crops, known_classes, notes_on_test
+from owdfa.training.continual.network import continue_network
+from owdfa.training.continual.rehearsal import Rehearsal, keep_class_statistics
 from owdfa.training.evaluation import fit_inputs
 from owdfa.training.features import keep_features_of_split
 from owdfa.training.initial_weights import check_method, initial_method
@@ -84,6 +87,7 @@ def train(
         run = _train(split, output, settings, resume, store, on_progress)
         if is_first_process():
             calibrate_trained(run, split, store)
+            keep_class_statistics(run, split, store)
         return run
 
 
@@ -109,6 +113,7 @@ def _train(
     start_process_group(device)
     report = on_progress if is_first_process() else no_progress
     crops = open_store(split, data, store)
+    check_crops(settings, crops)
     features = keep_features_of_split(settings, data, crops, device, report)
     classes = ClassCount(output, settings, data, crops, run.estimated_classes if run else None)
     earlier = _train_stages(split, output, classes, resume, store, report)
@@ -117,11 +122,15 @@ def _train(
         start = start.with_weights(earlier) if earlier else start
         torch.manual_seed(settings.seed)
         method = initial_method(start, len(names), earlier)
+        if start.continual is not None and method.is_trained():
+            continue_network(method, start, names, data.training_rows(), crops)
         training = _Training.prepare(start, method, data, crops, device)
         if run is None:
             images = RunImages.of(output, split, crops)
-            metadata = describe(start, method, data.known, images, data.digest(), device)
-            update = {"novel_labels": names[len(data.known) :], "features": features}
+            known = known_classes(settings, data)
+            metadata = describe(start, method, known, images, data.digest(), device)
+            update = {"novel_labels": names[len(known) :], "features": features}
+            update["notes"] = notes_on_test(settings, data)
             run = Run(output, metadata.model_copy(update=update), settings)
             barrier()  # every process has seen that there is no run before the first makes it
             if is_first_process():
@@ -136,6 +145,7 @@ def check_settings(settings: RunSettings, data: Split, *, resumes: bool = False)
     Raises:
         UserError: The settings do not fit the method or the split.
     """
+    check_continued(settings, data)
     check_pseudo_labels(settings)
     if not resumes:  # else the number of classes is known, and what it is from may be gone
         check_num_classes(settings, data)
@@ -144,7 +154,8 @@ def check_settings(settings: RunSettings, data: Split, *, resumes: bool = False)
 
 def _label_names(settings: RunSettings, data: Split) -> tuple[str, ...]:
     """Classes that training images have labels of."""
-    return data.label_names(all_labels=settings.labels == "all")
+    known = known_classes(settings, data)
+    return known + (data.novel if settings.labels == "all" else ())
 
 
 def _train_stages(
@@ -180,6 +191,7 @@ class _Training:
     store: Store
     view: PlainView
     device: torch.device
+    rehearsal: Rehearsal | None  # of known classes without images
 
     @classmethod
     def prepare(
@@ -205,15 +217,20 @@ class _Training:
         evaluator = make_evaluator(settings, data, store, view)
         method.to(device)
         sync_batch_norm(method, device)
+        rehearsal = Rehearsal.find(settings, data)
+        if rehearsal is not None:
+            rehearsal.freeze(method, settings)
         optimize_for_training(method, settings)
         optimizer = build_optimizer(method, settings.optimiser)
-        return cls(method, optimizer, rows, counts, loader, evaluator, store, view, device)
+        return cls(
+            method, optimizer, rows, counts, loader, evaluator, store, view, device, rehearsal
+        )
 
 
 def _fit(run: Run, training: _Training, on_progress: OnProgress) -> Run:
     """The training loop, whole."""
     settings, method, optimizer = run.settings, training.method, training.optimizer
-    num_steps = len(training.loader)
+    num_steps, rehearsal = len(training.loader), training.rehearsal
     with CheckpointManager(run, method, optimizer) as manager:
         for epoch in range(manager.epochs, settings.epochs):
             progress, meter = Progress(epoch, settings.epochs), Meter(epoch)
@@ -221,6 +238,8 @@ def _fit(run: Run, training: _Training, on_progress: OnProgress) -> Run:
             for group in optimizer.param_groups:
                 group["lr"] = lr
             method.train()
+            if rehearsal is not None:
+                rehearsal.hold_statistics(method)
             for step, batch in enumerate(training.loader.epoch(epoch), start=1):
                 seed_step(settings.seed, epoch, step)
                 batch = batch.to(training.device)
@@ -230,6 +249,8 @@ def _fit(run: Run, training: _Training, on_progress: OnProgress) -> Run:
                     views = [method.features(view) for view in images]
                     views = [all_gather_features(each, len(batch.labels)) for each in views]
                     losses = method.objective(tuple(views), batch.labels, progress)
+                    if rehearsal is not None:
+                        losses = rehearsal.add_to(losses, method, len(batch.labels))
                 optimizer.zero_grad(set_to_none=True)
                 losses.total.backward()
                 average_gradients(method)
@@ -265,8 +286,12 @@ def _finish(training: _Training, settings: RunSettings) -> None:
     seed_step(settings.seed, settings.epochs, 0)
     method = training.method
     inputs = fit_inputs(method, training.store, rows.ids, training.view, settings)
+    whole = torch.from_numpy(inputs), torch.from_numpy(rows.labels)
+    if training.rehearsal is not None:
+        drawn = training.rehearsal.draw(training.rehearsal.statistics.counts)
+        whole = torch.cat([whole[0], drawn[0]]), torch.cat([whole[1], drawn[1]])
     with torch.no_grad():
-        method.finish(torch.from_numpy(inputs), torch.from_numpy(rows.labels))
+        method.finish(*whole)
 
 
 def _with_model(run: Run, split: Path, data: Split, store: Path | None) -> Run:

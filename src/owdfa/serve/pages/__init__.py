@@ -1,13 +1,15 @@
 """The screens: one file each, which names its address, and a template of the same name."""
 
 from collections.abc import Iterable
+from pathlib import PurePath
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from owdfa.case.journal import current_user
+from owdfa.stages.evidence.page import FILTERS
 
 SCREENS = (
     ("Attribute", "/"),
@@ -21,9 +23,11 @@ WHO = "owdfa-who"
 """Cookie with the name that a reviewer gave."""
 
 TEMPLATES = Environment(
-    loader=PackageLoader("owdfa.serve"), autoescape=True, undefined=StrictUndefined,
-    trim_blocks=True, lstrip_blocks=True,
+    loader=ChoiceLoader([PackageLoader("owdfa.serve"), PackageLoader("owdfa.pages", ".")]),
+    autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
 )  # fmt: skip
+TEMPLATES.filters.update(FILTERS)
+TEMPLATES.filters["basename"] = lambda path: PurePath(path).name
 
 
 def show(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:

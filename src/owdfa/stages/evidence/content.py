@@ -6,6 +6,7 @@ them can make the report again and compare.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from owdfa.case import ATTRIBUTED, Case, Entry, Item
 from owdfa.case.journal import clock_notes
-from owdfa.case.lines import GROUPS
+from owdfa.case.lines import GROUPS, RESCANNED
 from owdfa.case.review import describe
 from owdfa.images.boxes import Box
 from owdfa.images.decode import BadImageError, decoded
@@ -49,7 +50,7 @@ def gather(case: Case, networks: dict[str, Network], until: int | None = None) -
     """
     entries = case.entries[:until]
     pictures: dict[str, str] = {}
-    items = case.items(until)
+    items = list(case.items(until))
     inputs = tuple(
         _input(case, item, networks[item.verdict.attribution], pictures, number < MAX_SHOWN)
         for number, item in enumerate(items)
@@ -60,7 +61,7 @@ def gather(case: Case, networks: dict[str, Network], until: int | None = None) -
         inputs=inputs,
         attributions={digest: each.attribution for digest, each in networks.items()},
         cards={digest: _card(each, digest, items) for digest, each in networks.items()},
-        journal=tuple(_line(entry) for entry in entries[-_MAX_LINES:]),
+        journal=tuple(journal_line(entry) for entry in entries[-_MAX_LINES:]),
         num_lines=len(entries),
         notes=tuple(clock_notes(entries)),
         versions={
@@ -78,7 +79,7 @@ def _input(
     place, file = case.find_input(item), item.verdict
     state, data = _read(place, file.sha256)
     if not in_detail or state != "same":
-        return InputEvidence(file=file, line=item.seq, state=state)
+        return InputEvidence(file=file, line=item.seq, earlier=item.earlier, state=state)
     made = network.attribution
     if file.video is None:
         image = _decode(data, place)
@@ -89,6 +90,7 @@ def _input(
     return InputEvidence(
         file=file,
         line=item.seq,
+        earlier=item.earlier,
         state=state,
         overview=overview,
         metadata=read_metadata(data),
@@ -195,7 +197,8 @@ def _card(network: Network, digest: str, items: Iterable[Item]) -> ModelCard:
     return make_card(network.predictor, network.attribution, network.images, quality)
 
 
-def _line(entry: Entry) -> Line:
+def journal_line(entry: Entry) -> Line:
+    """A line of the journal as a page shows it."""
     return Line(
         seq=entry.seq,
         time=entry.time,
@@ -210,9 +213,14 @@ def _about(entry: Entry) -> str:
     """What a line is about, in short."""
     if entry.what == ATTRIBUTED:
         num, command = len(entry.data["files"]), entry.data["command"]
+        command = command.partition(" job:")[0]  # owdfa serve names each file's place in its queue
         return f"{num:,} file{'' if num == 1 else 's'}" + (f": {command}" if command else "")
     if entry.what == "created":
         return ""
+    if entry.what == RESCANNED:
+        changes = Counter(entry.data["changes"])
+        changed = changes.total() - changes["same"]
+        return f"{changed:,} of {changes.total():,} verdicts are others by {entry.data['run']}"
     if entry.what in GROUPS:
         return describe(entry)[:_MAX_TEXT]
     text = json.dumps(entry.data, ensure_ascii=False, sort_keys=True)

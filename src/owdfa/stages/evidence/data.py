@@ -31,6 +31,8 @@ class InputEvidence(Settings):
     file: FileVerdict
     line: int
     """Of the journal, that added it."""
+    earlier: tuple[int, ...]
+    """Lines that added verdicts of it before, which no longer hold."""
     state: State
     """Of the file when the report was made; unread: it could not be read when it was attributed."""
     overview: str | None = None

@@ -14,7 +14,7 @@ from owdfa.stages.report.wording import counted, percent
 MARK = b'<meta name="generator" content="owdfa report (case)">'
 DATA_START, DATA_END = '<script type="application/json" id="evidence">', "</script>"
 _NONE = "\N{EN DASH}"
-_KINDS: dict[Kind, str] = {
+KINDS: dict[Kind, str] = {
     "known": "attributed to a known type",
     "family": "attributed to a family",
     "novel": "like no known type",
@@ -22,6 +22,7 @@ _KINDS: dict[Kind, str] = {
     "inconclusive": "inconclusive",
     "not-applicable": "without a verdict",
 }
+"""What was found, after a number of files."""
 
 
 class Bin(NamedTuple):
@@ -52,17 +53,17 @@ def render(gathered: Gathered) -> str:
         "data": pages.embedded_json(evidence.model_dump_json(by_alias=True)),
         "plots": [],
     }
-    return pages.render(__package__, "page.html", values, _FILTERS)
+    return pages.render(__package__, "page.html", values, FILTERS)
 
 
 def headline(files: Sequence[FileVerdict]) -> str:
     """What was found, in a line."""
     found = Counter(file.outcome.kind for file in files)
-    parts = [f"{found[kind]:,} {text}" for kind, text in _KINDS.items() if found[kind]]
+    parts = [f"{found[kind]:,} {text}" for kind, text in KINDS.items() if found[kind]]
     return f"{counted(len(files), 'file')}: {', '.join(parts)}" if parts else "No files"
 
 
-def _leading(file: FileVerdict) -> float | None:
+def leading(file: FileVerdict) -> float | None:
     """Probability of the verdict that the file's is; None where that says nothing."""
     outcome = file.outcome
     if outcome.kind == "inconclusive":
@@ -98,6 +99,7 @@ def _file_facts(found: InputEvidence) -> list[tuple[str, str]]:
         ("File", ", ".join(part for part in parts if part) or None),
         *video_facts(file.video),
         ("Added by line", str(found.line)),
+        ("Earlier verdicts", _earlier(found.earlier)),
         *found.metadata,
     ]
     if found.state == "same" and not found.metadata:
@@ -107,6 +109,14 @@ def _file_facts(found: InputEvidence) -> list[tuple[str, str]]:
         facts += [(f"C2PA, {name[0].lower()}{name[1:]}", v) for name, v in found.credentials.claims]
         facts += [("C2PA, reason", each) for each in found.credentials.problems]
     return [(name, value) for name, value in facts if value is not None]
+
+
+def _earlier(lines: Sequence[int]) -> str | None:
+    """Where verdicts are that no longer hold."""
+    if not lines:
+        return None
+    numbers = ", ".join(map(str, lines))
+    return f"of line{'s' * (len(lines) > 1)} {numbers} of the journal: they no longer hold"
 
 
 def _subject(verdict: Verdict, number: int) -> str:
@@ -174,7 +184,7 @@ def _confidence(thresholds: Sequence[Threshold]) -> str:
     return " and ".join(f"{percent(each)} %" for each in found) or "no"
 
 
-_FILTERS: dict[str, Any] = {
+FILTERS: dict[str, Any] = {
     "attribution_facts": _attribution_facts,
     "bins": _bins,
     "confidence": _confidence,
@@ -183,10 +193,11 @@ _FILTERS: dict[str, Any] = {
     "file_facts": _file_facts,
     "fixed": "{:.1f}".format,
     "grouped": "{:,}".format,
-    "leading": _leading,
+    "leading": leading,
     "percent": percent,
     "subject": _subject,
     "sure": _sure,
     "timeline": timeline,
     "verdict_facts": _verdict_facts,
 }
+"""Of ``page.html`` and of ``pages/verdict.html``, whichever page shows that."""

@@ -1,6 +1,5 @@
 """Gather what the page rests on from the files of a run, and make those that are missing."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,13 +17,7 @@ from owdfa.records.types_found import TypesFound
 from owdfa.runs import checkpoint
 from owdfa.runs.data import find_split, find_store, open_store
 from owdfa.runs.metadata import RunMetadata
-
-
-class RunLog(NamedTuple):
-    """What a run logged."""
-
-    epochs: list[dict[str, Any]]  # the record of each epoch, in order
-    step_names: tuple[str, ...]  # of what it measured in every step: the loss and its terms
+from owdfa.stages.report.log import RunLog, read_log
 
 
 class _Source(NamedTuple):
@@ -194,31 +187,6 @@ def other_scores(run: Path, evidence: Evidence, split: Path | None = None) -> Sc
         return None
     source = _Source(run, metadata, find_split(run, metadata, split), evidence.store.folder)
     return _scores(source, _predictions(source, "test"))
-
-
-def read_log(path: Path) -> RunLog:
-    """Read a log; it is empty when there is none, as in an imported run.
-
-    The last line may be torn by a kill, and an epoch done again after a resume stands twice:
-    the later one counts.
-    """
-    if not path.exists():
-        return RunLog([], ())
-    epochs: dict[int, dict[str, Any]] = {}
-    terms: dict[str, None] = {}
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            if number == len(lines):
-                break
-            raise UserError(f"{path}: line {number} is not JSON; restore the file") from None
-        if record.get("kind") == "epoch":
-            epochs[int(record["epoch"])] = record
-        else:
-            terms |= dict.fromkeys(record)
-    return RunLog([epochs[epoch] for epoch in sorted(epochs)], tuple(terms))
 
 
 def _predictions(source: _Source, role: str) -> Predictions:

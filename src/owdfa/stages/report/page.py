@@ -1,7 +1,7 @@
 """Put the parts of the report into one HTML file."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from owdfa import pages
 from owdfa.pages import Figure
@@ -18,24 +18,7 @@ from owdfa.stages.report.figures import (
     tippett,
 )
 from owdfa.stages.report.gallery import TypeEntry
-
-_SETS = ("all", "known", "novel")
-
-
-class Cell(NamedTuple):
-    """A number of the score table."""
-
-    share: float | None  # None where there is no image
-    ends: list[float] | None = None  # of its interval
-
-
-class ScoreRow(NamedTuple):
-    """A row of the score tables."""
-
-    name: str
-    oracle: bool
-    scores: Scores
-    groups: list[list[Cell]]  # paper ACC, gcd-v2 ACC, NMI, ARI: All, Known, Novel of each
+from owdfa.stages.report.rows import score_row
 
 
 def render(
@@ -54,7 +37,7 @@ def render(
     """
     sections = _sections(evidence, chart)
     found = {entry.name for entry in types}
-    rows = [_score_row(scores) for scores in (evidence.scores, *others) if scores]
+    rows = [score_row(scores) for scores in (evidence.scores, *others) if scores]
     values = {
         "evidence": evidence,
         "headline": wording.headline(evidence),
@@ -90,25 +73,6 @@ def _sections(evidence: Evidence, chart: Map | None) -> list[tuple[str, list[Fig
         ("How sure it is", sure),
         ("How it was trained", how),
     ]
-
-
-def _score_row(scores: Scores) -> ScoreRow:
-    counts: Any = scores.num_images
-    conventions: Any = scores.conventions
-    measures = [("paper", "acc"), ("gcd-v2", "acc"), ("paper", "nmi"), ("paper", "ari")]
-    ends = scores.intervals["of"]
-    groups = [
-        [
-            Cell(
-                conventions[rule][part][name] if counts[part] else None,
-                ends.get(f"{rule} {part}") if name == "acc" else None,
-            )
-            for part in _SETS
-        ]
-        for rule, name in measures
-    ]
-    made = scores.provenance
-    return ScoreRow(made.label, made.is_oracle, scores, groups)
 
 
 def _num_left_out(scores: Scores | None) -> int:

@@ -28,6 +28,7 @@ from owdfa.stages.split.roles import (
     Plan,
     assign_roles,
     class_codes,
+    earlier_sides,
     groups_of,
     names_of,
 )
@@ -53,6 +54,8 @@ class SplitOptions(Settings):
             alone, as the authors' releases do, so that frames of a video are on both sides; where
             the data set itself says what each image is for, as OW-DFA's does, that is what counts.
         seed: Of the draw.
+        like: An earlier split. What was trained on there is neither tested on nor held back here,
+            and what was held from training stays so: for a run that continues one of that split.
     """
 
     protocol: str | None = None
@@ -62,6 +65,7 @@ class SplitOptions(Settings):
     validation: float = 0.0
     rule: Literal["group", "paper"] = "group"
     seed: int = 2025
+    like: Path | None = None
 
 
 def split(manifest: Path, output: Path, *, options: SplitOptions | None = None) -> Split:
@@ -100,9 +104,11 @@ def split(manifest: Path, output: Path, *, options: SplitOptions | None = None) 
     content = duplicates.contents(rows["sha256"])
     duplicates.check_labels(rows["id"], rows["class"], content, output)
     by_group = options.rule == "group"
+    if options.like is not None and not by_group:
+        raise UserError("split: --like keeps whole groups on their side; leave out --rule paper")
     groups = groups_of(rows, content) if by_group else np.arange(len(rows))
     if by_group:
-        roles = assign_roles(rows, plan, groups)
+        roles = assign_roles(rows, plan, groups, _earlier(rows, groups, options.like))
     else:
         roles = paper_roles(rows, plan, groups, dataset, labelled=options.labelled)
     notes = _check_roles(rows, roles, plan, groups, manifest)
@@ -228,6 +234,13 @@ def _check_ids(rows: pa.Table, manifest: Path) -> None:
     if twice >= 0:
         name = str(rows["id"][twice])
         raise UserError(f"{manifest}: image {name!r} is listed twice; scan again")
+
+
+def _earlier(rows: pa.Table, groups: np.ndarray, like: Path | None) -> np.ndarray | None:
+    """Sides of the groups in an earlier split; None without one."""
+    if like is None:
+        return None
+    return earlier_sides(rows, groups, Split.read(like, ("id", "role")).table)
 
 
 def _check_place(output: Path, made: Split) -> None:

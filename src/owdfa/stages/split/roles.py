@@ -8,13 +8,14 @@ import pyarrow.compute as pc
 
 from owdfa.checks.duplicates import join_copies
 from owdfa.protocols import Budget, Classes, Sources, matches
-from owdfa.records.rows import codes
+from owdfa.records.rows import codes, indices_of
 from owdfa.records.split import ROLES
 from owdfa.stages.split.group_sampling import Cells, sample_groups, sample_share, shuffled
 from owdfa.stages.split.sources import EVERY, may_have
 
 LABELLED, UNLABELLED, VALIDATION, TEST, UNUSED = range(len(ROLES))
 _NO_CLASS, _OTHER_CLASS = -1, -2
+TRAINED, OPEN = 0, -1  # what an earlier split says of a group, besides VALIDATION and TEST
 
 
 class Plan(NamedTuple):
@@ -46,51 +47,84 @@ def groups_of(rows: pa.Table, content: np.ndarray) -> np.ndarray:
     return join_copies(groups, content)
 
 
-def assign_roles(rows: pa.Table, plan: Plan, groups: np.ndarray) -> np.ndarray:
+def earlier_sides(rows: pa.Table, groups: np.ndarray, earlier: pa.Table) -> np.ndarray:
+    """On which side of an earlier split each group was: (groups,) int8.
+
+    A group of which any image was trained on is ``TRAINED``, whatever its others were.
+
+    Args:
+        rows: Of the manifest.
+        groups: (rows,) int64.
+        earlier: Id and role of the images of that split.
+    """
+    place = pc.index_in(earlier["role"], pa.array(ROLES)).to_numpy()
+    side = np.array([TRAINED, TRAINED, VALIDATION, TEST, len(ROLES)], np.int8)[place]
+    found = indices_of(rows["id"], earlier["id"])
+    sides = np.full(int(groups.max(initial=-1)) + 1, len(ROLES), dtype=np.int8)
+    there = found >= 0
+    np.minimum.at(sides, groups[there], side[found[there]])
+    sides[sides == len(ROLES)] = OPEN
+    return sides
+
+
+def assign_roles(
+    rows: pa.Table, plan: Plan, groups: np.ndarray, sides: np.ndarray | None = None
+) -> np.ndarray:
     """Role of each row, as an index into ``ROLES``: (rows,) int8; no group is cut.
 
     Where the sources leave an image one role, it has that one; the shares decide about the others.
+
+    Args:
+        rows: Of the manifest.
+        plan: What is asked for.
+        groups: (rows,) int64.
+        sides: Of each group, see ``earlier_sides``; None where there is no earlier split.
     """
     classes = class_codes(rows, plan)
     allowed = may_have(rows["source"], plan.sources)
     allowed[classes >= len(plan.classes.known), 0] = False
     num_groups = int(groups.max(initial=-1)) + 1
+    sides = np.full(num_groups, OPEN, np.int8) if sides is None else sides
     taken = np.flatnonzero(_within_budget(rows, classes, plan, np.any(allowed, axis=1)))
     keys, cell, counts = np.unique(
         classes[taken] * num_groups + groups[taken], return_inverse=True, return_counts=True
     )
     cells = Cells(*np.divmod(keys, num_groups), counts)
     able = np.stack([np.bincount(cell, each, len(keys)) for each in allowed[taken].T]).astype(int)
-    tested = _tested_groups(cells, able, num_groups, plan)
+    tested = _tested_groups(cells, able, sides, plan)
     roles = np.full(len(rows), UNUSED, dtype=np.int8)
-    roles[taken] = _cell_roles(cells, able, tested[cells.groups], plan)[cell]
+    roles[taken] = _cell_roles(cells, able, tested[cells.groups], sides, plan)[cell]
     roles[(classes == _NO_CLASS) & ~tested[groups]] = UNLABELLED
     by_role = np.column_stack([allowed[:, [0, 1, 0, 2]], np.ones(len(rows), dtype=bool)])
     roles[~by_role[np.arange(len(rows)), roles]] = UNUSED
     return roles
 
 
-def _tested_groups(cells: Cells, able: np.ndarray, num_groups: int, plan: Plan) -> np.ndarray:
+def _tested_groups(cells: Cells, able: np.ndarray, sides: np.ndarray, plan: Plan) -> np.ndarray:
     """The groups to test on: a share of those to train on too, and all others: (num_groups,) bool.
 
     Args:
         cells: Images by class and group.
         able: (3, cells) int64, how many of each cell may be labelled, unlabelled, tested on.
-        num_groups: Groups are numbered below this.
+        sides: Of the groups in an earlier split; what was decided there stays.
         plan: What is asked for.
     """
+    num_groups = len(sides)
     trainable = np.zeros(num_groups, dtype=bool)
     trainable[cells.groups[able[:2].any(axis=0)]] = True
-    open_ = (able[2] > 0) & trainable[cells.groups]
+    open_ = (able[2] > 0) & trainable[cells.groups] & (sides[cells.groups] == OPEN)
     # By all images, tested on or not: protocols that differ in test sources train on the same.
     chosen = Cells(*(column[open_] for column in cells))
     keys = [(plan.seed, "test", name) for name in plan.names]
     tested = sample_groups(chosen, num_groups, plan.test, keys)
+    tested[sides == TEST] = True
     tested[cells.groups[~trainable[cells.groups]]] = True
     return tested
 
 
-def _cell_roles(cells: Cells, able: np.ndarray, tested: np.ndarray, plan: Plan) -> np.ndarray:
+def _cell_roles(
+    cells: Cells, able: np.ndarray, tested: np.ndarray, sides: np.ndarray, plan: Plan
+) -> np.ndarray:
     """Role of each class's part of each group: (cells,) int8; see ``_tested_groups``."""
     roles = np.where(tested, TEST, UNLABELLED).astype(np.int8)
     bounds = np.searchsorted(cells.classes, np.arange(len(plan.classes.known) + 1))
@@ -106,7 +140,9 @@ def _cell_roles(cells: Cells, able: np.ndarray, tested: np.ndarray, plan: Plan) 
         roles[training] = LABELLED
         if plan.validation > 0:
             key = (plan.seed, "validation", name)
-            held = sample_share(num_labelled[training], plan.validation, key)
+            side = sides[cells.groups[training]]
+            held, open_ = side == VALIDATION, side == OPEN
+            held[open_] = sample_share(num_labelled[training[open_]], plan.validation, key)
             roles[training[held]] = VALIDATION
     return roles
 

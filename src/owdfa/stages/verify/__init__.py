@@ -87,8 +87,9 @@ def verify(
             " lines were removed there, or one of the two was altered"
         )
         return found
+    found.notes += _superseded(page, opened, until)
     networks = start_networks(opened, Places(runs, split, store), until)
-    items = opened.items(until)
+    items = list(opened.items(until))
     changed = list(_changed_inputs(opened, items))
     found.differences += changed
     for network in networks.values():
@@ -102,6 +103,22 @@ def verify(
         " and every number on the page were computed anew"
     )
     return found
+
+
+def _superseded(page: Path, case: Case, until: int) -> list[str]:
+    """That verdicts of a page no longer hold, where the case has later ones of its inputs."""
+    later = [
+        row
+        for row in case.items().rows
+        if row.seq > until and row.earlier and row.earlier[0] <= until
+    ]
+    if not later:
+        return []
+    return [
+        f"{page}: of {counted(len(later), 'input')} the case has later verdicts, which hold now (up"
+        f" to line {max(row.seq for row in later)} of its journal); owdfa report {case.folder} -o"
+        " NEW.html shows them"
+    ]
 
 
 def _read_page(page: Path) -> str:
