@@ -445,6 +445,28 @@ def test_threads_that_write_take_turns_or_are_refused(tmp_path):
     assert check(case.folder) == []
 
 
+def test_what_was_read_before_is_not_put_back_when_another_thread_has_written(
+    tmp_path, monkeypatch
+):
+    case = make_case(tmp_path, rounds=0)
+    whole, writers = journal_module.Journal._grown, []
+
+    def slow(journal):
+        content = whole(journal)
+        if not writers:
+            writers.append(Thread(target=journal.append, args=("noted", {}, "bob")))
+            writers[0].start()
+            writers[0].join(0.2)
+        return content
+
+    monkeypatch.setattr(journal_module.Journal, "_grown", slow)
+    case.journal.reload()
+    writers[0].join()
+    assert [entry.what for entry in case.entries] == ["created", "noted"]
+    case.journal.append("noted", {}, "ann")
+    assert len(Case.open(case.folder).entries) == 3
+
+
 def test_what_is_no_case_is_refused_in_one_line(tmp_path):
     (tmp_path / "file.txt").write_text("x")
     with pytest.raises(UserError, match="holds files and is no case"):

@@ -10,10 +10,7 @@ import torch
 from command_line import done, refused
 from killing import RUN, Moment, train_until
 from owdfa.errors import UserError
-from owdfa.extending.rules_objective import a_class_keeps_its_row_in_a_continued_run
-from owdfa.extending.toys import Subject
 from owdfa.images.store import IDS, Store, StoreBasis, write_notes
-from owdfa.methods.supervised import Supervised
 from owdfa.records.predictions import Predictions
 from owdfa.records.split import Split
 from owdfa.runs import checkpoint
@@ -164,7 +161,7 @@ def test_classes_of_which_nothing_is_left_stay_known(rounds, plain, tmp_path):
         assert torch.equal(after[name], before[name]), name
     # The split does not list the classes that are gone, and its images are scored all the same.
     scores = score(kept.folder / "test.parquet", rounds / "gone")
-    assert (scores.num_images.known, scores.num_images.novel) == (6, 6)
+    assert (scores.num_images["known"], scores.num_images["novel"]) == (6, 6)
     again = ClassStatistics.read(kept.folder)
     before = ClassStatistics.read(plain)
     assert set(again.names) == {"warp", "real", "swap"}
@@ -350,14 +347,3 @@ def test_a_split_like_an_earlier_one_keeps_what_was_held_back(tmp_path):
     assert (new.count("test"), new.count("validation") > 0) == (8, True)
     with pytest.raises(UserError, match="leave out --rule paper"):
         split(more, tmp_path / "three", options=other.model_copy(update={"rule": "paper"}))
-
-
-def test_the_check_finds_a_method_whose_rows_are_lost(monkeypatch):
-    subject = Subject("supervised")
-    assert list(a_class_keeps_its_row_in_a_continued_run(subject)) == []
-    monkeypatch.setattr(Supervised, "class_axes", classmethod(lambda *_: {"classifier.weight": 0}))
-    assert list(a_class_keeps_its_row_in_a_continued_run(subject)) == []
-    monkeypatch.setattr(
-        "owdfa.extending.rules_objective.carry_over", lambda new, old, axes, sources: None
-    )
-    assert list(a_class_keeps_its_row_in_a_continued_run(subject))

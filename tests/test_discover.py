@@ -294,8 +294,7 @@ def test_crops_are_kept_and_the_next_split_knows_the_new_class(case, tmp_path):
     Reviewer(case.folder).name(red.id, "FaceForge 2")
     out = tmp_path / "images2.parquet"
     printed = done("promote", case.folder, "-o", out, "--manifest", base)
-    command = printed.splitlines()[-4].split()
-    assert command[:3] == ["owdfa", "data", "prepare"]
+    (command,) = (line.split() for line in printed.splitlines() if "owdfa data prepare" in line)
     done(*command[1:], "--jobs", "1")
     after = (store / "pixels.bin").read_bytes()
     assert after.startswith(before)
@@ -328,9 +327,15 @@ def test_a_run_of_ones_own_is_found_with_what_it_was_trained_on(tmp_path, monkey
     ids = list(open_review(Case.open(folder)).state.groups)
     assert ids
     done("review", folder, "name", ids[0], "warped")
-    done("promote", folder, "-o", tmp_path / "images2.parquet")
-    done("split", tmp_path / "images2.parquet", "-o", tmp_path / "split2")
-    split = Split.read(tmp_path / "split2")
+    printed = done("promote", folder, "-o", tmp_path / "images2.parquet")
+    monkeypatch.chdir(tmp_path)
+    commands = [line.split()[1:] for line in printed.splitlines() if line.startswith("  owdfa")]
+    assert [command[0] for command in commands] == ["data", "split", "train"]
+    done(*commands[1])
+    split, first = Split.read(tmp_path / "split2"), Split.read(data.split)
     assert "warped" in split.known
+    held = set(first.with_role("test")["id"].to_pylist())
+    assert held <= set(split.with_role("test")["id"].to_pylist())  # --like
+    assert commands[2][-4:] == ["--from", str(run), "-o", str(tmp_path / "run-2")]
     done("discover", folder, "--jobs", "1", "--parts", "2")
     assert ids[0] in open_review(Case.open(folder)).state.groups

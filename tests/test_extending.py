@@ -128,6 +128,11 @@ BROKEN = [  # what a method does wrong, the rule that finds it, and what it says
         "logs size as Tensor",
     ),
     (
+        {"class_axes": classmethod(lambda *_: {})},
+        objective.a_class_keeps_its_row_in_a_continued_run,
+        "loses its row; declare it",
+    ),
+    (
         {"num_active": property(lambda m: m.num_classes + 1)},
         state.logits_are_as_wide_as_there_are_active_classes,
         r"logits are \(8, 7\), not \(images, 8\)",

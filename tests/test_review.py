@@ -10,16 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from owdfa.case import Case, check
-from owdfa.case.actions import Gather, Merge, Move, Name, Reject, Remark, Split
+from owdfa.case.actions import Gather, Merge, Move, Name, Reject, Split
 from owdfa.case.review import ConflictError, act, discovered, open_review
-from owdfa.discovery.matching import new_id
 from owdfa.errors import UserError
 from owdfa.stages.discover import DiscoverOptions
 from owdfa.stages.discover.clusters import About, Grouped, Pile, make_clusters
 from owdfa.stages.review import Reviewer
 from small_groups import by_hand, predictor
+from two_reviewers import GROUPS, IMAGES, TURNS, play
 
-GROUPS = {"novel-aaaa": {"a1", "a2", "a3"}, "novel-bbbb": {"b1", "b2"}, "novel-cccc": {"c1", "c2"}}
 FAST = settings(
     max_examples=40, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -166,118 +165,12 @@ def test_nothing_before_the_groups_were_made_is_taken_back(case):
         Reviewer(case.folder).redo()
 
 
-# Any interleaving of two reviewers, and any crash.
-
-IMAGES = sorted(set().union(*GROUPS.values()))
-WISHES = st.one_of(
-    st.tuples(st.just("name"), st.integers(0, 4), st.sampled_from("XYZ")),
-    st.tuples(st.just("merge"), st.integers(0, 4), st.integers(0, 4)),
-    st.tuples(st.just("split"), st.integers(0, 4), st.integers(1, 3)),
-    st.tuples(st.just("move"), st.integers(0, 4), st.sampled_from(IMAGES)),
-    st.tuples(st.just("reject"), st.integers(0, 4), st.none()),
-    st.tuples(st.just("note"), st.integers(0, 4), st.sampled_from("nm")),
-    st.tuples(st.just("undo"), st.none(), st.none()),
-    st.tuples(st.just("redo"), st.none(), st.none()),
-)
-
-
-def decision(review, wish):
-    """The action that a wish means for the groups as they are."""
-    kind, group, more = wish
-    ids = sorted(review.state.groups)
-    if kind == "undo":
-        return review.undo()
-    if kind == "redo":
-        return review.redo()
-    group = ids[group % len(ids)]
-    if kind == "merge":
-        return Merge(into=group, groups=(ids[more % len(ids)],))
-    if kind == "split":
-        images = tuple(sorted(review.state.groups[group].members)[:more])
-        new = new_id(images, {*review.state.groups, *review.state.gone})
-        return Split(group=group, images=images, new=new)
-    made = {"name": Name, "reject": Reject, "note": Remark}
-    if kind == "move":
-        return Move(images=(more,), to=group)
-    values = {"name": {"name": more}, "reject": {}, "note": {"text": more}}
-    return made[kind](group=group, **values[kind])
-
-
-def play(case, turns):
-    """Two reviewers, each with the head that they saw last: states that were acknowledged."""
-    seen, acknowledged = [case.head, case.head], [(case.journal.content.size, groups(case))]
-    for who, looks_first, wish in turns:
-        mine = Case.open(case.folder)
-        if looks_first:
-            seen[who] = mine.head
-        stale = seen[who] != mine.head
-        try:
-            entry, review = act(
-                mine, lambda r, w=wish: decision(r, w), head=seen[who], who=f"r{who}"
-            )
-        except ConflictError:
-            assert stale
-            assert groups(case) == acknowledged[-1][1]
-        except UserError:
-            assert not stale
-            assert groups(case) == acknowledged[-1][1]
-        else:
-            assert not stale
-            seen[who] = entry.hash
-            state = {i: (set(g.members), g.name) for i, g in review.state.groups.items()}
-            acknowledged.append((mine.journal.content.size, state))
-    return acknowledged
-
-
-TURNS = st.lists(st.tuples(st.integers(0, 1), st.booleans(), WISHES), max_size=8)
-
-
-@FAST
-@given(turns=TURNS, cut=st.floats(0, 1))
-def test_replay_gives_what_was_acknowledged_after_any_interleaving_and_crash(
-    tmp_path_factory, turns, cut
-):
-    folder = tmp_path_factory.mktemp("c")
-    case = by_hand(folder / "case", GROUPS)
-    acknowledged = play(case, turns)
-    assert groups(case) == acknowledged[-1][1]
-    assert check(case.folder) == []
-    path = case.journal.path
-    data = path.read_bytes()
-    first = acknowledged[0][0]
-    size = first + round(cut * (len(data) - first))
-    path.write_bytes(data[:size])  # a crash, at whatever byte
-    survived = [state for end, state in acknowledged if end <= size]
-    assert groups(case) == survived[-1]
-    Reviewer(case.folder).note(min(groups(case)), "after the crash")
-    assert groups(case) == survived[-1]
-    shutil.rmtree(folder)
-
-
-@FAST
-@given(turns=st.lists(WISHES.filter(lambda wish: wish[0] not in ("undo", "redo")), max_size=6))
-def test_undo_takes_back_each_change_and_redo_does_it_again(tmp_path_factory, turns):
-    folder = tmp_path_factory.mktemp("c")
-    case = by_hand(folder / "case", GROUPS)
-    states = [state for _, state in play(case, [(0, True, wish) for wish in turns])]
-    reviewer = Reviewer(case.folder)
-    for state in states[-2::-1] if len(states) > 1 else []:
-        reviewer.undo()
-        assert groups(case) == state
-    for state in states[1:]:
-        reviewer.redo()
-        assert groups(case) == state
-    with pytest.raises(UserError, match="nothing to redo"):
-        reviewer.redo()
-    shutil.rmtree(folder)
-
-
 @FAST
 @given(turns=TURNS, found=st.lists(st.integers(-1, 3), min_size=9, max_size=9))
 def test_names_and_decisions_survive_whatever_is_found_anew(tmp_path_factory, turns, found):
     folder = tmp_path_factory.mktemp("c")
     case = by_hand(folder / "case", GROUPS)
-    play(case, turns)
+    play(case.folder, turns)
     case.journal.reload()
     before = open_review(case).state
     images = [*IMAGES, "n1", "n2"]

@@ -91,21 +91,35 @@ def promote(
     classes = _count(there)
     faces, size, fit = attribution
     store, options = base.store or Path("store"), f"--faces {faces} --size {size} --fit {fit}"
-    then = _next_commands(opened.folder, place, output, f"{shlex.quote(str(store))} {options}")
+    prepared = f"{shlex.quote(str(store))} {options}"
+    then = _next_commands(opened.folder, place, _split_of(place), output, prepared)
     about = {"manifest": made.digest(), "output": str(output), "next": then}
     opened.record(PROMOTED, {"classes": classes, **about}, who=who)
     return Promoted(classes, table.num_rows, filled, len(images) - len(there), then)
 
 
-def _next_commands(case: Path, run: Path, output: Path, store: str) -> list[str]:
-    """What comes next; ``store`` is where crops are, and the options that they are made with."""
-    case_, run_, output_ = (shlex.quote(str(each)) for each in (case, run, output))
-    return [
-        f"owdfa data prepare {output_} -o {store}",
-        f"owdfa split {output_} -o split2",
-        f"owdfa train --split split2 --from {run_} -o runs/second",
-        f"owdfa rescan {case_} --run runs/second",
-    ]
+def _next_commands(
+    case: Path, run: Path, split: Path | None, output: Path, store: str
+) -> list[str]:
+    """What comes next.
+
+    Args:
+        case: The case.
+        run: That groups were found by.
+        split: That it was trained on; None where that is not found, and it cannot be continued.
+        output: The manifest.
+        store: Where crops are, and the options that they are made with.
+    """
+    new_split, new_run = output.with_name(f"{output.stem}-split"), run.with_name(f"{run.stem}-2")
+    like = [] if split is None else ["--like", split]
+    start = [] if split is None else ["--from", run]
+    commands = (
+        ["split", output, *like, "-o", new_split],
+        ["train", "--split", new_split, *start, "-o", new_run],
+        ["rescan", case, "--run", new_run],
+    )
+    made = [shlex.join(["owdfa", *map(str, each)]) for each in commands]
+    return [f"owdfa data prepare {shlex.quote(str(output))} -o {store}", *made]
 
 
 def _named(case: Case) -> dict[str, _Image]:
@@ -162,6 +176,15 @@ def _manifest_of(run: Path) -> Path:
     if not place.is_file():
         raise UserError(f"{place}: the manifest of {run} is not there; name it with --manifest")
     return place
+
+
+def _split_of(run: Path) -> Path | None:
+    """The split that a run was trained on; None where that is not at hand."""
+    try:
+        metadata = Predictor.open(run).run
+        return None if metadata is None else find_split(run, metadata, None)
+    except UserError:
+        return None
 
 
 def _joined(base: Manifest, images: Mapping[str, _Image], case: Case) -> tuple[pa.Table, int]:

@@ -120,7 +120,7 @@ def file(request: Request, sha256: str, choice: Choice) -> HTMLResponse:
         request,
         "file.html",
         item=item,
-        input=InputEvidence(file=item.verdict, line=item.seq, state="unread"),
+        input=InputEvidence(file=item.verdict, line=item.seq, earlier=item.earlier, state="unread"),
         entry=case.entries[item.seq - 1],
         at_hand=case.find_input(item).is_file(),
         pictured=_has_picture(case, item),

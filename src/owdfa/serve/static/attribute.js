@@ -223,6 +223,7 @@ if (drop) {
     send([...input.files]);
     input.value = "";
   });
+  document.getElementById("choose").addEventListener("click", () => input.click());
   drop.addEventListener("submit", (event) => event.preventDefault());
   for (const type of ["dragenter", "dragover", "dragleave", "drop"]) {
     document.addEventListener(type, (event) => {
