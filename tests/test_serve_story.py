@@ -40,7 +40,9 @@ def story(tmp_path_factory):
         for number, file in enumerate(sorted((folder / "images" / name).iterdir())):
             place = ("photos/_unlabelled", "pile", "pile", "later")[number % 4]
             shutil.copy(file, folder / place / f"{name}-{file.name}")
-    owdfa(folder, "run", "folder:photos/", "-o", "first", "--method", "plda", "--validation", "0.25")
+    owdfa(
+        folder, "run", "folder:photos/", "-o", "first", "--method", "plda", "--validation", "0.25"
+    )
     return folder
 
 
@@ -124,7 +126,7 @@ def review(looker, client, story):
     page.locator("#grid .thumb").first.wait_for()
     looker.look("group")
     page.get_by_role("link", name="Map").click()
-    page.locator("#map canvas").first.wait_for()
+    page.locator("#map-area canvas").first.wait_for()
     looker.look("map")
     page.get_by_role("link", name="Groups").click()
     page.get_by_role("button", name="Write the next manifest").click()
