@@ -330,9 +330,9 @@ def test_a_run_of_ones_own_is_found_with_what_it_was_trained_on(tmp_path, monkey
     printed = done("promote", folder, "-o", tmp_path / "images2.parquet")
     monkeypatch.chdir(tmp_path)
     commands = [line.split()[1:] for line in printed.splitlines() if line.startswith("  owdfa")]
-    assert [command[0] for command in commands] == ["data", "split", "train"]
+    assert [command[0] for command in commands] == ["data", "split", "train", "rescan"]
     done(*commands[1])
-    split, first = Split.read(tmp_path / "split2"), Split.read(data.split)
+    split, first = Split.read(tmp_path / "images2-split"), Split.read(data.split)
     assert "warped" in split.known
     held = set(first.with_role("test")["id"].to_pylist())
     assert held <= set(split.with_role("test")["id"].to_pylist())  # --like

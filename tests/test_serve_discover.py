@@ -274,6 +274,7 @@ def test_images_of_a_group_come_a_page_at_a_time_with_marks(case, found, page, m
     assert [x for part in parts for x in re.findall(r'value="(\w{64})"', part)] == order
     assert "central" in parts[0]
     assert "red-" in parts[0]
+    assert page.get(f"/discover/{red}/images?page=-1").status_code == 422
     assert page.get(f"/discover/{red}/order?order=odd").json() == order[::-1]
     by_path = page.get(f"/discover/{red}/order?order=file").json()
     assert by_path == [sha(x) for x in sorted((case.folder.parent / "photos").glob("red*"))]

@@ -226,7 +226,7 @@ def test_verdicts_are_downloaded(browser, case):
 
 def test_types_are_those_of_the_verdicts_where_the_run_is_gone(browser):
     said = text_of(browser.get("/types").text)
-    assert "can name 2 known types and 1 groups" in said
+    assert "can name 2 known types and 1 group of" in said
     assert "The run is not at hand" in said
     assert "Few groups." in said
 

@@ -40,7 +40,7 @@ from owdfa.serve.uploads import FOLDER
 _MOST_FILES, _MOST_BYTES = 16, 8 * 2**20  # that a worker is given together
 _MOST_TRIES = 3  # of a file that ends its worker
 _BACKLOG = 256  # results that wait for the case, from which on no more are made
-_QUIET = 2.0  # seconds without a result after which the table is made
+_QUIET = 2.0  # seconds without a result after which embeddings are kept
 _PAUSES = (0.2, 1.0, 5.0, 15.0)  # seconds before the case is tried again
 _NOTED = "owdfa serve"
 
@@ -252,11 +252,9 @@ class Attributing:
                     await asyncio.sleep(pause)
 
     async def tidy(self) -> None:
-        """Bring up to date what can be made again at any time: embeddings, and the table."""
+        """Keep the embeddings that there are."""
         await asyncio.gather(*self._beside, return_exceptions=True)
         await self.keep_embeddings()
-        with suppress(UserError):  # such as that another process is writing, which makes it, too
-            await anyio.to_thread.run_sync(self._place.write_table)
 
     async def _write_all(self) -> None:
         """Add what there is to the case.
@@ -284,7 +282,7 @@ class Attributing:
         """
         results = sorted(results, key=_group)  # stable: files of a job stay in order
         done: list[_Result] = []
-        with self._place.writing(table=False) as case:
+        with self._place.writing() as case:
             for _, some in groupby(results, key=_group):
                 part = list(some)
                 try:

@@ -1,6 +1,6 @@
 """What the pages say of groups: cards, the order of a group's images, two groups side by side."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +27,7 @@ SORTS: tuple[Sort, ...] = get_args(Sort)
 ORDERS: tuple[Order, ...] = get_args(Order)
 NONE = "none"
 """Stands for the images that are in no group, where an id of a group could."""
+_STATES = ("unnamed", "named", "rejected")
 NUM_COLOURS = 8  # --group-1 to --group-8 of app.css; 0 stands for --group-rest
 PAGE = 120  # images that are asked for at a time
 _STABLE, _ARBITRARY = 0.75, 0.5  # Hennig (2007)
@@ -109,39 +110,30 @@ class Comparison(NamedTuple):
         return self.distance < self.within
 
 
-def cards(review: Review, show: Show = "all", sort: Sort = "todo") -> list[Card]:
-    """The groups of a case.
+def deck(review: Review) -> dict[str, Card]:
+    """All groups of a case, by id."""
+    measured, colour = statistics(review), colours(review)
+    return {
+        id_: Card(group, measured.get(id_), colour[id_], _exemplars(group, measured.get(id_)))
+        for id_, group in review.state.groups.items()
+    }
+
+
+def in_order(found: Iterable[Card], sort: Sort = "todo") -> list[Card]:
+    """Groups in an order.
 
     Args:
-        review: Its review.
-        show: Which.
+        found: The groups.
         sort: ``todo`` has unnamed ones first and rejected ones last; of these, and by ``size``,
             the largest comes first. ``stability`` has the most stable first.
     """
-    measured, colour = statistics(review), colours(review)
-    found = [
-        Card(group, measured.get(id_), colour[id_], _exemplars(group, measured.get(id_)))
-        for id_, group in review.state.groups.items()
-    ]
     keys: Mapping[Sort, Callable[[Card], tuple[object, ...]]] = {
-        "todo": lambda each: (("unnamed", "named", "rejected").index(each.state), -each.size),
+        "todo": lambda each: (_STATES.index(each.state), -each.size),
         "size": lambda each: (-each.size,),
         "stability": lambda each: (-((each.measured and each.measured.stability) or 0.0),),
         "name": lambda each: (each.title.casefold(),),
     }
-    chosen = [each for each in found if show in ("all", each.state)]
-    return sorted(chosen, key=lambda each: (*keys[sort](each), each.group.id))
-
-
-def card(review: Review, id_: str) -> Card:
-    """One group, by its id or its name.
-
-    Raises:
-        UserError: There is none.
-    """
-    group = review.state.find(id_)
-    measured = statistics(review).get(group.id)
-    return Card(group, measured, colours(review)[group.id], _exemplars(group, measured))
+    return sorted(found, key=lambda each: (*keys[sort](each), each.group.id))
 
 
 def colours(review: Review) -> dict[str, int]:

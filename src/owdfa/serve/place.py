@@ -155,11 +155,8 @@ class Place:
                 Case.create(self.folder)
 
     @contextmanager
-    def writing(self, *, table: bool = True) -> Iterator[Case]:
+    def writing(self) -> Iterator[Case]:
         """Write to the case; it is begun where it was not. Nobody else writes meanwhile.
-
-        Args:
-            table: See ``Case.writing``.
 
         Raises:
             BusyError: Another process has been writing for a while.
@@ -169,18 +166,18 @@ class Place:
             self.begin()
             # Not the one that is read from: reading need not wait for who writes.
             self._written = self._written or Case.open(self.folder)
-            with write_alone(self._written, table=table):
+            with write_alone(self._written):
                 yield self._written
 
     def write_table(self) -> None:
-        """Make the table of the case anew, where verdicts were added since.
+        """Bring the table of the case up to date, where a kill kept it from that.
 
         Raises:
             UserError: As ``writing``.
         """
         table, verdicts = (self.folder / name for name in ("verdicts.csv", "verdicts.jsonl"))
         if _changed(table) < _changed(verdicts):
-            with self.writing(table=False) as case:
+            with self.writing() as case:
                 case.write_table()
 
 

@@ -1,12 +1,12 @@
 """The screen at ``/discover``: groups as cards, one group, two side by side, and what is alone."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from owdfa.case.lines import GROUPS
-from owdfa.case.review import describe
+from owdfa.case.review import describe, statistics
 from owdfa.serve import groups
 from owdfa.serve.groups import PAGE, Order, Show, Sort
 from owdfa.serve.pages import group_views as views
@@ -70,7 +70,9 @@ def halves(request: Request, id_: str) -> HTMLResponse:
 
 
 @router.get("/discover/{id_}/images")
-def images(request: Request, id_: str, page: int, order: Order = "typical") -> HTMLResponse:
+def images(
+    request: Request, id_: str, page: Annotated[int, Query(ge=0)], order: Order = "typical"
+) -> HTMLResponse:
     """Some images of a group."""
     place = place_of(request)
     chosen = members_of(place, id_, order)[page * PAGE : (page + 1) * PAGE]
@@ -92,7 +94,7 @@ def _whole(request: Request, view: View) -> HTMLResponse:
 def _about(place: Place, id_: str) -> dict[str, Any]:
     """What is known of the images of a group."""
     review = place.review()
-    measured = groups.card(review, id_).measured if id_ in review.state.groups else None
+    measured = statistics(review).get(id_)
     marks = {} if measured is None else dict.fromkeys(measured.borderline, "borderline")
     marks |= {} if measured is None else dict.fromkeys(measured.central, "central")
     return {"items": place.items(), "marks": marks}

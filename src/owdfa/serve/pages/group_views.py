@@ -6,6 +6,7 @@ the answer to a decision (``decide.py``) holds anew.
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import PurePath
 from typing import Any, NamedTuple, TypeVar
@@ -14,10 +15,10 @@ from urllib.parse import parse_qsl, urlsplit
 from fastapi import Request
 
 from owdfa.case.lines import PROMOTED
-from owdfa.case.review import Review, describe
+from owdfa.case.review import describe
 from owdfa.errors import UserError
 from owdfa.serve import groups
-from owdfa.serve.groups import NONE, PAGE, Order, Show, Sort
+from owdfa.serve.groups import NONE, PAGE, Card, Order, Show, Sort
 from owdfa.serve.media import service_of
 from owdfa.serve.pages import TEMPLATES
 from owdfa.serve.place import Place
@@ -81,13 +82,13 @@ def cards_view(place: Place, show: Show, sort: Sort) -> View:
     if review.clusters is None:
         wanted = sum(groups.is_unnamed(item) for item in place.items().values())
         return View("_group_start.html", "Discover", {"num_wanted": wanted})
-    everything = groups.cards(review, "all", sort)
+    everything = groups.in_order(groups.deck(review).values(), sort)
     counts = Counter(each.state for each in everything)
     counts["all"] = len(everything)
     values = {
         "cards": [each for each in everything if show in ("all", each.state)],
         "counts": counts, "show": show, "sort": sort,
-        **_naming(place, review), **_promotion(place, review),
+        **_naming(place, everything), **_promotion(place, everything),
     }  # fmt: skip
     return View("_group_cards.html", "Discover", values)
 
@@ -95,39 +96,55 @@ def cards_view(place: Place, show: Show, sort: Sort) -> View:
 def group_view(place: Place, id_: str, order: Order) -> View:
     """One group, or the images that are in none."""
     review = place.review()
-    members = members_of(place, id_, order) if review.clusters else ()
-    values = {
-        "id": id_, "order": order, "num_images": len(members), "page_size": PAGE,
-        "pages": range(-(-len(members) // PAGE)), "digest": _digest(members),
-        "targets": groups.cards(review, "all", "name")[:_MOST],
-    }  # fmt: skip
+    deck = groups.deck(review)
     if id_ == NONE:
-        return View("_group_alone.html", "In no group", values)
-    try:
-        found = groups.card(review, id_)
-    except UserError as error:
+        return View("_group_alone.html", "In no group", _grid(place, id_, order, deck))
+    found = deck.get(id_)
+    if found is None:
         went = review.state.gone.get(id_, ())
-        there = [groups.card(review, each) for each in went if each in review.state.groups]
-        return View("_group_gone.html", "No such group", {"reason": str(error), "went": there}, 404)
-    row = [each.group.id for each in groups.cards(review)]
-    place_in_row = row.index(found.group.id)
+        gone = {"id": id_, "went": [deck[each] for each in went if each in deck]}
+        return View("_group_gone.html", "No such group", gone, 404)
+    row = [each.group.id for each in groups.in_order(deck.values())]
+    number = row.index(id_)
     near = groups.nearest_groups(place, found.group)
-    values |= {
+    values: dict[str, Any] = {
+        **_grid(place, id_, order, deck),
         "card": found,
-        "before": row[place_in_row - 1] if place_in_row else None,
-        "after": row[place_in_row + 1] if place_in_row + 1 < len(row) else None,
-        "number": place_in_row + 1, "num_groups": len(row),
-        "near": [(groups.card(review, other), far) for other, far in near[:_MOST]],
-        **_naming(place, review),
-    }  # fmt: skip
+        "before": row[number - 1] if number else None,
+        "after": row[number + 1] if number + 1 < len(row) else None,
+        "number": number + 1,
+        "num_groups": len(row),
+        "near": [(deck[other], far) for other, far in near[:_MOST]],
+        **_naming(place, deck.values()),
+    }
     return View("_group.html", found.title, values)
+
+
+def _grid(place: Place, id_: str, order: Order, deck: Mapping[str, Card]) -> dict[str, Any]:
+    """What the grid of the images of a group is given."""
+    members = members_of(place, id_, order)
+    return {
+        "id": id_,
+        "order": order,
+        "num_images": len(members),
+        "page_size": PAGE,
+        "pages": range(-(-len(members) // PAGE)),
+        "digest": _digest(members),
+        "targets": _targets(deck),
+    }
+
+
+def _targets(deck: Mapping[str, Card]) -> list[Card]:
+    """Groups that images may be moved to."""
+    return groups.in_order(deck.values(), "name")[:_MOST]
 
 
 def compare_view(place: Place, a: str, b: str) -> View:
     """Two groups side by side."""
     review = place.review()
-    sides = [groups.card(review, each) for each in (a, b)]
-    if sides[0].group.id == sides[1].group.id:
+    deck = groups.deck(review)
+    sides = [deck[review.state.find(each).id] for each in (a, b)]
+    if sides[0] is sides[1]:
         raise UserError(f"{a}: is one group; choose two")
     traits: dict[tuple[str, str], list[float | None]] = {}
     for number, side in enumerate(sides):
@@ -147,8 +164,7 @@ def compare_view(place: Place, a: str, b: str) -> View:
 
 def map_view(place: Place) -> View:
     """The embedding map, and what is chosen on it."""
-    review = place.review()
-    return View("_group_map.html", "Map", {"targets": groups.cards(review, "all", "name")[:_MOST]})
+    return View("_group_map.html", "Map", {"targets": _targets(groups.deck(place.review()))})
 
 
 def _word(given: str | None, words: tuple[_Word, ...]) -> _Word:
@@ -178,19 +194,20 @@ def members_of(place: Place, id_: str, order: Order) -> tuple[str, ...]:
     return groups.ordered(place, group.members, order) if group else ()
 
 
-def _naming(place: Place, review: Review) -> dict[str, Any]:
+def _naming(place: Place, cards: Iterable[Card]) -> dict[str, Any]:
     """Names that there are: of groups, and of known types."""
+    named = [each for each in groups.in_order(cards, "name") if each.group.name]
     return {
         "known_types": groups.known_types(place.case().entries),
-        "names": {each.group.id: each for each in groups.cards(review, "named", "name")},
+        "names": {each.group.id: each for each in named},
     }
 
 
-def _promotion(place: Place, review: Review) -> dict[str, Any]:
+def _promotion(place: Place, cards: Iterable[Card]) -> dict[str, Any]:
     """What is named, and what was promoted last."""
     last = next((e for e in reversed(place.case().entries) if e.what == PROMOTED), None)
     return {
-        "promotable": groups.cards(review, "named", "size"),
+        "promotable": [each for each in groups.in_order(cards, "size") if each.state == "named"],
         "promoted": last,
         "commands": last.data.get("next", []) if last else [],
     }
