@@ -21,7 +21,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
@@ -48,6 +48,16 @@ class Load:
     memory: list[int] = field(default_factory=list)  # bytes of all processes, a sample a second
     num_killed: int = 0
 
+    def note(self, status: int, told: Any, taken: float) -> None:
+        """Note an answer."""
+        if status not in (200, 202):
+            self.problems.append(f"{status}: {told}")
+            return
+        job = told["job"] if status == 200 else told
+        self.acknowledged[job["id"]] = job["num_files"]
+        self.num_files += job["num_done"]
+        self.seconds.append(taken)
+
 
 class Server:
     """A server in a process of its own."""
@@ -67,9 +77,9 @@ class Server:
         answer = link.getresponse()
         return answer.status, json.loads(answer.read())
 
-    def connect(self) -> HTTPConnection:
+    def connect(self) -> "closing[HTTPConnection]":
         """A connection of its own."""
-        return HTTPConnection(self.host, self.port, timeout=300)
+        return closing(HTTPConnection(self.host, self.port, timeout=300))
 
     def workers(self) -> list[int]:
         """Process ids of its workers."""
@@ -135,11 +145,12 @@ def serving(run: Path, case: Path) -> Iterator[Server]:
     """A server whose workers are ready."""
     server = Server(run, case)
     try:
-        server.ask(server.connect(), "GET", "/v1/types")
+        with server.connect() as link:
+            server.ask(link, "GET", "/v1/types")
         yield server
     finally:
         server.process.send_signal(signal.SIGINT)
-        server.process.wait()
+        server.process.communicate()
 
 
 def press(server: Server, files: Sequence[Path], options: argparse.Namespace) -> tuple[Load, float]:
@@ -169,20 +180,14 @@ def client(
     server: Server, contents: Sequence[bytes], load: Load, lock: Any, until: float, seed: int
 ) -> None:
     """Send some files, wait for their verdicts, and again."""
-    draw, link = random.Random(seed), server.connect()
-    while time.monotonic() < until:
-        some = draw.choices(contents, k=draw.randint(1, _MOST))
-        start = time.perf_counter()
-        status, told = server.ask(link, "POST", "/v1/attribute?wait=120", form(some))
-        taken = time.perf_counter() - start
-        with lock:
-            if status not in (200, 202):
-                load.problems.append(f"{status}: {told}")
-                continue
-            job = told["job"] if status == 200 else told
-            load.acknowledged[job["id"]] = job["num_files"]
-            load.num_files += job["num_done"]
-            load.seconds.append(taken)
+    draw = random.Random(seed)
+    with server.connect() as link:
+        while time.monotonic() < until:
+            some = draw.choices(contents, k=draw.randint(1, _MOST))
+            start = time.perf_counter()
+            status, told = server.ask(link, "POST", "/v1/attribute?wait=120", form(some))
+            with lock:
+                load.note(status, told, time.perf_counter() - start)
 
 
 def form(contents: Sequence[bytes]) -> bytes:
@@ -194,14 +199,14 @@ def form(contents: Sequence[bytes]) -> bytes:
 def wait_for_all(server: Server, load: Load) -> Counter[str]:
     """States of all files that were acknowledged, once their jobs have ended."""
     states: Counter[str] = Counter()
-    link = server.connect()
-    for job in load.acknowledged:
-        while True:
-            _, found = server.ask(link, "GET", f"/v1/jobs/{job}")
-            if found["state"] in ("done", "failed"):
-                break
-            time.sleep(0.1)
-        states.update(each["state"] for each in found["files"])
+    with server.connect() as link:
+        for job in load.acknowledged:
+            while True:
+                _, found = server.ask(link, "GET", f"/v1/jobs/{job}")
+                if found["state"] in ("done", "failed"):
+                    break
+                time.sleep(0.1)
+            states.update(each["state"] for each in found["files"])
     return states
 
 
