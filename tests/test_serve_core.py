@@ -23,6 +23,7 @@ from owdfa.images.features import StoredFeatures
 from owdfa.serve.attributing import _noted
 from owdfa.serve.commands import check_arguments
 from owdfa.serve.jobs import Ended, Jobs
+from owdfa.serve.place import Place
 from owdfa.serve.uploads import Upload
 from small_groups import write_squares
 from small_server import Process, make_run, picture, served
@@ -247,6 +248,18 @@ def test_workers_that_are_killed_at_any_time_cost_no_file(run, case):
     assert len(names(case)) == 240
 
 
+def test_a_worker_that_ends_with_nothing_to_do_is_replaced_and_costs_no_try(run, case):
+    server = Process(case, run)
+    try:
+        for number in range(4):
+            for pid in server.workers():
+                os.kill(pid, signal.SIGKILL)
+            (said,) = server.client.send({"a.png": picture(number)}).json["verdicts"]
+            assert said["verdicts"][0]["outcome"]["reason"] != "undecodable"
+    finally:
+        server.stop()
+
+
 POISON = """
 import os, time
 import owdfa.images.decode as decode
@@ -333,6 +346,13 @@ def test_without_a_run_nothing_is_taken_and_the_case_is_shown(run, case):
         assert client.get("/v1/types").status == 404
 
 
+def test_a_folder_of_something_else_is_no_place_for_a_case(run, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(picture(1))
+    with pytest.raises(UserError, match="choose another --case"):
+        Place.find(run, case=tmp_path / "photos")
+
+
 def test_a_run_without_thresholds_says_so(run, case, tmp_path):
     shutil.copytree(run, tmp_path / "plain")
     (tmp_path / "plain" / "calibration.json").unlink()
@@ -409,6 +429,16 @@ SEEN = 16  # side of what the network of the run sees
 
 def size(content):
     return Image.open(BytesIO(content)).size
+
+
+def test_a_page_of_pictures_and_many_files_do_not_wait_for_one_another(run, case):
+    with served(case, run) as client:
+        first = some(30)
+        client.send(first)
+        job = client.send(some(300, 1000), "wait=0").json["id"]
+        for content in first.values():
+            assert client.get(f"/pictures/{sha(content)}/thumb").status == 200
+        assert client.wait(job)["num_done"] == 300
 
 
 def test_commands_run_one_at_a_time_and_say_what_became_of_them(run, case, tmp_path):

@@ -51,7 +51,10 @@ class Place:
         if not is_case(place):
             if run is not None:
                 raise UserError(f"{place}: is no case, and --run names another run; name one")
-            return cls(case or Path("case"), place)
+            folder = case or Path("case")
+            if folder.exists() and not is_case(folder) and any(folder.iterdir()):
+                raise UserError(f"{folder}: holds files and is no case; choose another --case")
+            return cls(folder, place)
         if case is not None:
             raise UserError(f"{place}: is a case, and --case names another; name one")
         return cls(place, run or _last_run(Case.open(place)))
