@@ -121,13 +121,20 @@ class SplitOff(Settings):
     """None for the smaller of the two halves that its embeddings fall into."""
 
 
+class GatherImages(Settings):
+    """Make a group of images, from wherever they are."""
+
+    action: Literal["gather"] = "gather"
+    images: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
 class TakeBack(Settings):
     """Take back the last decision, or do it again."""
 
     action: Literal["undo", "redo"]
 
 
-Decision = Name | Merge | SplitOff | Move | Reject | Remark | TakeBack
+Decision = Name | Merge | SplitOff | Move | GatherImages | Reject | Remark | TakeBack
 
 
 class Asked(Settings):
@@ -142,7 +149,7 @@ class Grouping(Settings):
     """How images are grouped; see ``owdfa discover``."""
 
     by: Literal["density", "types"] = "density"
-    min_size: int = Field(default=5, ge=2)
+    min_size: int = Field(default=5, ge=3)
     seed: int = Field(default=0, ge=0)
 
 
@@ -355,7 +362,7 @@ def review(
         ),
     ],
 ) -> Decided:  # fmt: skip
-    """Decide on groups: name, merge, split, move, reject, note, undo, redo.
+    """Decide on groups: name, merge, split, move, gather, reject, note, undo, redo.
 
     It is refused with 409 where others have changed groups since ``head``.
     """
@@ -374,6 +381,8 @@ def _decide(reviewer: Reviewer, decision: Decision) -> Made:
             return reviewer.split(decision.group, decision.images)
         case Move():
             return reviewer.move(decision.images, decision.to)
+        case GatherImages():
+            return reviewer.gather(decision.images)
         case Reject():
             return reviewer.reject(decision.group)
         case Remark():
