@@ -28,6 +28,8 @@ TITLES = {
     "memory": "Peak memory of a stage, imports included",
     "video": "Verdicts of a video on a CPU, dlib on every fifth frame, start to end",
     "verdicts": "Verdicts: what they promise, and what they cost",
+    "continual-cal": "Three rounds of types on lab: CAL continued, and trained anew",
+    "continual-supervised": "Three rounds of types on lab: supervised, continued and trained anew",
     "cluster": "Bulk prediction on a Ray cluster: two workers against one",
     "cluster-memory": "Bulk prediction on a Ray cluster: a long list",
     "gpu": "CAL at full size on one GPU: ResNet-50, 256 px, batches of 128, 71,200 images an epoch",
