@@ -388,7 +388,7 @@ def _decide(reviewer: Reviewer, decision: Decision) -> Made:
         case Remark():
             return reviewer.note(decision.group, decision.text)
         case TakeBack():
-            return reviewer.undo() if decision.action == "undo" else reviewer.redo()
+            return {"undo": reviewer.undo, "redo": reviewer.redo}[decision.action]()
 
 
 @router.post("/discover", status_code=202)
