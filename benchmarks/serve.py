@@ -3,8 +3,8 @@
     python -m benchmarks.serve RUN [--seconds 300] [--clients 8] [--kill 20] [--photos FOLDER]
 
 Clients send images of mixed sizes, some at a time, and wait for their verdicts. One worker is
-killed every ``--kill`` seconds. RUN is one that was calibrated. ``owdfa predict`` of the same files
-runs before and after; the time that it takes to start is not counted.
+killed every ``--kill`` seconds. RUN is one that was calibrated. ``owdfa predict`` and ``attribute``
+of the same files run before and after; the time that they take to start is not counted.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from pathlib import Path
@@ -48,6 +48,16 @@ class Load:
     memory: list[int] = field(default_factory=list)  # bytes of all processes, a sample a second
     num_killed: int = 0
 
+    def note(self, status: int, told: Any, taken: float) -> None:
+        """Note an answer."""
+        if status not in (200, 202):
+            self.problems.append(f"{status}: {told}")
+            return
+        job = told["job"] if status == 200 else told
+        self.acknowledged[job["id"]] = job["num_files"]
+        self.num_files += job["num_done"]
+        self.seconds.append(taken)
+
 
 class Server:
     """A server in a process of its own."""
@@ -67,9 +77,9 @@ class Server:
         answer = link.getresponse()
         return answer.status, json.loads(answer.read())
 
-    def connect(self) -> HTTPConnection:
+    def connect(self) -> "closing[HTTPConnection]":
         """A connection of its own."""
-        return HTTPConnection(self.host, self.port, timeout=300)
+        return closing(HTTPConnection(self.host, self.port, timeout=300))
 
     def workers(self) -> list[int]:
         """Process ids of its workers."""
@@ -93,11 +103,11 @@ def main(argv: Sequence[str] | None = None, report: Report | None = None) -> Non
     with tempfile.TemporaryDirectory() as name:
         photos = options.photos or write_photos(Path(name, "photos"))
         files = [path for path in sorted(photos.rglob("*")) if path.is_file()]
-        before = predict_rate(options.run, files, Path(name))
+        before = rates(options.run, files, Path(name))
         with serving(options.run, Path(name, "case")) as server:
             load, length = press(server, files, options)
             states = wait_for_all(server, load)
-        after = predict_rate(options.run, files, Path(name))
+        after = rates(options.run, files, Path(name))
         tags = noted(Path(name, "case"))
         tell(report, load, length, (before, after))
         tell_lost(report, load, states, tags)
@@ -111,19 +121,23 @@ def write_photos(folder: Path) -> Path:
     return folder
 
 
-def predict_rate(run: Path, files: Sequence[Path], folder: Path) -> float:
-    """Files a second of ``owdfa predict``, without the time that it takes to start."""
-    times = []
-    for some in (files[:1], files):
-        place = folder / "predicted"
-        place.mkdir()
-        for turn, path in enumerate(some):
-            shutil.copyfile(path, place / f"{turn:05}{path.suffix}")
-        start = time.perf_counter()
-        command("owdfa", "predict", run, place, "-o", folder / "predicted.parquet")
-        times.append(time.perf_counter() - start)
-        shutil.rmtree(place)
-    return (len(files) - 1) / (times[1] - times[0])
+def rates(run: Path, files: Sequence[Path], folder: Path) -> dict[str, float]:
+    """Files a second of two commands, without the time that they take to start."""
+    found = {}
+    for name, output in (("predict", folder / "predicted.parquet"), ("attribute", folder / "said")):
+        times = []
+        for some in (files[:1], files):
+            place = folder / "copies"
+            place.mkdir()
+            for turn, path in enumerate(some):
+                shutil.copyfile(path, place / f"{turn:05}{path.suffix}")
+            start = time.perf_counter()
+            command("owdfa", name, run, place, "-o", output)
+            times.append(time.perf_counter() - start)
+            shutil.rmtree(place)
+        shutil.rmtree(folder / "said", ignore_errors=True)
+        found[name] = (len(files) - 1) / (times[1] - times[0])
+    return found
 
 
 @contextmanager
@@ -131,11 +145,12 @@ def serving(run: Path, case: Path) -> Iterator[Server]:
     """A server whose workers are ready."""
     server = Server(run, case)
     try:
-        server.ask(server.connect(), "GET", "/v1/types")
+        with server.connect() as link:
+            server.ask(link, "GET", "/v1/types")
         yield server
     finally:
         server.process.send_signal(signal.SIGINT)
-        server.process.wait()
+        server.process.communicate()
 
 
 def press(server: Server, files: Sequence[Path], options: argparse.Namespace) -> tuple[Load, float]:
@@ -165,20 +180,14 @@ def client(
     server: Server, contents: Sequence[bytes], load: Load, lock: Any, until: float, seed: int
 ) -> None:
     """Send some files, wait for their verdicts, and again."""
-    draw, link = random.Random(seed), server.connect()
-    while time.monotonic() < until:
-        some = draw.choices(contents, k=draw.randint(1, _MOST))
-        start = time.perf_counter()
-        status, told = server.ask(link, "POST", "/v1/attribute?wait=120", form(some))
-        taken = time.perf_counter() - start
-        with lock:
-            if status not in (200, 202):
-                load.problems.append(f"{status}: {told}")
-                continue
-            job = told["job"] if status == 200 else told
-            load.acknowledged[job["id"]] = job["num_files"]
-            load.num_files += job["num_done"]
-            load.seconds.append(taken)
+    draw = random.Random(seed)
+    with server.connect() as link:
+        while time.monotonic() < until:
+            some = draw.choices(contents, k=draw.randint(1, _MOST))
+            start = time.perf_counter()
+            status, told = server.ask(link, "POST", "/v1/attribute?wait=120", form(some))
+            with lock:
+                load.note(status, told, time.perf_counter() - start)
 
 
 def form(contents: Sequence[bytes]) -> bytes:
@@ -190,14 +199,14 @@ def form(contents: Sequence[bytes]) -> bytes:
 def wait_for_all(server: Server, load: Load) -> Counter[str]:
     """States of all files that were acknowledged, once their jobs have ended."""
     states: Counter[str] = Counter()
-    link = server.connect()
-    for job in load.acknowledged:
-        while True:
-            _, found = server.ask(link, "GET", f"/v1/jobs/{job}")
-            if found["state"] in ("done", "failed"):
-                break
-            time.sleep(0.1)
-        states.update(each["state"] for each in found["files"])
+    with server.connect() as link:
+        for job in load.acknowledged:
+            while True:
+                _, found = server.ask(link, "GET", f"/v1/jobs/{job}")
+                if found["state"] in ("done", "failed"):
+                    break
+                time.sleep(0.1)
+            states.update(each["state"] for each in found["files"])
     return states
 
 
@@ -207,13 +216,15 @@ def noted(case: Path) -> Counter[str]:
     return Counter(word for each in commands for word in each.split() if word.startswith("job:"))
 
 
-def tell(report: Report, load: Load, length: float, predicts: tuple[float, float]) -> None:
+def tell(report: Report, load: Load, length: float, others: tuple[dict[str, float], ...]) -> None:
     taken = sorted(load.seconds)
     p50, p95 = (taken[int(share * (len(taken) - 1))] for share in (0.5, 0.95))
     report.add("a request of 1 to 12 files, median and 95 %", f"{number(p50)} and {number(p95)} s")
-    rate, best = load.num_files / length, statistics.mean(predicts)
-    value = f"{number(rate)} files/s, predict {number(best)}: **{number(rate / best)}**"
-    report.add("throughput, beside owdfa predict", value, "at least 0.8", rate / best >= 0.8)
+    rate = load.num_files / length
+    for name in ("predict", "attribute"):
+        best = statistics.mean(each[name] for each in others)
+        value = f"{number(rate)} files/s, {name} {number(best)}: **{number(rate / best)}**"
+        report.add(f"throughput, beside owdfa {name}", value, "at least 0.8", rate / best >= 0.8)
     part = max(len(load.memory) // 10, 1)
     first, last = (
         statistics.median(x) / 2**20

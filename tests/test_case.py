@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from owdfa.case import Case, check, is_case
 from owdfa.case import case as case_module
 from owdfa.case import journal as journal_module
+from owdfa.case import table as table_module
 from owdfa.case.journal import Entry, parse, sealed
 from owdfa.case.lines import add_attributions
 from owdfa.errors import UserError
@@ -95,6 +96,35 @@ def test_the_table_has_a_row_a_verdict_and_no_formula(tmp_path):
         (row,) = csv.DictReader(stream)
     assert row["path"] == "'=HYPERLINK(1).png"
     assert (row["outcome"], row["reason"], row["probability"]) == ("inconclusive", "unsure", "0.5")
+
+
+def test_the_table_of_an_open_case_is_what_one_that_is_opened_writes(tmp_path, monkeypatch):
+    case, written = make_case(tmp_path, rounds=0), []
+    whole = table_module.write_verdict_table
+
+    def write(path, verdicts):
+        written.append(path)
+        whole(path, verdicts)
+
+    monkeypatch.setattr(table_module, "write_verdict_table", write)
+
+    def add(case, name):
+        (tmp_path / name).write_bytes(name.encode())
+        before = len(written)
+        case.add([attributed(tmp_path / name, outcome=Outcome(kind="novel"))], ATTRIBUTION)
+        found = (case.folder / "verdicts.csv").read_text()
+        whole(tmp_path / "again.csv", (item.verdict for item in case.items()))
+        assert found == (tmp_path / "again.csv").read_text()
+        return len(written) > before
+
+    assert add(case, "a.png")
+    assert not add(case, "b.png")
+    assert not add(case, "=c.png")
+    assert add(case, "b.png")  # takes the place of an earlier one
+    assert not add(case, "d.png")
+    assert add(Case.open(case.folder), "e.png")
+    assert add(case, "f.png")  # another has written
+    assert not add(case, "g.png")
 
 
 def test_inputs_are_copied_by_their_hash_where_asked_for(tmp_path):

@@ -16,6 +16,7 @@ from owdfa.case import Case, check
 from owdfa.case import case as case_module
 from owdfa.case import journal as journal_module
 from owdfa.case import review as review_module
+from owdfa.case import table as table_module
 from owdfa.case.review import act, open_review
 from owdfa.errors import UserError
 from owdfa.stages.review import Reviewer
@@ -154,7 +155,8 @@ def killed_at(chosen, cut):
             (journal_module, "append_bytes", append),
             (case_module, "append_bytes", append),
             (review_module, "write_text", instead(review_module.write_text)),
-            (case_module, "write_verdict_table", instead(case_module.write_verdict_table)),
+            (table_module, "append_bytes", append),
+            (table_module, "write_verdict_table", instead(table_module.write_verdict_table)),
         ):
             stack.enter_context(mock.patch.object(module, name, made))
         stack.enter_context(contextlib.suppress(Killed))

@@ -3,6 +3,7 @@
 import json
 import threading
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 
@@ -217,3 +218,19 @@ def test_no_page_of_documentation_is_loaded_from_elsewhere(reviewed):
     for path in ("/docs", "/redoc"):
         assert reviewed.get(path).status == 404
     assert reviewed.get("/openapi.json").json["info"]["title"] == "owdfa"
+
+
+def test_the_client_of_the_documents_works(run, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("httpx")
+    text = (Path(__file__).parents[1] / "docs" / "serve.md").read_text(encoding="utf-8")
+    lines = text.partition("    import httpx\n")[2].partition("\nThe same with curl")[0]
+    program = "import httpx\n" + "\n".join(line.removeprefix("    ") for line in lines.splitlines())
+    (tmp_path / "pile").mkdir()
+    for number in range(3):
+        (tmp_path / "pile" / f"{number}.jpg").write_bytes(picture(number, kind="JPEG"))
+    monkeypatch.chdir(tmp_path)
+    with served(tmp_path / "case", run) as client:
+        exec(program.replace("8765", str(client.port)), {})
+    assert {line.split()[0] for line in capsys.readouterr().out.splitlines()} == {
+        "0.jpg", "1.jpg", "2.jpg",
+    }  # fmt: skip

@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -16,6 +17,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from benchmarks import serve
+from benchmarks.harness import Report
 from command_line import cli, done
 from owdfa.case import ATTRIBUTED, Case, check
 from owdfa.errors import UserError
@@ -23,6 +26,7 @@ from owdfa.images.features import StoredFeatures
 from owdfa.serve.attributing import _noted
 from owdfa.serve.commands import check_arguments
 from owdfa.serve.jobs import Ended, Jobs
+from owdfa.serve.place import Place
 from owdfa.serve.uploads import Upload
 from small_groups import write_squares
 from small_server import Process, make_run, picture, served
@@ -247,6 +251,18 @@ def test_workers_that_are_killed_at_any_time_cost_no_file(run, case):
     assert len(names(case)) == 240
 
 
+def test_a_worker_that_ends_with_nothing_to_do_is_replaced_and_costs_no_try(run, case):
+    server = Process(case, run)
+    try:
+        for number in range(4):
+            for pid in server.workers():
+                os.kill(pid, signal.SIGKILL)
+            (said,) = server.client.send({"a.png": picture(number)}).json["verdicts"]
+            assert said["verdicts"][0]["outcome"]["reason"] != "undecodable"
+    finally:
+        server.stop()
+
+
 POISON = """
 import os, time
 import owdfa.images.decode as decode
@@ -333,6 +349,13 @@ def test_without_a_run_nothing_is_taken_and_the_case_is_shown(run, case):
         assert client.get("/v1/types").status == 404
 
 
+def test_a_folder_of_something_else_is_no_place_for_a_case(run, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(picture(1))
+    with pytest.raises(UserError, match="choose another --case"):
+        Place.find(run, case=tmp_path / "photos")
+
+
 def test_a_run_without_thresholds_says_so(run, case, tmp_path):
     shutil.copytree(run, tmp_path / "plain")
     (tmp_path / "plain" / "calibration.json").unlink()
@@ -411,6 +434,16 @@ def size(content):
     return Image.open(BytesIO(content)).size
 
 
+def test_a_page_of_pictures_and_many_files_do_not_wait_for_one_another(run, case):
+    with served(case, run) as client:
+        first = some(30)
+        client.send(first)
+        job = client.send(some(300, 1000), "wait=0").json["id"]
+        for content in first.values():
+            assert client.get(f"/pictures/{sha(content)}/thumb").status == 200
+        assert client.wait(job)["num_done"] == 300
+
+
 def test_commands_run_one_at_a_time_and_say_what_became_of_them(run, case, tmp_path):
     squares = [p for c in ("red", "blue") for p in write_squares(tmp_path / "s", c, range(8))]
     with served(case, run) as client:
@@ -475,3 +508,20 @@ def test_what_attributes_on_the_command_line_goes_on_in_the_same_case(run, case,
         client.send(some(1, 600))
         assert client.get("/v1/verdicts").json["total"] == 4
     assert check(case) == []
+
+
+@pytest.mark.slow
+@pytest.mark.benchmark
+def test_the_benchmark_of_the_server_runs_at_toy_size(run, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name, content in some(12).items():
+        (photos / name).write_bytes(content)
+    options = ["--seconds", "5", "--clients", "2", "--kill", "2", "--photos", str(photos)]
+    serve.main([str(run), *options], Report("serve", tmp_path))
+    (path,) = tmp_path.glob("serve.*.json")
+    rows = {row["what"]: row["value"] for row in json.loads(path.read_text())["rows"]}
+    assert rows["files that were acknowledged"].startswith("0 lost, 0 twice of ")
+    assert rows["files that were acknowledged"].endswith(" killed, met")
+    assert rows["requests refused"].startswith("0 of ")
+    assert len(rows) == 6

@@ -612,6 +612,13 @@ def test_a_client_that_is_refused_is_not_listened_to(guarded):
     assert b" 401 " in raw(guarded, head, seconds=10)  # and the connection is closed
 
 
+def test_nobody_is_told_of_a_request(monkeypatch):
+    monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
+    app = make_app(Place(Path("none"), None), ServeSettings())
+    telling = getattr(app, "_native_telemetry", None)  # of newer versions of FastAPI
+    assert telling is None or not telling.enabled()
+
+
 # --- the source ----------------------------------------------------------------------------------
 
 

@@ -32,7 +32,7 @@ from owdfa.case.lines import (
     digest_of,
     verdict_lines,
 )
-from owdfa.case.table import write_verdict_table
+from owdfa.case.table import VerdictTable
 from owdfa.errors import UserError
 from owdfa.files import atomic, check_new, read_json, write_json
 from owdfa.records.verdict import Attribution, FileVerdict
@@ -70,6 +70,7 @@ class Case:
         self._depth = 0
         self._end: int | None = None  # of the verdicts that the journal has, while this writes
         self._added = False
+        self._table = VerdictTable(folder / _TABLE)
         self._indexed = Followed(Index.empty(), self._extend_index)
         self._attributions: Followed[Attributions] = Followed({}, add_attributions)
 
@@ -126,11 +127,8 @@ class Case:
         return self.journal.notes
 
     @contextmanager
-    def writing(self, *, table: bool = True) -> Iterator[None]:
-        """Let no other process write to the case until the block ends; then make the table.
-
-        Args:
-            table: False to leave the table to a later block: of many files it takes a while.
+    def writing(self) -> Iterator[None]:
+        """Let no other process write to the case until the block ends; then update the table.
 
         Raises:
             BusyError: Another process or thread is writing to it.
@@ -144,12 +142,12 @@ class Case:
                 yield
             finally:
                 self._depth -= 1
-            if self._added and table and not self._depth:
+            if self._added and not self._depth:
                 self.write_table()
 
     def write_table(self) -> None:
-        """Make the table; who calls it is ``writing``."""
-        write_verdict_table(self.folder / _TABLE, (each.verdict for each in self.items()))
+        """Bring the table up to date; who calls it is ``writing``."""
+        self._table.update(self.items())
         self._added = False
 
     def record(self, what: str, data: dict[str, Any], *, who: str | None = None) -> Entry:

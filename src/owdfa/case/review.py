@@ -218,12 +218,8 @@ def discovered(
 
 
 @contextmanager
-def write_alone(case: Case, *, table: bool = True) -> Iterator[None]:
+def write_alone(case: Case) -> Iterator[None]:
     """Write to a case; wait a while for another who does, in this process or in another.
-
-    Args:
-        case: The case.
-        table: See ``Case.writing``.
 
     Raises:
         BusyError: The other takes longer.
@@ -232,7 +228,7 @@ def write_alone(case: Case, *, table: bool = True) -> Iterator[None]:
     with ExitStack() as stack:
         while True:
             try:
-                stack.enter_context(case.writing(table=table))
+                stack.enter_context(case.writing())
                 break
             except BusyError:
                 if time.monotonic() > deadline:

@@ -1,10 +1,14 @@
 """Verdicts as a table for a spreadsheet: one row a verdict, in the order of the verdicts."""
 
 import csv
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, final
 
+from owdfa.case.items import Items, Row
+from owdfa.case.journal import append_bytes
 from owdfa.files import atomic, holds_mark
 from owdfa.records.verdict import FileVerdict, Verdict
 
@@ -27,10 +31,54 @@ def write_verdict_table(path: Path, verdicts: Iterable[FileVerdict]) -> None:
         atomic(path, lambda found: holds_mark(found, ",".join(COLUMNS).encode())) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream,
     ):
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for verdict in verdicts:
-            writer.writerows(_rows(verdict))
+        csv.writer(stream, lineterminator="\n").writerow(COLUMNS)
+        _add_rows(stream, verdicts)
+
+
+@final
+class VerdictTable:
+    """The table of a case that stays open: where verdicts of new inputs alone came, they are added.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._written: os.stat_result | None = None  # as it was left
+        self._rows: Sequence[Row] = ()  # of what is in it
+
+    def update(self, items: Items) -> None:
+        """Write what is to be in it.
+
+        Raises:
+            UserError: Something other than such a table is there, or it cannot be written.
+        """
+        num = len(self._rows)
+        # A verdict that is replaced moves to the end: the last row would be another one.
+        grown = 0 < num <= len(items) and items.rows[num - 1] == self._rows[-1]
+        if self._written is not None and grown and _is_as_left(self.path, self._written):
+            stream = StringIO()
+            _add_rows(stream, (item.verdict for item in items[num:]))
+            new = stream.getvalue().encode(errors="backslashreplace")
+            append_bytes(self.path, self._written.st_size, new)
+        else:
+            write_verdict_table(self.path, (item.verdict for item in items))
+        self._written, self._rows = self.path.stat(), items.rows
+
+
+def _is_as_left(path: Path, left: os.stat_result) -> bool:
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return all(getattr(found, x) == getattr(left, x) for x in ("st_ino", "st_size", "st_mtime_ns"))
+
+
+def _add_rows(stream: TextIO, verdicts: Iterable[FileVerdict]) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    for verdict in verdicts:
+        writer.writerows(_rows(verdict))
 
 
 def _rows(file: FileVerdict) -> Iterator[Sequence[Any]]:

@@ -23,6 +23,7 @@ _HEADS = (
 )
 _WIDE = 120  # columns
 _SHOWN = 40  # groups, and images of one
+_MOVES = 8  # from one verdict to another, of a kind
 _DIGITS = 12  # of a hash
 
 
@@ -140,18 +141,19 @@ def print_log(lines: "Sequence[tuple[Entry, str]]") -> None:
 
 
 def print_rescanned(found: "Rescanned", case: Path, output: Path | None) -> None:
-    """Print what changes with another run, by kind, with some examples of each."""
+    """Print what changes with another run: by kind, and which verdict turns into which."""
     from owdfa.stages.rescan import HEADINGS
 
     for kind, heading in HEADINGS.items():
-        if not found.kinds[kind]:
-            continue
-        print(f"{found.kinds[kind]:>7,}  {heading}")
-        for row in found.examples[kind] if kind != "same" else ():
-            face = f", face {row.face}" if row.face > 1 else ""
-            before, now = (each or "no such face" for each in (row.before, row.now))
-            print(f"         {row.path}{face}: {before} -> {now}")
+        moves = [(move, num) for move, num in found.moves.most_common() if move.kind == kind]
+        if moves:
+            print(f"{found.kinds[kind]:>7,}  {heading}")
+        for move, num in moves[:_MOVES] if kind != "same" else ():
+            row = found.examples[move]
+            print(f"  {num:>7,}  {move.before} -> {move.now}, such as {row.path}:")
             print(f"           {row.reason}")
+        if len(moves) > _MOVES and kind != "same":
+            print(f"           ... and {len(moves) - _MOVES} more such changes")
     for path, reason in found.missing[:_SHOWN]:
         print(f"  left out: {path}: {reason}")
     if len(found.missing) > _SHOWN:

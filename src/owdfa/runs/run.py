@@ -8,6 +8,7 @@ tensorboard/      the epochs' lines again
 checkpoints/      ``last``, and ``validation`` or ``oracle`` when that rule selects
 model.onnx        the network that predicts, as one graph: a CPU needs no torch for it
 calibration.json  temperature and thresholds of verdicts, where images were held back for them
+class_statistics.safetensors  mean and spread of each known class, for a run that continues this one
 """
 
 import platform

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -20,6 +21,9 @@ from owdfa.serve.settings import ServeSettings
 from owdfa.serve.uploads import RefusedError
 
 STATIC = Path(str(files("owdfa.serve") / "static"))
+
+_NO_TELEMETRY: Any = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+# Newer FastAPI would tell OpenTelemetry of every request, its address with the token included.
 
 
 def make_app(place: Place, settings: ServeSettings) -> FastAPI:
@@ -41,7 +45,7 @@ def make_app(place: Place, settings: ServeSettings) -> FastAPI:
 
     app = FastAPI(
         title="owdfa", version=api.VERSION, description=api.DESCRIPTION, lifespan=lifespan,
-        docs_url=None, redoc_url=None, openapi_url="/openapi.json",
+        docs_url=None, redoc_url=None, openapi_url="/openapi.json", telemetry=_NO_TELEMETRY,
     )  # fmt: skip
     app.state.service = service
     app.add_middleware(Guard, settings=settings)

@@ -11,7 +11,7 @@ import base64
 import os
 import shutil
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -40,7 +40,7 @@ from owdfa.serve.uploads import FOLDER
 _MOST_FILES, _MOST_BYTES = 16, 8 * 2**20  # that a worker is given together
 _MOST_TRIES = 3  # of a file that ends its worker
 _BACKLOG = 256  # results that wait for the case, from which on no more are made
-_QUIET = 2.0  # seconds without a result after which the table is made
+_QUIET = 2.0  # seconds without a result after which embeddings are kept
 _PAUSES = (0.2, 1.0, 5.0, 15.0)  # seconds before the case is tried again
 _NOTED = "owdfa serve"
 
@@ -96,7 +96,7 @@ class Attributing:
         self._results: deque[_Result] = deque()
         self._new = asyncio.Event()
         self._embeddings = _Embeddings()
-        self._ends: set[asyncio.Task[None]] = set()
+        self._beside: set[asyncio.Future[None]] = set()
         self.running: dict[str, Task] = {}
         """By their tags, those that a worker has."""
         self.problem = ""
@@ -151,11 +151,15 @@ class Attributing:
         moving = batch[0].is_video
         seconds = self._settings.video_seconds if moving else self._settings.task_seconds
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        end = asyncio.create_task(self._end(batch, answered, opened.attribution))
-        self._ends.add(end)
-        end.add_done_callback(self._ends.discard)
+        self._go_on(self._end(batch, answered, opened.attribution))
         self._on_end({each.task.job for each in batch})
         return Work(request, seconds, answered)
+
+    def _go_on(self, work: Awaitable[None]) -> None:
+        """Do something beside."""
+        task = asyncio.ensure_future(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
 
     def _batch(self) -> list[_Waiting]:
         """Files of all jobs in turn; a video alone, and one that a worker did not survive."""
@@ -248,10 +252,9 @@ class Attributing:
                     await asyncio.sleep(pause)
 
     async def tidy(self) -> None:
-        """Bring up to date what can be made again at any time: embeddings, and the table."""
+        """Keep the embeddings that there are."""
+        await asyncio.gather(*self._beside, return_exceptions=True)
         await self.keep_embeddings()
-        with suppress(UserError):  # such as that another process is writing, which makes it, too
-            await anyio.to_thread.run_sync(self._place.write_table)
 
     async def _write_all(self) -> None:
         """Add what there is to the case.
@@ -267,6 +270,7 @@ class Attributing:
                 self.running.pop(each.task.tag, None)
             self._on_end({each.task.job for each in done})
             self.wake()
+            self._go_on(anyio.to_thread.run_sync(self._delete, done))
             if len(self._embeddings.rows) >= PART:
                 await self.keep_embeddings()
 
@@ -278,7 +282,7 @@ class Attributing:
         """
         results = sorted(results, key=_group)  # stable: files of a job stay in order
         done: list[_Result] = []
-        with self._place.writing(table=False) as case:
+        with self._place.writing() as case:
             for _, some in groupby(results, key=_group):
                 part = list(some)
                 try:
@@ -289,9 +293,12 @@ class Attributing:
                     break
                 done += part
         self._jobs.end(Ended(each.task, each.error) for each in done)
+        return done
+
+    def _delete(self, done: Sequence[_Result]) -> None:
+        """Delete uploads that are among the inputs of the case; after a kill, the next start."""
         for each in done:
             self._upload_of(each.task).unlink(missing_ok=True)
-        return done
 
     def _add_part(self, case: Case, part: Sequence[_Result]) -> None:
         """Add the results of one sender."""
@@ -341,7 +348,8 @@ class Attributing:
 
 
 def _group(result: _Result) -> tuple[str, str]:
-    return result.task.who, result.attribution.digest
+    digest = "" if result.verdict is None else result.verdict.attribution
+    return result.task.who, digest
 
 
 def _checked(task: Task, made: Attribution, verdict: FileVerdict) -> _Result:

@@ -51,7 +51,10 @@ class Place:
         if not is_case(place):
             if run is not None:
                 raise UserError(f"{place}: is no case, and --run names another run; name one")
-            return cls(case or Path("case"), place)
+            folder = case or Path("case")
+            if folder.exists() and not is_case(folder) and any(folder.iterdir()):
+                raise UserError(f"{folder}: holds files and is no case; choose another --case")
+            return cls(folder, place)
         if case is not None:
             raise UserError(f"{place}: is a case, and --case names another; name one")
         return cls(place, run or _last_run(Case.open(place)))
@@ -152,11 +155,8 @@ class Place:
                 Case.create(self.folder)
 
     @contextmanager
-    def writing(self, *, table: bool = True) -> Iterator[Case]:
+    def writing(self) -> Iterator[Case]:
         """Write to the case; it is begun where it was not. Nobody else writes meanwhile.
-
-        Args:
-            table: See ``Case.writing``.
 
         Raises:
             BusyError: Another process has been writing for a while.
@@ -166,18 +166,18 @@ class Place:
             self.begin()
             # Not the one that is read from: reading need not wait for who writes.
             self._written = self._written or Case.open(self.folder)
-            with write_alone(self._written, table=table):
+            with write_alone(self._written):
                 yield self._written
 
     def write_table(self) -> None:
-        """Make the table of the case anew, where verdicts were added since.
+        """Bring the table of the case up to date, where a kill kept it from that.
 
         Raises:
             UserError: As ``writing``.
         """
         table, verdicts = (self.folder / name for name in ("verdicts.csv", "verdicts.jsonl"))
         if _changed(table) < _changed(verdicts):
-            with self.writing(table=False) as case:
+            with self.writing() as case:
                 case.write_table()
 
 

@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -23,8 +24,14 @@ LATE, ENDED = "it took too long", "the worker process ended"
 """The errors of one that did not answer."""
 _LINE = 2**28  # bytes of an answer: the tracks of a long video are some millions
 _OPENING_SECONDS = 600.0  # PyTorch on a cold disk
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds before a worker that cannot start starts again
-_MEMORY = {"MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+_TURN_SECONDS = 0.25  # that a source has a worker for, where others wait: some pictures, a batch
+_MOST_FAILURES = 3  # in a row, after which it is said that a run cannot be opened
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0  # seconds before a worker that cannot start starts again
+_PROCESS = {
+    # glibc keeps what is freed, which saves an eighth of the time; the worker gives back the rest.
+    "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
+}  # fmt: skip
 _SECRET = "OWDFA_TOKEN"  # noqa: S105  the name of a variable, that no other process needs
 
 
@@ -111,9 +118,10 @@ class Pool:
         assert self._opened is not None
         return await asyncio.shield(self._opened)
 
-    async def _work(self, turn: int) -> None:
+    async def _work(self, first: int) -> None:
         """Keep a worker busy, and start another where it ends."""
-        pause = _FIRST_PAUSE
+        failures = 0
+        turn = _Turn(len(self._sources), first)
         while True:
             try:
                 worker = await _Process.start(self._begin)
@@ -124,16 +132,18 @@ class Pool:
             try:
                 opened = await worker.open()
                 self._say_opened(opened)
-                pause = _FIRST_PAUSE
+                failures = 0
                 while True:
-                    work, turn = await self._next(turn, opened)
-                    await _do(worker, work)
+                    work = await self._next(worker, turn, opened)
+                    with turn:
+                        await _do(worker, work)
             except WorkerError as error:
                 if worker.opened is None:
-                    reason = f"{self._begin['run']}: {error} while it was opened"
-                    self._say_opened(Opened(reason, None, None))
-                    await asyncio.sleep(pause)
-                    pause = min(2 * pause, _LONGEST_PAUSE)
+                    failures += 1
+                    if failures >= _MOST_FAILURES:
+                        reason = f"{self._begin['run']}: {error} while it was opened"
+                        self._say_opened(Opened(reason, None, None))
+                    await asyncio.sleep(min(_FIRST_PAUSE * 2**failures, _LONGEST_PAUSE))
             finally:
                 self.pids.discard(worker.pid)
                 await worker.kill()
@@ -146,17 +156,54 @@ class Pool:
         if not self._opened.done():
             self._opened.set_result(opened)
 
-    async def _next(self, turn: int, opened: Opened) -> tuple[Work, int]:
-        """What is to be done next, and of which source the turn is after it."""
+    async def _next(self, worker: "_Process", turn: "_Turn", opened: Opened) -> Work:
+        """What is to be done next.
+
+        Raises:
+            WorkerError: The worker ended, with nothing to do.
+        """
         while True:
+            if worker.ended.done():
+                raise WorkerError(ENDED)
             self._more.clear()
-            for step in range(len(self._sources)):
-                place = (turn + step) % len(self._sources)
+            for place in turn.order():
                 work = self._sources[place](opened)
                 if work is not None:
+                    turn.take(place)
                     self._more.set()  # others may find more
-                    return work, place + 1
-            await self._more.wait()
+                    return work
+            more = asyncio.ensure_future(self._more.wait())
+            await asyncio.wait({more, worker.ended}, return_when=asyncio.FIRST_COMPLETED)
+            more.cancel()
+
+
+class _Turn:
+    """Whose turn it is: a source keeps it until it has used some time.
+
+    Args:
+        num: Number of sources.
+        first: Whose turn is the first, or of which source after the last.
+    """
+
+    def __init__(self, num: int, first: int) -> None:
+        self._num, self._place, self._used, self._start = num, first % num, 0.0, 0.0
+
+    def order(self) -> list[int]:
+        """Sources in the order in which they are asked."""
+        if self._used >= _TURN_SECONDS:
+            self._place, self._used = self._place + 1, 0.0
+        return [(self._place + step) % self._num for step in range(self._num)]
+
+    def take(self, place: int) -> None:
+        """A source has something to do."""
+        if place != self._place:
+            self._place, self._used = place, 0.0
+
+    def __enter__(self) -> None:
+        self._start = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._used += time.monotonic() - self._start
 
 
 async def _do(worker: "_Process", work: Work) -> None:
@@ -184,6 +231,7 @@ class _Process:
     def __init__(self, process: asyncio.subprocess.Process, begin: dict[str, Any]) -> None:
         self._process, self._begin = process, begin
         self.pid = process.pid
+        self.ended = asyncio.ensure_future(process.wait())
         self.opened: Opened | None = None
 
     @classmethod
@@ -192,7 +240,7 @@ class _Process:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "owdfa.serve.worker",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_LINE,
-            env={**_MEMORY, **child_environment()},
+            env={**child_environment(), **_PROCESS},
         )  # fmt: skip
         return cls(process, begin)
 

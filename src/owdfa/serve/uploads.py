@@ -10,6 +10,7 @@ import os
 import secrets
 import unicodedata
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -28,6 +29,7 @@ MAX_NAME = 255
 _MAX_SUFFIX = 16  # bytes: copies in the case are named by SHA-256 and the suffix
 _UNNAMED = "unnamed"
 _BIT = 2**18  # bytes that are written together
+_SYNCED = 8  # files that are put on the disk at the same time
 _OVERHEAD = 4096  # bytes a file that a form takes besides it
 _FORM = "multipart/form-data"
 _RAW = ("image/", "video/", "application/octet-stream")
@@ -185,14 +187,21 @@ class _Files:
             each.path.unlink(missing_ok=True)
 
     def sync(self) -> None:
-        """Put the names of the files on the disk, too."""
+        """Put the files on the disk, and then their names; at once, it takes less than in turn."""
         if not self.done:
             raise RefusedError(400, "the request holds no file")
-        handle = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        with ThreadPoolExecutor(_SYNCED) as threads:
+            list(threads.map(_sync, (each.path for each in self.done)))
+        _sync(self.folder)
+
+
+def _sync(path: Path) -> None:
+    """Have a file or a folder on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 class _Open:
@@ -211,7 +220,6 @@ class _Open:
         self.num_bytes += len(data)
 
     def close(self) -> Upload:
-        os.fsync(self.stream.fileno())
         self.stream.close()
         return Upload(self.name, self.path, self._hash.hexdigest(), self.num_bytes)
 

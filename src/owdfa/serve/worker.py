@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +22,8 @@ from owdfa.errors import UserError
 
 _MIB = 2**20
 _OPEN_FILES, _FILE_BYTES = 256, 256 * _MIB
+_KEPT = 192 * _MIB  # that a worker holds beside the network, for what comes next
+_STATM = Path("/proc/self/statm")
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 
 
@@ -38,8 +41,11 @@ def main() -> None:
     _answer(answers, worker.hello())
     gc.freeze()
     limit(given["memory"])
+    least = _resident()
     for line in sys.stdin.buffer:
         _answer(answers, worker.answer(json.loads(line)))
+        if _resident() > least + _KEPT:
+            _give_back()
 
 
 class Worker:
@@ -155,6 +161,20 @@ def _data_bytes() -> int:
         return 0
     found = [line.split()[1] for line in lines if line.startswith("VmData:")]
     return 1024 * int(found[0]) if found else 0
+
+
+def _resident() -> int:
+    """Bytes of memory that this process holds."""
+    try:
+        return int(_STATM.read_text().split()[1]) * resource.getpagesize()
+    except OSError:  # not on every system
+        return 0
+
+
+def _give_back() -> None:
+    """Give memory that is free back to the system: after a large image, most of it."""
+    with suppress(AttributeError):  # of another C library than glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _own_stdout() -> BinaryIO:

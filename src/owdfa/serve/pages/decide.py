@@ -137,7 +137,7 @@ def _decide(
     if not head:
         raise UserError("the form does not say what its reader saw; load the page again")
     try:
-        with place.writing(table=False) as case:
+        with place.writing() as case:
             made = act(Reviewer(case, head=head, who=by))
     except ConflictError as error:
         told = [(each.who, describe(each), each.time) for each in error.since]

@@ -13,11 +13,11 @@ const counted = (number, noun) => `${number.toLocaleString("en")} ${noun}${numbe
 // --- Pictures that are not there: a file may have been moved or removed.
 
 function lacks(image) {
-  image.classList.add("gone");
-  if (!image.alt) image.alt = "no picture";
+  const text = Object.assign(document.createElement("span"), { className: "note gone", textContent: "no picture" });
+  image.replaceWith(text);
 }
 document.addEventListener("error", (event) => event.target.tagName === "IMG" && lacks(event.target), true);
-for (const image of document.images) if (image.complete && !image.naturalWidth && image.loading !== "lazy") lacks(image);
+for (const image of [...document.images]) if (image.complete && !image.naturalWidth) lacks(image);
 
 // --- From file to file by the arrow keys.
 
@@ -233,6 +233,7 @@ if (drop) {
     });
   }
   document.addEventListener("drop", async (event) => send(await dropped(event.dataTransfer)));
+  addEventListener("beforeunload", (event) => sending && event.preventDefault()); // the rest would not be sent
   document.addEventListener("paste", (event) => send([...event.clipboardData.files]));
 }
 

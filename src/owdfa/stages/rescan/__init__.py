@@ -4,12 +4,13 @@ A look changes nothing. Where the new verdicts are to hold, they are added to th
 ``attribute`` are: the journal keeps the earlier ones, and has a line that says what changed.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -29,10 +30,9 @@ from owdfa.runs.metadata import path_from
 from owdfa.stages.rescan.reasons import HEADINGS, Group, Kind, Side, explain, pair_faces
 from owdfa.stages.rescan.table import Compared, Write, compare, writing_table
 
-__all__ = ["HEADINGS", "Compared", "Kind", "RescanOptions", "Rescanned", "rescan"]
+__all__ = ["HEADINGS", "Compared", "Move", "RescanOptions", "Rescanned", "rescan"]
 
 _PART = 512  # files that are added to the case together
-_EXAMPLES = 3  # of a kind
 
 
 class RescanOptions(Settings):
@@ -44,39 +44,57 @@ class RescanOptions(Settings):
     """Threads that work at the same time; 0 for one a core."""
 
 
+class Move(NamedTuple):
+    """From which verdict to which, and why."""
+
+    kind: Kind
+    before: str
+    now: str
+
+
 @dataclass
 class Rescanned:
     """What would change, or has.
 
     Attributes:
         run: The run.
+        kept: Whether the new verdicts are those that now hold.
         num_files: Files that were looked at again.
         kinds: Verdicts by kind of change.
-        examples: Some of each kind.
+        moves: The same in detail.
+        examples: The first of each of these.
         missing: Path of each file that is not there, or is another one by now, and why.
-        kept: Whether the new verdicts are those that now hold.
     """
 
     run: str
+    kept: bool
     num_files: int = 0
     kinds: Counter[Kind] = field(default_factory=Counter)
-    examples: dict[Kind, list[Compared]] = field(default_factory=lambda: defaultdict(list))
+    moves: Counter[Move] = field(default_factory=Counter)
+    examples: dict[Move, Compared] = field(default_factory=dict)
     missing: list[tuple[str, str]] = field(default_factory=list)
-    kept: bool = False
 
     def count(self, rows: Sequence[Compared]) -> None:
         """Count the verdicts of a file."""
         self.num_files += 1
         for row in rows:
             assert row.change is not None
-            self.kinds[row.change] += 1
-            if len(self.examples[row.change]) < _EXAMPLES:
-                self.examples[row.change].append(row)
+            move = Move(row.change, _plain(row.before), _plain(row.now))
+            self.kinds[move.kind] += 1
+            self.moves[move] += 1
+            self.examples.setdefault(move, row)
 
     @property
     def num_changed(self) -> int:
         """Verdicts that are others."""
         return self.kinds.total() - self.kinds["same"]
+
+
+def _plain(outcome: str | None) -> str:
+    """An outcome without what a run calls its novel types, of which there may be many."""
+    if outcome is None:
+        return "no such face"
+    return "novel" if outcome.startswith("novel:") else outcome
 
 
 def rescan(
