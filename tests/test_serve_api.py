@@ -76,7 +76,7 @@ def test_groups_are_named_merged_split_moved_rejected_noted_and_taken_back(revie
         head = answer.json["head"]
     found = client.get("/v1/groups").json
     assert found["head"] == head
-    assert {len(each["members"]) for each in found["groups"]} == {1, 7}
+    assert {len(each["members"]) for each in found["groups"]} == {1, 6}
     assert client.get("/v1/groups/Forge").json["id"] == "novel-bbbb"
     assert client.get("/v1/groups/novel-aaaa").status == 404
 

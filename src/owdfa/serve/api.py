@@ -377,18 +377,25 @@ def _decide(reviewer: Reviewer, decision: Decision) -> Made:  # noqa: C901  a ca
             return reviewer.name(decision.group, decision.name)
         case Merge():
             return reviewer.merge(decision.into, decision.groups)
+        case SplitOff() | Move() | GatherImages():
+            return _take(reviewer, decision)
+        case Reject():
+            return reviewer.reject(decision.group)
+        case Remark():
+            return reviewer.note(decision.group, decision.text)
+        case TakeBack():
+            return {"undo": reviewer.undo, "redo": reviewer.redo}[decision.action]()
+
+
+def _take(reviewer: Reviewer, decision: SplitOff | Move | GatherImages) -> Made:
+    """Take images out of where they are."""
+    match decision:
         case SplitOff():
             return reviewer.split(decision.group, decision.images)
         case Move():
             return reviewer.move(decision.images, decision.to)
         case GatherImages():
             return reviewer.gather(decision.images)
-        case Reject():
-            return reviewer.reject(decision.group)
-        case Remark():
-            return reviewer.note(decision.group, decision.text)
-        case TakeBack():
-            return reviewer.undo() if decision.action == "undo" else reviewer.redo()
 
 
 @router.post("/discover", status_code=202)
