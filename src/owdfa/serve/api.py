@@ -371,7 +371,7 @@ def review(
     return Decided(sentence=made.sentence, head=made.head, groups=_groups(made.review))
 
 
-def _decide(reviewer: Reviewer, decision: Decision) -> Made:  # noqa: C901  a case an action
+def _decide(reviewer: Reviewer, decision: Decision) -> Made:
     match decision:
         case Name():
             return reviewer.name(decision.group, decision.name)
