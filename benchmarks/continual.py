@@ -64,6 +64,7 @@ WAYS = {
     "naive": Way(continues=True, old_labels=False, overrides=("continual.replay_weight=0",)),
 }
 Accuracy = dict[str, float]  # of each known type, over its test images
+Rounds = list[tuple[Accuracy, float]]  # that, and the seconds of training, after each round
 
 
 def main(argv: Sequence[str] | None = None, report: Report | None = None) -> None:
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None, report: Report | None = None) -> Non
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         make_splits(folder, options.images, options.draw)
-        found = {way: [] for way in options.ways}
+        found: dict[str, list[Rounds]] = {way: [] for way in options.ways}
         for seed in options.seeds:
             explicit = {"method": {"name": options.method}, "seed": seed}
             settings = load_settings("tiny", None, [*options.set, "onnx=false"], explicit)
@@ -90,7 +91,7 @@ def main(argv: Sequence[str] | None = None, report: Report | None = None) -> Non
             for way in options.ways:
                 found[way].append(train_rounds(folder, way, settings))
     for round_ in (1, 2):
-        tell(report, round_, {way: [each[round_] for each in all_] for way, all_ in found.items()})
+        tell(report, round_, found)
 
 
 def make_splits(folder: Path, num_images: int, seed: int) -> None:
@@ -143,7 +144,7 @@ def last(epochs: int) -> dict[str, int]:
     return {"every": max(1, epochs - 1)}
 
 
-def train_rounds(folder: Path, way: str, first: RunSettings) -> list[tuple[Accuracy, float]]:
+def train_rounds(folder: Path, way: str, first: RunSettings) -> Rounds:
     """Accuracy of every known type after each round, and the seconds that its training took."""
     chosen, found, name = WAYS[way], [], f"{first.method.name}-{first.seed}"
     before = folder / "runs" / f"{name}-first-0"
@@ -186,26 +187,43 @@ def accuracy(predictions: Path, split_: Path) -> Accuracy:
     return {name: float((said[truth == name] == name).mean()) for name in np.unique(truth).tolist()}
 
 
-def tell(report: Report, round_: int, found: Mapping[str, list[tuple[Accuracy, float]]]) -> None:
+def tell(report: Report, round_: int, found: Mapping[str, list[Rounds]]) -> None:
     """Write the rows of a round: old and new types, and each old one against training anew."""
     old = [name for names in ROUNDS[:round_] for name in names]
-    for way, results in found.items():
+    for way, seeds in found.items():
+        results = [rounds[round_] for rounds in seeds]
         kept, new = (per_seed(results, names) for names in (old, ROUNDS[round_]))
+        forgot = np.array([forgotten(rounds[: round_ + 1]) for rounds in seeds])
         seconds = np.mean([each for _, each in results])
-        text = f"old {spread(kept)}, new {spread(new)}; {seconds:.0f} s"
-        what = (
+        report.add(
             f"round {round_ + 1}, {way}: accuracy of {len(old)} old and {len(ROUNDS[round_])} new"
+            " types; forgotten since a type was new; CPU time",
+            f"{spread(kept)} and {spread(new)}; {spread(forgot)}; {seconds:.0f} s",
         )
-        report.add(f"{what} types, computing", text)
         if way != "anew" and "anew" in found:
-            losses = lost(found["anew"], results, old)
+            losses = lost([rounds[round_] for rounds in found["anew"]], results, old)
             worst = max(losses, key=lambda name: losses[name])
             num = sum(loss > POINTS for loss in losses.values())
-            text = f"{num} of {len(old)}; most: {worst}, {losses[worst]:.1f} points"
             report.add(
-                f"round {round_ + 1}, {way}: old types that lose more than {POINTS} points against"
-                " anew", text, "0", num == 0,
-            )  # fmt: skip
+                f"round {round_ + 1}, {way}: old types more than {POINTS} points below anew",
+                f"{num} of {len(old)}, the lowest {worst}, {-losses[worst]:+.1f} points",
+                "0",
+                num == 0,
+            )
+
+
+def forgotten(rounds: Rounds) -> float:
+    """Points of accuracy that types lost since the round that named them, mean over old types."""
+    now = rounds[-1][0]
+    return float(
+        np.mean(
+            [
+                100 * (rounds[first][0][name] - now[name])
+                for first in range(len(rounds) - 1)
+                for name in ROUNDS[first]
+            ]
+        )
+    )
 
 
 def per_seed(results: Sequence[tuple[Accuracy, float]], names: Sequence[str]) -> np.ndarray:

@@ -29,6 +29,8 @@ TITLES = {
     "video": "Verdicts of a video on a CPU, dlib on every fifth frame, start to end",
     "verdicts": "Verdicts: what they promise, and what they cost",
     "serve": "`owdfa serve`: eight clients, a worker killed every 20 s",
+    "continual-cal": "Three rounds of types on lab: CAL continued, and trained anew",
+    "continual-supervised": "Three rounds of types on lab: supervised, continued and trained anew",
     "cluster": "Bulk prediction on a Ray cluster: two workers against one",
     "cluster-memory": "Bulk prediction on a Ray cluster: a long list",
     "gpu": "CAL at full size on one GPU: ResNet-50, 256 px, batches of 128, 71,200 images an epoch",

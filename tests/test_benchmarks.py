@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from benchmarks import delivery, discover, faces, memory, predict, step, video
+from benchmarks import continual, delivery, discover, faces, memory, predict, step, video
 from benchmarks.harness import TITLES, Report, number, pairs, render
 from benchmarks.memory import peak
 
@@ -82,6 +82,18 @@ def test_the_peak_of_a_process_is_its_own():
 def test_a_benchmark_runs_at_toy_size(module, arguments, num_rows, tmp_path):
     module.main(arguments, Report(module.__name__.rpartition(".")[2], tmp_path))
     assert len(written(tmp_path)["rows"]) == num_rows
+
+
+@pytest.mark.slow
+@pytest.mark.benchmark
+def test_the_rounds_of_types_run_at_toy_size(tmp_path):
+    report = Report("continual-supervised", tmp_path)
+    sets = ["data.views.size=32", "data.views.crop_size=36", "data.batch_size=32"]
+    options = ["--method", "supervised", "--seeds", "0", "--images", "40", "--epochs", "1"]
+    continual.main([*options, "--per-epoch", "32", "--set", *sets], report)
+    rows = written(tmp_path)["rows"]
+    assert len(rows) == 2 * (4 + 3)
+    assert rows[0]["what"].startswith("round 2, anew: accuracy of 5 old and 3 new types")
 
 
 @pytest.mark.slow

@@ -14,9 +14,10 @@ from owdfa.case import Case, check, is_case
 from owdfa.case import case as case_module
 from owdfa.case import journal as journal_module
 from owdfa.case import table as table_module
-from owdfa.case.journal import parse, sealed
+from owdfa.case.journal import Entry, parse, sealed
+from owdfa.case.lines import add_attributions
 from owdfa.errors import UserError
-from owdfa.records.verdict import Outcome
+from owdfa.records.verdict import Outcome, attribution_digest
 from owdfa.runs.lock import BusyError
 from small_case import ATTRIBUTION, attributed
 
@@ -513,3 +514,13 @@ def test_what_is_no_case_is_refused_in_one_line(tmp_path):
     (case.folder / "case.json").write_text('{"schema": "owdfa/case/9", "id": "x"}')
     with pytest.raises(UserError, match="this version reads"):
         Case.open(case.folder)
+
+
+def test_verdicts_rest_on_what_they_were_written_with_whatever_later_versions_add():
+    about = ATTRIBUTION.model_dump(by_alias=True, mode="json")
+    assert attribution_digest(about) == ATTRIBUTION.digest
+    del about["provenance"]["continues"]  # as a version wrote that did not know it
+    data = {"attribution": about, "run": "runs/first", "files": []}
+    found = add_attributions({}, [Entry(1, "", "", "attributed", data, "")])
+    assert found == {attribution_digest(about): (ATTRIBUTION, "runs/first")}
+    assert attribution_digest(about) != ATTRIBUTION.digest

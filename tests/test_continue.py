@@ -345,5 +345,7 @@ def test_a_split_like_an_earlier_one_keeps_what_was_held_back(tmp_path):
         assert role[row["id"]] in held
     new = [role[id_] for id_ in role if id_.startswith(("b/", "c/"))]
     assert (new.count("test"), new.count("validation") > 0) == (8, True)
+    shares = split(more, tmp_path / "same", options=SplitOptions(like=tmp_path / "one")).basis
+    assert shares[-3:] == one.basis[-3:]
     with pytest.raises(UserError, match="leave out --rule paper"):
         split(more, tmp_path / "three", options=other.model_copy(update={"rule": "paper"}))

@@ -67,6 +67,7 @@ def test_groups_are_named_merged_split_moved_rejected_noted_and_taken_back(revie
         ({"action": "redo"}, "did line"),
         ({"action": "move", "images": [client.blue[0]], "to": "Forge"}, "moved 1 image"),
         ({"action": "split", "group": "Forge", "images": [client.blue[0]]}, "split 1 image off"),
+        ({"action": "gather", "images": [client.blue[1]]}, "made novel-"),
         ({"action": "merge", "into": "novel-bbbb", "groups": ["Forge"]}, "merged novel-aaaa into"),
     ):
         answer = decide(client, head, **decision)
@@ -75,7 +76,7 @@ def test_groups_are_named_merged_split_moved_rejected_noted_and_taken_back(revie
         head = answer.json["head"]
     found = client.get("/v1/groups").json
     assert found["head"] == head
-    assert {len(each["members"]) for each in found["groups"]} == {1, 7}
+    assert {len(each["members"]) for each in found["groups"]} == {1, 6}
     assert client.get("/v1/groups/Forge").json["id"] == "novel-bbbb"
     assert client.get("/v1/groups/novel-aaaa").status == 404
 

@@ -11,6 +11,7 @@ from owdfa.case.actions import Name
 from owdfa.case.review import act
 from owdfa.errors import UserError
 from owdfa.serve.app import make_app
+from owdfa.serve.jobs import JobState
 from owdfa.serve.pages import attribute, journal, runs
 from owdfa.serve.place import Place
 from owdfa.serve.service import Service
@@ -222,6 +223,33 @@ def test_verdicts_are_downloaded(browser, case):
     lines = browser.get("/verdicts.jsonl").text.splitlines()
     assert [json.loads(line)["path"] for line in lines] == [i.verdict.path for i in case.items()]
     assert browser.get("/verdicts.csv").text.startswith("path,sha256")
+
+
+def test_the_report_of_the_case_as_it_is_is_made_once_and_then_there(
+    case, told, monkeypatch, tmp_path
+):
+    asked = []
+
+    async def command(self, kind, arguments, who):
+        asked.append((kind, arguments, who))
+        return JobState(id="1f", kind=kind, state="waiting", created="", who=who, num_files=0,
+                        num_done=0)  # fmt: skip
+
+    monkeypatch.setattr(Service, "command", command)
+    browser = looks(Place(case.folder, tmp_path))
+    assert 'id="make-report"' in browser.get("/").text
+    part = browser.post("/report", headers={"Cookie": "owdfa-who=eve"}).text
+    ((kind, arguments, who),) = asked
+    name = f"evidence-{case.head[:12]}.html"
+    assert (kind, who) == ("report", "eve")
+    assert arguments[:2] == [str(case.folder), "-o"]
+    assert arguments[2] == str(case.folder / "downloads" / name)
+    assert arguments[3:] == ["--run", str(tmp_path)]  # the one that was recorded is gone
+    assert f'data-job="1f" data-file="/downloads/{name}"' in part
+    (case.folder / "downloads" / name).write_text("<p>evidence</p>")
+    assert f'href="/downloads/{name}"' in browser.get("/").text
+    case.record("note", {}, who="ann")
+    assert 'id="make-report"' in browser.get("/").text
 
 
 def test_types_are_those_of_the_verdicts_where_the_run_is_gone(browser):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from owdfa.case.journal import Entry, read_bytes, reading
-from owdfa.records.verdict import Attribution
+from owdfa.records.verdict import Attribution, attribution_digest
 
 ATTRIBUTED = "attributed"
 """What is said of a line of the journal that adds verdicts."""
@@ -33,7 +33,7 @@ def add_attributions(before: Attributions, entries: Iterable[Entry]) -> Attribut
             about = (entry.data["attribution"], entry.data["run"])
             if about != last:
                 made = Attribution.model_validate(about[0])
-                found[made.digest], last = (made, about[1]), about
+                found[attribution_digest(about[0])], last = (made, about[1]), about
     return found
 
 

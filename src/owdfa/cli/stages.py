@@ -181,7 +181,7 @@ def split(
     rule: Rule = None,
     seed: SplitSeed = None,
     like: Annotated[
-        Path | None, typer.Option(help="Earlier split whose test images stay test images.")
+        Path | None, typer.Option(help="Earlier split: its test images stay so, its shares hold.")
     ] = None,
 ) -> None:
     """Split images into training and test; a group is never cut."""

@@ -15,7 +15,8 @@ frames where the run has no detector.
 
 import hashlib
 import json
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -265,6 +266,14 @@ class Attribution(Settings):
     @property
     def digest(self) -> str:
         """SHA-256 of it as JSON, without the place of the run: the same after it was moved."""
-        values = self.model_dump(by_alias=True, mode="json", exclude={"run"})
-        text = json.dumps(values, sort_keys=True)  # whatever order a journal keeps names in
-        return hashlib.sha256(text.encode()).hexdigest()
+        return attribution_digest(self.model_dump(by_alias=True, mode="json"))
+
+
+def attribution_digest(values: Mapping[str, Any]) -> str:
+    """``Attribution.digest`` of one as JSON has it.
+
+    One that was written has the digest that it was written with, whatever later versions add to it.
+    """
+    kept = {name: value for name, value in values.items() if name != "run"}
+    text = json.dumps(kept, sort_keys=True)  # whatever order a journal keeps names in
+    return hashlib.sha256(text.encode()).hexdigest()

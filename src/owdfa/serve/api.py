@@ -23,6 +23,7 @@ from owdfa.serve.schemas import (
     Conflict,
     Decided,
     Decision,
+    GatherImages,
     GroupAnswer,
     Grouping,
     Groups,
@@ -255,7 +256,7 @@ def review(
         ),
     ],
 ) -> Decided:  # fmt: skip
-    """Decide on groups: name, merge, split, move, reject, note, undo, redo.
+    """Decide on groups: name, merge, split, move, gather, reject, note, undo, redo.
 
     It is refused with 409 where others have changed groups since ``head``.
     """
@@ -270,16 +271,25 @@ def _decide(reviewer: Reviewer, decision: Decision) -> Made:
             return reviewer.name(decision.group, decision.name)
         case Merge():
             return reviewer.merge(decision.into, decision.groups)
-        case SplitOff():
-            return reviewer.split(decision.group, decision.images)
-        case Move():
-            return reviewer.move(decision.images, decision.to)
+        case SplitOff() | Move() | GatherImages():
+            return _take(reviewer, decision)
         case Reject():
             return reviewer.reject(decision.group)
         case Remark():
             return reviewer.note(decision.group, decision.text)
         case TakeBack():
-            return reviewer.undo() if decision.action == "undo" else reviewer.redo()
+            return {"undo": reviewer.undo, "redo": reviewer.redo}[decision.action]()
+
+
+def _take(reviewer: Reviewer, decision: SplitOff | Move | GatherImages) -> Made:
+    """Take images out of where they are."""
+    match decision:
+        case SplitOff():
+            return reviewer.split(decision.group, decision.images)
+        case Move():
+            return reviewer.move(decision.images, decision.to)
+        case GatherImages():
+            return reviewer.gather(decision.images)
 
 
 @router.post("/discover", status_code=202)

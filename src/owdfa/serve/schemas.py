@@ -91,13 +91,20 @@ class SplitOff(Settings):
     """None for the smaller of the two halves that its embeddings fall into."""
 
 
+class GatherImages(Settings):
+    """Make a group of images, from wherever they are."""
+
+    action: Literal["gather"] = "gather"
+    images: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
 class TakeBack(Settings):
     """Take back the last decision, or do it again."""
 
     action: Literal["undo", "redo"]
 
 
-Decision = Name | Merge | SplitOff | Move | Reject | Remark | TakeBack
+Decision = Name | Merge | SplitOff | Move | GatherImages | Reject | Remark | TakeBack
 
 
 class Asked(Settings):
@@ -112,7 +119,7 @@ class Grouping(Settings):
     """How images are grouped; see ``owdfa discover``."""
 
     by: Literal["density", "types"] = "density"
-    min_size: int = Field(default=5, ge=2)
+    min_size: int = Field(default=5, ge=3)
     seed: int = Field(default=0, ge=0)
 
 

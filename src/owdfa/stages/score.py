@@ -115,8 +115,12 @@ def _check_split(
                 f"{predictions}: its run was trained on split {str(found)[:12]}, but "
                 f"{split} is {digest[:12]}; give --split the split of the run"
             )
-    # A run that continues another may know classes besides, which come after the split's.
-    if metadata.classes[: metadata.num_known][: len(truth.known)] != truth.known:
+    known = metadata.classes[: metadata.num_known]
+    if (
+        metadata.provenance.continues is not None
+    ):  # it may know others, which come after the split's
+        known = known[: len(truth.known)]
+    if known != truth.known:
         raise UserError(
             f"{predictions}: its run knows other classes than {split}, or in another order; "
             "split by the protocol of the run"

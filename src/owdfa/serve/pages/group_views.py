@@ -56,6 +56,7 @@ def common(request: Request, view: View) -> dict[str, Any]:
         "num_alone": len(groups.ungrouped(review, items)) if review.clusters else 0,
         "undo": describe(review.done[-1].entry) if review.done else None,
         "redo": describe(review.undone[-1].entry) if review.undone else None,
+        "working": {job.kind: job for job in service_of(request).jobs(20) if not job.ended},
         "at": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
         **view.values,
     }

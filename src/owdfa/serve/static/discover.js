@@ -22,6 +22,8 @@ function arrived() {
   seen = now;
   showImages();
   showChosen();
+  // Those that failed before this script listened.
+  for (const each of all("img.thumb")) if (each.complete && !each.naturalWidth) each.classList.add("gone");
   if ($("#map-area")) import("./discover_map.js").then((map) => map.showMap());
 }
 

@@ -56,6 +56,7 @@ class SplitOptions(Settings):
         seed: Of the draw.
         like: An earlier split. What was trained on there is neither tested on nor held back here,
             and what was held from training stays so: for a run that continues one of that split.
+            Shares that are not given are its shares.
     """
 
     protocol: str | None = None
@@ -94,7 +95,7 @@ def split(manifest: Path, output: Path, *, options: SplitOptions | None = None) 
         >>> options = SplitOptions(known=("real", "swap-*"), seed=1)
         >>> split(Path("images.parquet"), Path("split"), options=options)  # doctest: +SKIP
     """
-    options = options or SplitOptions()
+    options = _with_earlier(options or SplitOptions())
     images = Manifest.read(manifest, _COLUMNS).usable()
     digest, rows = images.digest(), sorted_by_id(images.table).drop_columns(["error"])
     dataset = images.dataset
@@ -234,6 +235,15 @@ def _check_ids(rows: pa.Table, manifest: Path) -> None:
     if twice >= 0:
         name = str(rows["id"][twice])
         raise UserError(f"{manifest}: image {name!r} is listed twice; scan again")
+
+
+def _with_earlier(options: SplitOptions) -> SplitOptions:
+    """The options; shares that are not given are those of the earlier split, if one is named."""
+    if options.like is None:
+        return options
+    basis = Split.read(options.like, ("id", "role")).basis._asdict()
+    shares = {"labelled", "test", "validation"} - options.model_fields_set
+    return options.model_copy(update={name: basis[name] for name in shares})
 
 
 def _earlier(rows: pa.Table, groups: np.ndarray, like: Path | None) -> np.ndarray | None:
