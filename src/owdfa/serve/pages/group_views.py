@@ -53,7 +53,7 @@ def common(request: Request, view: View) -> dict[str, Any]:
         "review": review,
         "head": case.head if case else "",
         "items": items,
-        "num_alone": len(groups.ungrouped(review, items)) if review.clusters else 0,
+        "num_alone": len(groups.ungrouped(place)) if review.clusters else 0,
         "undo": describe(review.done[-1].entry) if review.done else None,
         "redo": describe(review.undone[-1].entry) if review.undone else None,
         "working": {job.kind: job for job in service_of(request).jobs(20) if not job.ended},
@@ -190,7 +190,7 @@ def members_of(place: Place, id_: str, order: Order) -> tuple[str, ...]:
     """The images of a group, or those in none, in order; none where there is no such group."""
     review = place.review()
     if id_ == NONE:
-        return groups.ordered(place, groups.ungrouped(review, place.items()), "file")
+        return groups.ungrouped(place)
     group = review.state.groups.get(id_)
     return groups.ordered(place, group.members, order) if group else ()
 
