@@ -378,3 +378,23 @@ def test_what_is_named_can_be_promoted_and_the_next_commands_are_shown(case, fou
     text = page.get("/discover").text
     assert "Promoted by bob" in text
     assert "owdfa split &lt;o&gt;" in text
+
+
+def test_files_of_another_run_can_be_looked_at_again(case, found, page, monkeypatch):
+    asked = []
+
+    async def command(self, kind, arguments, who):
+        asked.append((kind, *arguments))
+        return JobState(
+            id="j1", kind=kind, state="done", created="", who=who, num_files=0, num_done=0, note="n"
+        )
+
+    monkeypatch.setattr(Service, "command", command)
+    assert 'id="run-rescan"' not in page.get("/discover").text  # no run is served
+    assert "no run is served" in page.post("/discover/rescan").text
+    page.app.state.service.place.run = case.folder.parent / "other"
+    assert 'id="run-rescan"' in page.get("/discover").text
+    page.post("/discover/rescan", data={"keep": "true"})
+    table = case.folder / "downloads" / "changes.csv"
+    run = case.folder.parent / "other"
+    assert asked == [("rescan", str(case.folder), "--run", str(run), "-o", str(table), "--keep")]

@@ -166,6 +166,12 @@ def known_now(looker, client, story):
             named[outcome["name"] == true] += 1
     assert named[True] >= len(later) / 3  # of the others nothing so particular is said
     assert named[False] == 0
+    page.get_by_role("link", name="Discover").click()
+    page.get_by_text("have their verdicts by another run").wait_for()
+    page.get_by_role("button", name="Change them").click()
+    page.locator("#rescanned", has_text="the new verdicts hold now").wait_for()
+    assert page.get_by_text("have their verdicts by another run").count() == 0
+    looker.look("rescanned")
     for screen in ("Runs", "Journal"):
         page.get_by_role("link", name=screen).click()
         looker.look(screen.lower())
