@@ -178,7 +178,7 @@ def test_groups_are_merged_and_the_page_goes_to_the_one_that_is_left(case, found
     at = f"/discover/compare?a={green}&b={red}"
     answer = ask(page, case, "/merge", at=at, into=red, other=f"{green} {red}")
     assert done(answer) == f"merged {green} into {red}."
-    assert answer.headers["HX-Push-Url"] == f"/discover/{red}"
+    assert answer.headers["HX-Replace-Url"] == f"/discover/{red}"
     assert len(groups_of(case)[red].members) == 21
     gone = page.get(f"/discover/{green}")
     assert gone.status_code == 404
@@ -315,7 +315,7 @@ def test_a_group_that_undo_takes_away_leads_to_all_groups(case, found, page):
     made = Reviewer(case.folder).gather([min(names(case, "blue"))])
     (new,) = made.review.state.groups.keys() - set(found.values())
     answer = ask(page, case, "/undo", at=f"/discover/{new}")
-    assert answer.headers["HX-Push-Url"] == "/discover"
+    assert answer.headers["HX-Replace-Url"] == "/discover"
     assert 'data-view="cards"' in answer.text
 
 
