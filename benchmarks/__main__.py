@@ -3,8 +3,8 @@
     python -m benchmarks [NAME ...] [--render]
 
 With names, only those are measured; the others keep what they have. ``--render`` measures nothing.
-``python -m benchmarks.gpu``, ``.cluster``, ``.continual``, ``.faces`` and ``.serve`` are commands of
-their own.
+``python -m benchmarks.gpu``, ``.cluster``, ``.continual``, ``.faces`` and ``.serve`` are commands
+of their own.
 """
 
 import argparse

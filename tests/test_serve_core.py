@@ -14,6 +14,7 @@ import zipfile
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -23,11 +24,12 @@ from command_line import cli, done
 from owdfa.case import ATTRIBUTED, Case, check
 from owdfa.errors import UserError
 from owdfa.images.features import StoredFeatures
-from owdfa.serve.attributing import _noted
+from owdfa.serve.adding import noted
 from owdfa.serve.commands import check_arguments
 from owdfa.serve.jobs import Ended, Jobs
 from owdfa.serve.place import Place
 from owdfa.serve.uploads import Upload
+from small_clips import write_clip
 from small_groups import write_squares
 from small_server import Process, make_run, picture, served
 
@@ -190,7 +192,7 @@ def test_a_verdict_that_the_journal_has_is_not_added_again(run, case):
         file.execute("UPDATE tasks SET state = 'waiting'")
         file.execute("UPDATE jobs SET state = 'waiting'")
     file.close()
-    assert _noted(Case.open(case)) == {f"job:{job}/{number}" for number in range(3)}
+    assert noted(Case.open(case)) == {f"job:{job}/{number}" for number in range(3)}
     with served(case, run) as client:
         assert client.wait(job)["num_done"] == 3
         assert client.send({"new.png": picture(77)}).status == 200
@@ -308,6 +310,15 @@ def test_a_file_that_no_worker_survives_is_found_and_the_others_are_done(run, ca
     assert check(case) == []
 
 
+def test_a_file_that_takes_long_holds_up_no_other(run, case, poison):
+    with served(case, run, workers=2, task_seconds=1000.0) as client:
+        slow = client.send({"slow.png": picture(1) + b"HANG"}, "wait=0").json["id"]
+        for number in (2, 3):
+            time.sleep(2.5)  # what is done when nothing comes must not wait for it either
+            assert client.send({"a.png": picture(number)}).status == 200
+        assert client.get(f"/v1/jobs/{slow}").json["state"] == "running"
+
+
 def test_a_server_waits_for_a_command_that_writes_to_the_case(run, case):
     with served(case, run) as client:
         client.send(some(1))
@@ -409,6 +420,18 @@ def test_pictures_are_drawn_once_and_kept(run, case):
         copy.write_bytes(picture(2))
         assert client.get(f"/pictures/{sha(content)}/thumb").status == 404
         assert client.get(f"/pictures/{'0' * 64}/thumb").status == 404
+
+
+def test_a_video_has_verdicts_and_pictures(run, case, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (6, 64, 96, 3), dtype=np.uint8)
+    clip = write_clip(tmp_path / "a.mp4", noise).read_bytes()
+    with served(case, run) as client:
+        found = client.send({"a.mp4": clip, "b.png": picture(1)}).json["verdicts"]
+        assert found[0]["verdicts"][0]["track"]["num_used"] == 3  # five a second of ten
+        assert found[1]["video"] is None
+        for kind, wanted in (("thumb", (96, 64)), ("face/0", (SEEN, SEEN))):
+            answer = client.get(f"/pictures/{sha(clip)}/{kind}")
+            assert (answer.status, size(answer.body)) == (200, wanted)
 
 
 def test_a_picture_that_many_ask_for_at_once_is_drawn_once(run, case):

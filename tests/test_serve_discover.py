@@ -92,10 +92,19 @@ def test_a_case_without_groups_says_what_discover_does_and_starts_it(case, page,
     assert "21 images of this case have no known type" in first
     assert 'hx-post="/discover/run"' in first
     page.cookies.set("owdfa-who", "ann%20b")
-    answer = page.post("/discover/run", data={"by": "density", "min_size": "4"})
+    chosen = {"by": "density", "min_size": "4"}
+    answer = page.post("/discover/run", data=chosen, headers={"HX-Request": "true"})
     assert 'hx-get="/discover/jobs/j1"' in answer.text
     assert asked == [("discover", str(case.folder), "--by", "density", "--min-size", "4", "ann b")]
     assert page.post("/discover/run", data={"by": "x", "min_size": "4"}).status_code == 422
+    # Before htmx is there, or without it: the whole screen, which shows the job.
+    answer = page.post("/discover/run", data=chosen, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/discover")
+    running = JobState(
+        id="j1", kind="discover", state="running", created="", who="", num_files=0, num_done=0
+    )
+    monkeypatch.setattr(Service, "jobs", lambda self, limit: [running])
+    assert 'hx-get="/discover/jobs/j1"' in page.get("/discover").text
 
 
 def test_nothing_to_group_is_said(tmp_path):
@@ -113,8 +122,9 @@ def test_a_job_is_shown_as_it_is(page, monkeypatch, state, text):
         id="j", kind="discover", state=state, created="", who="", num_files=4, num_done=1, note="n"
     )
     monkeypatch.setattr(Service, "job", lambda self, id_: job if id_ == "j" else None)
-    assert text in page.get("/discover/jobs/j").text
-    assert "not known any more" in page.get("/discover/jobs/k").text
+    part = {"HX-Request": "true"}
+    assert text in page.get("/discover/jobs/j", headers=part).text
+    assert "not known any more" in page.get("/discover/jobs/k", headers=part).text
 
 
 def test_cards_are_sorted_and_filtered(case, found, page):
@@ -368,3 +378,23 @@ def test_what_is_named_can_be_promoted_and_the_next_commands_are_shown(case, fou
     text = page.get("/discover").text
     assert "Promoted by bob" in text
     assert "owdfa split &lt;o&gt;" in text
+
+
+def test_files_of_another_run_can_be_looked_at_again(case, found, page, monkeypatch):
+    asked = []
+
+    async def command(self, kind, arguments, who):
+        asked.append((kind, *arguments))
+        return JobState(
+            id="j1", kind=kind, state="done", created="", who=who, num_files=0, num_done=0, note="n"
+        )
+
+    monkeypatch.setattr(Service, "command", command)
+    assert 'id="run-rescan"' not in page.get("/discover").text  # no run is served
+    assert "no run is served" in page.post("/discover/rescan").text
+    page.app.state.service.place.run = case.folder.parent / "other"
+    assert 'id="run-rescan"' in page.get("/discover").text
+    page.post("/discover/rescan", data={"keep": "true"})
+    table = case.folder / "downloads" / "changes.csv"
+    run = case.folder.parent / "other"
+    assert asked == [("rescan", str(case.folder), "--run", str(run), "-o", str(table), "--keep")]

@@ -3,22 +3,36 @@
 import json
 from collections.abc import AsyncIterator
 from importlib.metadata import version
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Body, Query, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import BaseModel, Field
 
 from owdfa.case.actions import Group as CaseGroup
 from owdfa.case.actions import Merge, Move, Name, Reject, Remark
 from owdfa.case.review import ConflictError, Review, describe, statistics
-from owdfa.config import Settings
 from owdfa.errors import UserError
-from owdfa.records.clusters import Cluster, Note, Signature
-from owdfa.records.verdict import Attribution, FileVerdict
+from owdfa.records.clusters import Cluster
+from owdfa.records.verdict import FileVerdict
 from owdfa.serve.media import Digest, Working
 from owdfa.serve.pages import who
+from owdfa.serve.schemas import (
+    Asked,
+    Attributed,
+    Conflict,
+    Decided,
+    Decision,
+    GatherImages,
+    GroupAnswer,
+    Grouping,
+    Groups,
+    Problem,
+    SplitOff,
+    TakeBack,
+    Types,
+    VerdictPage,
+)  # fmt: skip
 from owdfa.serve.service import JobState, Service
 from owdfa.serve.uploads import RefusedError
 from owdfa.stages.evidence.card import ModelCard
@@ -31,6 +45,7 @@ DESCRIPTION = """Verdicts on images and videos, and the review of a case.
 Every error is `{"detail": "one line that names what is wrong and the remedy"}`. Where a token is
 needed, send it as `Authorization: Bearer TOKEN`."""
 
+_BY_DENSITY = Grouping()
 _MOST_SECONDS = 300.0
 _BEAT = 10.0  # seconds between two signs of life in a stream of events
 _SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -40,127 +55,6 @@ _JOB = {
     "files": [{"name": "a.jpg", "sha256": _SHA, "state": "done", "error": None}],
 }  # fmt: skip
 _EVENT = f"id: 1-done\nevent: job\ndata: {json.dumps({**_JOB, 'files': []})}\n\n"
-
-
-class Problem(BaseModel):
-    """What is wrong."""
-
-    detail: str = Field(examples=["case: no run is served that gives verdicts; ..."])
-
-
-class Since(BaseModel):
-    """A line of the journal that another reviewer added."""
-
-    seq: int
-    time: str
-    who: str
-    sentence: str = Field(examples=['named novel-7f3a "FaceForge 2"'])
-
-
-class Conflict(Problem):
-    """What others have done since; nothing was done."""
-
-    head: str
-    """What to send as ``head`` once you have looked at it."""
-    since: list[Since]
-
-
-class Attributed(BaseModel):
-    """Files that were sent, and what is said of them."""
-
-    job: JobState
-    verdicts: list[FileVerdict]
-    """Of the files that are done, in the order in which they were sent."""
-
-
-class VerdictPage(BaseModel):
-    """Some of the verdicts of a case, the last one first."""
-
-    total: int
-    offset: int
-    verdicts: list[FileVerdict]
-
-
-class GroupAnswer(BaseModel):
-    """A group of images that no known type was named for."""
-
-    id: str = Field(examples=["novel-7f3a"])
-    name: str | None
-    named: Signature | None
-    """By whom and when."""
-    rejected: Signature | None
-    notes: tuple[Note, ...]
-    members: list[str]
-    """SHA-256 of its images."""
-    measured: Cluster | None
-    """What ``discover`` measured of it; None where it was split off since."""
-
-
-class Groups(BaseModel):
-    """The groups of a case."""
-
-    head: str
-    """Hash of the journal's last line: send it with a decision."""
-    groups: list[GroupAnswer]
-
-
-class Decided(BaseModel):
-    """What was done."""
-
-    sentence: str = Field(examples=['named novel-7f3a "FaceForge 2"'])
-    head: str
-    groups: list[GroupAnswer]
-
-
-class SplitOff(Settings):
-    """Make a group of some images of another."""
-
-    action: Literal["split"] = "split"
-    group: str
-    images: tuple[str, ...] = ()
-    """None for the smaller of the two halves that its embeddings fall into."""
-
-
-class GatherImages(Settings):
-    """Make a group of images, from wherever they are."""
-
-    action: Literal["gather"] = "gather"
-    images: Annotated[tuple[str, ...], Field(min_length=1)]
-
-
-class TakeBack(Settings):
-    """Take back the last decision, or do it again."""
-
-    action: Literal["undo", "redo"]
-
-
-Decision = Name | Merge | SplitOff | Move | GatherImages | Reject | Remark | TakeBack
-
-
-class Asked(Settings):
-    """A decision on groups, and what the reviewer saw."""
-
-    head: str = Field(min_length=6)
-    """``head`` of the groups that were looked at."""
-    decision: Annotated[Decision, Field(discriminator="action")]
-
-
-class Grouping(Settings):
-    """How images are grouped; see ``owdfa discover``."""
-
-    by: Literal["density", "types"] = "density"
-    min_size: int = Field(default=5, ge=3)
-    seed: int = Field(default=0, ge=0)
-
-
-_BY_DENSITY = Grouping()
-
-
-class Types(BaseModel):
-    """What verdicts rest on, and the known types."""
-
-    attribution: Attribution
-    card: ModelCard
 
 
 def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:

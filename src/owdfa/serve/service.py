@@ -74,7 +74,7 @@ class Service:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.pool.stop()
         if self._attributing is not None:
-            await self._attributing.tidy()
+            await self._attributing.adding.tidy()
         if self._jobs is not None:
             self._jobs.close()
         self._lock.close()
@@ -250,7 +250,7 @@ class Service:
                 self._attributing.add(left)
                 self._commands.extend(self._jobs.commands())
                 self._command_added.set()
-                work = (self._attributing.write(), self._run_commands(self._jobs))
+                work = (self._attributing.adding.write(), self._run_commands(self._jobs))
                 self._tasks = [asyncio.create_task(each) for each in work]
             return self._jobs, self._attributing
 
@@ -288,8 +288,8 @@ class Service:
     async def _run_command(self, command: Command) -> Outcome:
         """Run a command; embeddings are not written meanwhile: ``discover`` does."""
         assert self._attributing is not None
-        await self._attributing.keep_embeddings()
-        async with self._attributing.features:
+        await self._attributing.adding.keep_embeddings()
+        async with self._attributing.adding.features:
             return await run_command(command)
 
     def _now_running(self) -> frozenset[str]:
@@ -298,7 +298,7 @@ class Service:
 
     def _noted(self, job: JobState | None) -> JobState | None:
         """A job with why it does not go on, where it does not."""
-        problem = "" if self._attributing is None else self._attributing.problem
+        problem = "" if self._attributing is None else self._attributing.adding.problem
         if job is None or job.ended or job.kind != "attribute" or not problem:
             return job
         return job.model_copy(update={"note": problem})

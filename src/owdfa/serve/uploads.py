@@ -30,6 +30,7 @@ _MAX_SUFFIX = 16  # bytes: copies in the case are named by SHA-256 and the suffi
 _UNNAMED = "unnamed"
 _BIT = 2**18  # bytes that are written together
 _SYNCED = 8  # files that are put on the disk at the same time
+_MAX_HEADER, _MAX_HEADERS = 4096, 16  # bytes of a part's header, and number of them
 _OVERHEAD = 4096  # bytes a file that a form takes besides it
 _FORM = "multipart/form-data"
 _RAW = ("image/", "video/", "application/octet-stream")
@@ -281,9 +282,16 @@ class _Form:
 
     def _name(self, data: bytes, start: int, end: int) -> None:
         self._field += data[start:end]
+        self._check_headers()
 
     def _text(self, data: bytes, start: int, end: int) -> None:
         self._value += data[start:end]
+        self._check_headers()
+
+    def _check_headers(self) -> None:
+        too_long = len(self._field) + len(self._value) > _MAX_HEADER
+        if too_long or len(self._headers) > _MAX_HEADERS:
+            raise RefusedError(400, "the form cannot be read (a part of it has endless headers)")
 
     def _header(self) -> None:
         self._headers[bytes(self._field).lower()] = bytes(self._value)

@@ -1,24 +1,25 @@
-"""What takes a while on the screen at ``/discover``: looking for groups, and promoting them."""
+"""What takes a while on the screen at ``/discover``: find groups, promote them, look again."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
-from fastapi.responses import HTMLResponse
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import RedirectResponse, Response
 
 from owdfa.errors import UserError
 from owdfa.records.clusters import By
-from owdfa.serve.media import service_of
+from owdfa.serve.media import downloads, service_of
 from owdfa.serve.pages import show, who
 from owdfa.serve.service import JobState
 
 router = APIRouter()
-_WHAT = {"discover": "Looking for groups", "promote": "Writing the manifest"}
+_KINDS = ("discover", "promote", "rescan")
 
 
 @router.post("/discover/run")
 async def run(
     request: Request, by: Annotated[By, Form()], min_size: Annotated[int, Form(ge=3)]
-) -> HTMLResponse:
+) -> Response:
     """Look for groups."""
     service = service_of(request)
     place = service.place
@@ -28,7 +29,7 @@ async def run(
 
 
 @router.post("/discover/promote")
-async def promote(request: Request) -> HTMLResponse:
+async def promote(request: Request) -> Response:
     """Write the next manifest; the case says where, never the page."""
     service = service_of(request)
     folder = service.place.folder / "rounds"
@@ -37,14 +38,29 @@ async def promote(request: Request) -> HTMLResponse:
     return _tell(request, await service.command("promote", given, who(request)))
 
 
+@router.post("/discover/rescan")
+async def rescan(request: Request, keep: Annotated[bool, Form()] = False) -> Response:
+    """Attribute the files of the case by the run that is served, and say what changes."""
+    service = service_of(request)
+    place = service.place
+    if place.run is None:
+        raise UserError(f"{place.folder}: no run is served; start owdfa serve with --run RUN")
+    table = await run_in_threadpool(downloads, service)
+    given = [str(place.folder), "--run", str(place.run), "-o", str(table / "changes.csv")]
+    given += ["--keep"] if keep else []
+    return _tell(request, await service.command("rescan", given, who(request)))
+
+
 @router.get("/discover/jobs/{id_}")
-def job(request: Request, id_: str) -> HTMLResponse:
+def job(request: Request, id_: str) -> Response:
     """How far a job is."""
     return _tell(request, service_of(request).job(id_))
 
 
-def _tell(request: Request, job: JobState | None) -> HTMLResponse:
-    if job is not None and job.kind not in _WHAT:
+def _tell(request: Request, job: JobState | None) -> Response:
+    """How far a job is; the whole screen, which has it too, where htmx did not ask."""
+    if job is not None and job.kind not in _KINDS:
         raise UserError(f"{job.id[:20]}: is no job of this page")
-    what = _WHAT[job.kind] if job else ""
-    return show(request, "_group_job.html", job=job, what=what)
+    if "HX-Request" not in request.headers:
+        return RedirectResponse("/discover", 303)
+    return show(request, "_group_job.html", job=job)

@@ -238,7 +238,7 @@ def _check_ids(rows: pa.Table, manifest: Path) -> None:
 
 
 def _with_earlier(options: SplitOptions) -> SplitOptions:
-    """The options with the shares of the earlier split, where they name one, for those not given."""
+    """The options; shares that are not given are those of the earlier split, if one is named."""
     if options.like is None:
         return options
     basis = Split.read(options.like, ("id", "role")).basis._asdict()
