@@ -160,6 +160,11 @@ class Process:
         path = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         return [int(pid) for pid in path.read_text().split()]
 
+    def peak(self):
+        """The most bytes of memory that it held, its workers not counted."""
+        lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
     def kill(self):
         self._process.send_signal(signal.SIGKILL)
         self._end()

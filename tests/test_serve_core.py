@@ -510,6 +510,18 @@ def test_no_process_but_the_server_has_the_token(run, case, monkeypatch):
         server.stop()
 
 
+def test_what_is_sent_is_not_kept_in_memory(run, case):
+    server = Process(case, run)
+    try:
+        server.client.send(some(1))
+        before = server.peak()
+        answer = server.client.send({"a.bin": bytes(2**26), "b.bin": bytes(2**26)})
+        assert answer.json["job"]["num_done"] == 2
+        assert server.peak() - before < 2**24
+    finally:
+        server.stop()
+
+
 def test_workers_end_with_the_server_however_it_ends(run, case):
     server = Process(case, run, workers=2)
     server.client.send(some(1))

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 from owdfa.config import Settings
 from owdfa.errors import UserError
-from owdfa.serve.uploads import Upload
+from owdfa.serve.uploads import RefusedError, Upload
 
 FILE = "jobs.sqlite3"
 Kind = Literal["attribute", "discover", "report", "promote", "rescan"]
@@ -114,16 +114,18 @@ class Jobs:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
-        self._lock = threading.Lock()
+        self._lock, self._read_lock = threading.Lock(), threading.Lock()
         try:
-            self._file = sqlite3.connect(
-                self.path, timeout=30, isolation_level=None, check_same_thread=False
-            )
+            self._file, self._reading = self._connect(), self._connect()
             self._prepare()
         except sqlite3.Error as error:
             raise UserError(
                 f"{self.path}: cannot be used ({error}); move it away, and what waited is forgotten"
             ) from None
+
+    def _connect(self) -> sqlite3.Connection:
+        """A connection: one writes, and reading by another does not wait for the disk."""
+        return sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
 
     def _prepare(self) -> None:
         self._file.execute("PRAGMA journal_mode = WAL")
@@ -139,8 +141,9 @@ class Jobs:
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
+        with self._lock, self._read_lock:
             self._file.close()
+            self._reading.close()
 
     def add_files(self, files: Sequence[Upload], who: str) -> list[Task]:
         """Add files to attribute, as a job."""
@@ -241,8 +244,8 @@ class Jobs:
     def jobs(self, limit: int, running: "frozenset[str]" = frozenset()) -> list[JobState]:
         """The last jobs, without their files, the newest first."""
         rows = self._rows("SELECT * FROM jobs ORDER BY number DESC LIMIT ?", (limit,))
-        with self._lock:
-            counts = self._counts(self._file, [row[1] for row in rows])
+        with self._read_lock:
+            counts = self._counts(self._reading, [row[1] for row in rows])
         return [_state(row, counts[row[1]], running) for row in rows]
 
     @contextmanager
@@ -250,7 +253,7 @@ class Jobs:
         """A transaction: all of it is on the disk when the block ends, or nothing.
 
         Raises:
-            UserError: It cannot be written.
+            RefusedError: It cannot be written.
         """
         try:
             with self._lock:
@@ -262,14 +265,13 @@ class Jobs:
                     raise
                 self._file.execute("COMMIT")
         except sqlite3.Error as error:
-            raise UserError(
-                f"{self.path}: cannot be written ({error}); make room on the disk, or make it"
-                " writable"
+            raise RefusedError(
+                507, f"{self.path}: cannot be written ({error}); make room on the disk"
             ) from None
 
     def _rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._file.execute(query, values).fetchall()
+        with self._read_lock:
+            return self._reading.execute(query, values).fetchall()
 
     def _add(
         self, file: sqlite3.Connection, id_: str, kind: Kind, who: str, arguments: Sequence[str]

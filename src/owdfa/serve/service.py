@@ -153,6 +153,8 @@ class Service:
         while True:
             changed = self._changed.setdefault(id_, asyncio.Event())
             found = await anyio.to_thread.run_sync(self.job, id_)
+            if found is None or found.ended:
+                self._changed.pop(id_, None)
             if found is None:
                 return
             yield found
