@@ -4,12 +4,13 @@
 
 Round 1 knows real images and the first type of each family, round 2 three more, round 3 all 13. The
 types of the next round are among the unlabelled images. Test images are the same in all rounds, of
-other persons than any training image. Four ways to train rounds 2 and 3:
+other persons than any training image. Five ways to train rounds 2 and 3:
 
 anew        with all labels of the round, by the ``tiny`` recipe with fewer steps (``--epochs``)
-continued   train --from the round before, all labels, half the epochs
-statistics  train --from the round before, labels of the new types alone: old ones are kept by what
-            the run keeps of them
+continued   train --from the round before, all labels, as many epochs (stages are not repeated)
+halved      the same with half the epochs
+statistics  train --from the round before, labels of the new types alone, half the epochs: old types
+            are kept by what the run keeps of them
 naive       the same without that: fine-tuning on the new types
 
 With ``--folder`` runs that are there are not trained again, so that several processes can train
@@ -54,14 +55,18 @@ class Way(NamedTuple):
 
     continues: bool
     old_labels: bool
+    share: float = 1.0  # of the epochs
     overrides: tuple[str, ...] = ()
 
 
 WAYS = {
     "anew": Way(continues=False, old_labels=True),
     "continued": Way(continues=True, old_labels=True),
-    "statistics": Way(continues=True, old_labels=False),
-    "naive": Way(continues=True, old_labels=False, overrides=("continual.replay_weight=0",)),
+    "halved": Way(continues=True, old_labels=True, share=0.5),
+    "statistics": Way(continues=True, old_labels=False, share=0.5),
+    "naive": Way(
+        continues=True, old_labels=False, share=0.5, overrides=("continual.replay_weight=0",)
+    ),
 }
 Accuracy = dict[str, float]  # of each known type, over its test images
 Rounds = list[tuple[Accuracy, float]]  # that, and the seconds of training, after each round
@@ -152,8 +157,8 @@ def train_rounds(folder: Path, way: str, first: RunSettings) -> Rounds:
         run = before if number == 0 else folder / "runs" / f"{name}-{way}-{number}"
         labels, settings = "all" if number == 0 or chosen.old_labels else "new", first
         if number > 0 and chosen.continues:
-            half = max(1, first.epochs // 2)
-            overrides = [f"epochs={half}", f"schedule.every={last(half)['every']}"]
+            epochs = max(1, round(chosen.share * first.epochs))
+            overrides = [f"epochs={epochs}", f"schedule.every={last(epochs)['every']}"]
             settings = load_settings(None, None, [*overrides, *chosen.overrides], earlier=before)
         split_ = folder / f"split-{number}-{labels}"
         found.append(measured(run, split_, folder / f"split-{number}-all", settings))

@@ -92,7 +92,7 @@ def test_the_rounds_of_types_run_at_toy_size(tmp_path):
     options = ["--method", "supervised", "--seeds", "0", "--images", "40", "--epochs", "1"]
     continual.main([*options, "--per-epoch", "32", "--set", *sets], report)
     rows = written(tmp_path)["rows"]
-    assert len(rows) == 2 * (4 + 3)
+    assert len(rows) == 2 * (5 + 4)
     assert rows[0]["what"].startswith("round 2, anew: accuracy of 5 old and 3 new types")
 
 

@@ -178,7 +178,7 @@ def test_groups_are_merged_and_the_page_goes_to_the_one_that_is_left(case, found
     at = f"/discover/compare?a={green}&b={red}"
     answer = ask(page, case, "/merge", at=at, into=red, other=f"{green} {red}")
     assert done(answer) == f"merged {green} into {red}."
-    assert answer.headers["HX-Push-Url"] == f"/discover/{red}"
+    assert answer.headers["HX-Replace-Url"] == f"/discover/{red}"
     assert len(groups_of(case)[red].members) == 21
     gone = page.get(f"/discover/{green}")
     assert gone.status_code == 404
@@ -315,7 +315,7 @@ def test_a_group_that_undo_takes_away_leads_to_all_groups(case, found, page):
     made = Reviewer(case.folder).gather([min(names(case, "blue"))])
     (new,) = made.review.state.groups.keys() - set(found.values())
     answer = ask(page, case, "/undo", at=f"/discover/{new}")
-    assert answer.headers["HX-Push-Url"] == "/discover"
+    assert answer.headers["HX-Replace-Url"] == "/discover"
     assert 'data-view="cards"' in answer.text
 
 
@@ -378,3 +378,23 @@ def test_what_is_named_can_be_promoted_and_the_next_commands_are_shown(case, fou
     text = page.get("/discover").text
     assert "Promoted by bob" in text
     assert "owdfa split &lt;o&gt;" in text
+
+
+def test_files_of_another_run_can_be_looked_at_again(case, found, page, monkeypatch):
+    asked = []
+
+    async def command(self, kind, arguments, who):
+        asked.append((kind, *arguments))
+        return JobState(
+            id="j1", kind=kind, state="done", created="", who=who, num_files=0, num_done=0, note="n"
+        )
+
+    monkeypatch.setattr(Service, "command", command)
+    assert 'id="run-rescan"' not in page.get("/discover").text  # no run is served
+    assert "no run is served" in page.post("/discover/rescan").text
+    page.app.state.service.place.run = case.folder.parent / "other"
+    assert 'id="run-rescan"' in page.get("/discover").text
+    page.post("/discover/rescan", data={"keep": "true"})
+    table = case.folder / "downloads" / "changes.csv"
+    run = case.folder.parent / "other"
+    assert asked == [("rescan", str(case.folder), "--run", str(run), "-o", str(table), "--keep")]

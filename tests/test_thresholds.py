@@ -50,6 +50,15 @@ def test_a_temperature_undoes_the_one_that_made_probabilities_too_sure():
         assert found == pytest.approx(sharpness, rel=0.1)
 
 
+def test_few_images_that_are_all_right_do_not_make_a_probability_certain():
+    sure = np.full((20, 4), 0.01, np.float32)
+    labels, groups = np.arange(20) % 4, np.arange(20)
+    sure[groups, labels] = 0.97
+    found = fit_temperature(sure, labels, groups)
+    right = scaled(sure, found)[groups, labels]
+    assert right == pytest.approx(1 - 1 / 22, rel=1e-3)  # Platt's target for 20 of 20
+
+
 def test_scaling_keeps_the_order_of_the_classes_and_their_sum():
     p = draw(np.random.default_rng(1), 20).probabilities
     q = scaled(p, 2.5)

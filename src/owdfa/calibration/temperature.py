@@ -4,6 +4,10 @@
 
 with the T of greatest likelihood on held-out images. It orders the classes of an image as before.
 Each group weighs the same, however many images it has.
+
+Where all of few images are right, the likelihood alone would make every probability 1. So each
+counts as wrong with weight 1 / (G + 2), of G groups (Platt, 1999): as sure as that many groups can
+show.
 """
 
 import numpy as np
@@ -41,10 +45,15 @@ def fit_temperature(
     if not len(labels):
         return 1.0
     weights, rows = group_weights(groups), np.arange(len(labels))
+    doubt, tiny = 1 / (weights.sum() + 2), np.finfo(float).tiny
 
     def loss(log_temperature: float) -> float:
-        right = scaled(probabilities, np.exp(log_temperature))[rows, labels]
-        return float(-(weights * np.log(np.maximum(right, np.finfo(float).tiny))).sum())
+        made = scaled(probabilities, np.exp(log_temperature))
+        right = made[rows, labels]
+        made[rows, labels] = 0
+        wrong = made.sum(axis=1)  # not 1 - right, which rounds to 0
+        likely, unlikely = (np.log(np.maximum(each, tiny)) for each in (right, wrong))
+        return float(-(weights * ((1 - doubt) * likely + doubt * unlikely)).sum())
 
     low, high = np.log(_LIMITS)
     found = minimize_scalar(loss, bounds=(low, high), method="bounded")

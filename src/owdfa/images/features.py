@@ -52,7 +52,9 @@ class StoredFeatures:
     def missing(self, sha256: Sequence[str]) -> np.ndarray:
         """Which of these images are not here: indices, the first of each content."""
         wanted = {each.encode(): place for place, each in reversed(list(enumerate(sha256)))}
-        return np.array(sorted(wanted[each] for each in wanted.keys() - self._places), np.int64)
+        # Not a difference of sets, which would go through all that is here.
+        lacking = (place for each, place in wanted.items() if each not in self._places)
+        return np.array(sorted(lacking), np.int64)
 
     def read(self, sha256: Sequence[str]) -> np.ndarray:
         """Features of images, all of which are here: (len(sha256), F) float32."""

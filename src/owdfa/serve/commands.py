@@ -12,7 +12,7 @@ from owdfa.serve.pool import child_environment
 
 _OPTIONS = (
     *("-o", "--output", "--run", "--by", "--min-size", "--parts", "--seed", "--jobs"),
-    *("--manifest", "--split", "--store"),
+    *("--manifest", "--split", "--store", "--keep"),
 )
 _KEPT = 2**16  # last bytes of output
 _MAX_NOTE = 500

@@ -158,14 +158,21 @@ def known_types(entries: Sequence[Entry]) -> tuple[str, ...]:
     return tuple(about["classes"][: about["num_known"]])
 
 
-def ungrouped(review: Review, items: Mapping[str, Item]) -> frozenset[str]:
-    """Images of the case that no known type was named for, and that are in no group."""
-    grouped = {image for group in review.state.groups.values() for image in group.members}
-    return frozenset(
+def ungrouped(place: Place) -> tuple[str, ...]:
+    """Images that no known type was named for, and that are in no group, by path."""
+    return _ungrouped(place, place.case().head) if place.begun else ()
+
+
+@lru_cache(maxsize=2)
+def _ungrouped(place: Place, head: str) -> tuple[str, ...]:  # noqa: ARG001  until the next line
+    items = place.items()
+    grouped = {x for group in place.review().state.groups.values() for x in group.members}
+    found = (
         sha256
         for sha256, item in items.items()
         if sha256 not in grouped and item.verdict.video is None and is_unnamed(item)
     )
+    return tuple(sorted(found, key=lambda x: (items[x].verdict.path, x)))
 
 
 def is_unnamed(item: Item) -> bool:

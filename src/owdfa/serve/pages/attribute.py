@@ -124,6 +124,7 @@ def file(request: Request, sha256: str, choice: Choice) -> HTMLResponse:
         entry=case.entries[item.seq - 1],
         at_hand=case.find_input(item).is_file(),
         pictured=_has_picture(case, item),
+        seen_whole=_is_seen_whole(place, item.verdict),
         group=groups[0] if groups else None,
         number=None if at is None else at + 1,
         total=len(digests),
@@ -131,6 +132,14 @@ def file(request: Request, sha256: str, choice: Choice) -> HTMLResponse:
         after=digests[at + 1] if at is not None and at + 1 < len(digests) else None,
         choice=choice,
     )
+
+
+def _is_seen_whole(place: Place, file: FileVerdict) -> bool:
+    """Whether what the network saw is the image as it is, so that one picture shows both."""
+    made = place.attribution(file.attribution)
+    is_square = file.width is not None and file.width == file.height
+    whole = all(each.box is None for each in file.verdicts)
+    return made is not None and made.fit == "resize" and is_square and whole
 
 
 @router.get("/verdicts.jsonl")

@@ -150,7 +150,7 @@ def _decide(
     values = {**common(request, view), "at": at, **said}
     answer = show(request, "_group_done.html", **values)
     if at != form.get("at"):
-        answer.headers["HX-Push-Url"] = at
+        answer.headers["HX-Replace-Url"] = at
     return answer
 
 

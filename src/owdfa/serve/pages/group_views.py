@@ -46,17 +46,18 @@ def common(request: Request, view: View) -> dict[str, Any]:
     """What the templates of all views are given."""
     place = place_of(request)
     review, items = place.review(), place.items()
-    case = place.case() if place.begun else None
+    case, jobs = place.case() if place.begun else None, service_of(request).jobs(20)
     return {
         "part": view.template,
         "title": view.title,
         "review": review,
         "head": case.head if case else "",
         "items": items,
-        "num_alone": len(groups.ungrouped(review, items)) if review.clusters else 0,
+        "num_alone": len(groups.ungrouped(place)) if review.clusters else 0,
         "undo": describe(review.done[-1].entry) if review.done else None,
         "redo": describe(review.undone[-1].entry) if review.undone else None,
-        "working": {job.kind: job for job in service_of(request).jobs(20) if not job.ended},
+        "working": {job.kind: job for job in jobs if not job.ended},
+        "rescanned": next((job for job in jobs if job.kind == "rescan" and job.ended), None),
         "at": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
         **view.values,
     }
@@ -90,8 +91,21 @@ def cards_view(place: Place, show: Show, sort: Sort) -> View:
         "cards": [each for each in everything if show in ("all", each.state)],
         "counts": counts, "show": show, "sort": sort,
         **_naming(place, everything), **_promotion(place, everything),
+        "others": _by_other_runs(place), "served": place.run,
     }  # fmt: skip
     return View("_group_cards.html", "Discover", values)
+
+
+def _by_other_runs(place: Place) -> int:
+    """Files whose verdict is not by the run that is served; 0 where none is."""
+    if place.run is None:
+        return 0
+    served, counts = (
+        place.run.resolve(),
+        Counter(item.verdict.attribution for item in place.items().values()),
+    )
+    runs = {digest: run for digest, (_, run) in place.case().attributions().items()}
+    return sum(num for digest, num in counts.items() if runs[digest].resolve() != served)
 
 
 def group_view(place: Place, id_: str, order: Order) -> View:
@@ -190,7 +204,7 @@ def members_of(place: Place, id_: str, order: Order) -> tuple[str, ...]:
     """The images of a group, or those in none, in order; none where there is no such group."""
     review = place.review()
     if id_ == NONE:
-        return groups.ordered(place, groups.ungrouped(review, place.items()), "file")
+        return groups.ungrouped(place)
     group = review.state.groups.get(id_)
     return groups.ordered(place, group.members, order) if group else ()
 

@@ -1,18 +1,19 @@
-"""What takes a while on the screen at ``/discover``: looking for groups, and promoting them."""
+"""What takes a while on the screen at ``/discover``: find groups, promote them, look again."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, Response
 
 from owdfa.errors import UserError
 from owdfa.records.clusters import By
-from owdfa.serve.media import service_of
+from owdfa.serve.media import downloads, service_of
 from owdfa.serve.pages import show, who
 from owdfa.serve.service import JobState
 
 router = APIRouter()
-_KINDS = ("discover", "promote")
+_KINDS = ("discover", "promote", "rescan")
 
 
 @router.post("/discover/run")
@@ -35,6 +36,19 @@ async def promote(request: Request) -> Response:
     number = 2 + len(list(folder.glob("images*.parquet")))
     given = [str(service.place.folder), "-o", str(folder / f"images{number}.parquet")]
     return _tell(request, await service.command("promote", given, who(request)))
+
+
+@router.post("/discover/rescan")
+async def rescan(request: Request, keep: Annotated[bool, Form()] = False) -> Response:
+    """Attribute the files of the case by the run that is served, and say what changes."""
+    service = service_of(request)
+    place = service.place
+    if place.run is None:
+        raise UserError(f"{place.folder}: no run is served; start owdfa serve with --run RUN")
+    table = await run_in_threadpool(downloads, service)
+    given = [str(place.folder), "--run", str(place.run), "-o", str(table / "changes.csv")]
+    given += ["--keep"] if keep else []
+    return _tell(request, await service.command("rescan", given, who(request)))
 
 
 @router.get("/discover/jobs/{id_}")

@@ -83,6 +83,7 @@ function draw() {
       showSide();
     },
   });
+  showSide();
 }
 
 /** After a decision: the same points in other groups. */
