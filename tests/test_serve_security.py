@@ -1,6 +1,5 @@
 """Who may ask a server what, and what it does with what is sent to harm it."""
 
-import json
 import re
 import socket
 import struct
