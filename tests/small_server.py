@@ -127,11 +127,35 @@ def served(case, run=None, **settings):
             thread.join()
 
 
-class Process:
-    """A server in a process of its own, in a group that can be killed whole or in part."""
+KILLS_ITSELF = """
+import os, signal, sys
 
-    def __init__(self, case, run, **settings):
-        text = (
+def watch(name, arguments, left=[KILL_AT, False]):
+    text = repr(arguments[:2])
+    left[1] = left[1] or "/uploads/" in text
+    if left[1] and "CASE" in text:
+        left[0] -= 1
+        if left[0] < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(watch)
+"""
+
+
+class Process:
+    """A server in a process of its own.
+
+    Args:
+        case: The case.
+        run: The run.
+        kill_at: It kills itself before this operation on a file or folder of the case, counted
+            from the first file that is sent; None for never.
+        settings: Others than by default.
+    """
+
+    def __init__(self, case, run, kill_at=None, **settings):
+        hook = KILLS_ITSELF.replace("KILL_AT", str(kill_at)).replace("CASE", str(case))
+        text = (hook if kill_at is not None else "") + (
             "import sys, json\n"
             "from pathlib import Path\n"
             "from owdfa.serve.place import Place\n"

@@ -11,6 +11,7 @@ import sqlite3
 import threading
 import time
 import zipfile
+from http.client import HTTPException
 from io import BytesIO
 from pathlib import Path
 
@@ -233,6 +234,33 @@ def test_a_server_that_is_killed_again_and_again_loses_nothing(run, case):
     assert names(case) == sorted(sent)
     assert check(case) == []
     assert not list((case / "uploads").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", range(0, 40, 4))
+def test_at_whatever_moment_a_server_is_killed_what_it_acknowledged_is_done_once(run, case, moment):
+    with served(case, run) as client:  # the case is begun
+        client.send(some(1))
+    server, sent = Process(case, run, kill_at=moment), []
+    try:
+        for number in range(50):
+            files = {f"{number}-{name}": v for name, v in some(2, 10 * number + 10).items()}
+            if server.client.send(files, "wait=0").status == 202:
+                sent += files
+            time.sleep(0.1)
+    except (OSError, HTTPException):  # it is gone
+        pass
+    finally:
+        server.kill()
+    with served(case, run) as client:
+        for job in client.get("/v1/jobs").json:
+            client.wait(job["id"])
+    added = [name for name in names(case) if name != "000.png"]
+    assert set(sent) <= set(added)
+    assert len(added) - len(sent) in (0, 2)  # what was written and not yet acknowledged
+    lines = (case / "verdicts.jsonl").read_text().splitlines()
+    assert len(lines) == len(added) + 1  # none is there twice
+    assert check(case) == []
 
 
 @pytest.mark.slow
