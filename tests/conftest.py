@@ -37,3 +37,11 @@ def whole_run(tmp_path_factory, run_options):
     photos = make_noise(folder / "photos")
     done("run", f"folder:{photos}", "-o", folder / "run", *run_options)
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def served_run(tmp_path_factory):
+    """A calibrated run, to be served; no test writes to it."""
+    from small_server import make_run
+
+    return make_run(tmp_path_factory.mktemp("served"))

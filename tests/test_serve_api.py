@@ -14,12 +14,12 @@ from owdfa.serve.app import make_app
 from owdfa.serve.place import Place
 from owdfa.serve.settings import ServeSettings
 from small_groups import add, by_hand, sha, write_squares
-from small_server import make_run, picture, served
+from small_server import picture, served
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("run"))
+@pytest.fixture
+def run(served_run):
+    return served_run
 
 
 @pytest.fixture

@@ -32,12 +32,12 @@ from owdfa.serve.place import Place
 from owdfa.serve.uploads import Upload
 from small_clips import write_clip
 from small_groups import write_squares
-from small_server import Process, make_run, picture, served
+from small_server import Process, picture, served
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("run"))
+@pytest.fixture
+def run(served_run):
+    return served_run
 
 
 @pytest.fixture

@@ -19,15 +19,15 @@ from owdfa.serve.guard import MAX_WHOLE, SECURITY_HEADERS
 from owdfa.serve.place import Place
 from owdfa.serve.settings import ServeSettings
 from owdfa.serve.uploads import MAX_NAME, clean_name
-from small_server import BOUNDARY, Process, form, make_run, picture, served
+from small_server import BOUNDARY, Process, form, picture, served
 
 TOKEN = "a-token-of-24-characters"
 JSON = {"Content-Type": "application/json"}
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("run"))
+@pytest.fixture
+def run(served_run):
+    return served_run
 
 
 @pytest.fixture
