@@ -1,6 +1,5 @@
 """Who may ask a server what, and what it does with what is sent to harm it."""
 
-import json
 import re
 import socket
 import struct
@@ -403,14 +402,13 @@ def test_a_form_of_endless_headers_or_parts_is_refused(run, case):
 
 
 def test_json_is_bounded_whatever_it_says_of_itself(client):
-    large = json.dumps({"head": "x" * MAX_WHOLE}).encode()
-    assert client.ask("POST", "/v1/review", large, JSON).status == 413
     deep = b"[" * 100_000
     assert client.ask("POST", "/v1/review", deep, JSON).status in (400, 422)
     head = (
         b"POST /v1/review HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
         b"Content-Type: application/json\r\n"
     )
+    assert b" 413 " in raw(client, head + f"Content-Length: {MAX_WHOLE + 1}\r\n\r\n".encode())
     body = b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(
         b"%x\r\n%s\r\n" % (65536, b" " * 65536) for _ in range(40)
     )

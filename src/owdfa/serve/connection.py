@@ -31,7 +31,7 @@ class Connection(H11Protocol):
         self._clock: asyncio.TimerHandle | None = None
         self._since = time.monotonic()  # when what the client has to do began
         self._doing: object = None  # what that is
-        self._num_received = self._num_unsent = 0
+        self._num_received = self._num_resumed = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; one too many is closed at once."""
@@ -52,6 +52,11 @@ class Connection(H11Protocol):
         self._num_received += len(data)
         super().data_received(data)
 
+    def resume_writing(self) -> None:
+        """Note that the client took something."""
+        self._num_resumed += 1
+        super().resume_writing()
+
     def _look(self) -> None:
         """See whether the client does what it has to do, and look again later."""
         now, idle = time.monotonic(), self._settings.idle_seconds
@@ -70,7 +75,7 @@ class Connection(H11Protocol):
         """What the client has to do before anything goes on; None where nothing."""
         unsent = self.transport.get_write_buffer_size()
         if unsent:
-            return ("take", unsent)  # a client that takes some of it has done something
+            return ("take", unsent, self._num_resumed)  # which change as it takes some of it
         if self.conn.their_state is h11.SEND_BODY and not self.flow.read_paused:
             return "body"
         if self.conn.their_state is h11.IDLE:
