@@ -7,7 +7,7 @@ With n such classes of C known ones the objective becomes
 where features are drawn from the statistics that the earlier run keeps
 (``owdfa.runs.class_statistics``), as if images of those classes were in the batch. They hold for
 the earlier network's embedding, which therefore stays as it is: only rows of classes are trained.
-(Held by distillation alone, it drifts away from images that are no longer there: docs/discover.md.)
+(Trained too, and held by distillation, it did no better: docs/discover.md.)
 A method that is fitted at the end is given drawn features, too.
 """
 
