@@ -224,7 +224,7 @@ WORK = """
 import sys
 from pathlib import Path
 from owdfa.case import Case
-from owdfa.case.review import _writing
+from owdfa.case.review import write_alone
 from owdfa.stages.review import Reviewer
 from small_case import ATTRIBUTION, attributed
 folder, who = Path(sys.argv[1]), sys.argv[2]
@@ -233,7 +233,7 @@ for number in range(int(sys.argv[3])):
     made = Reviewer(folder, who=who).note("novel-aaaa", f"{who} {number}")
     print(made.head, flush=True)
     file.write_bytes(f"{who} {number}".encode())
-    with _writing(case):  # waits for the other
+    with write_alone(case):  # waits for the other
         print(case.add([attributed(file)], ATTRIBUTION, who=who).hash, flush=True)
 """
 
@@ -271,7 +271,7 @@ def test_threads_that_share_a_case_lose_nothing_acknowledged(case):
             for number in range(5):
                 entry, _ = act(case, lambda r: _note(f"{who} {number}"), who=who)  # noqa: B023
                 told.append(entry.hash)
-                with review_module._writing(case):
+                with review_module.write_alone(case):
                     told.append(case.add([attributed(file)], ATTRIBUTION, who=who).hash)
         except Exception as error:  # noqa: BLE001
             wrong.append(error)
