@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import sqlite3
 import threading
 import time
@@ -29,6 +30,8 @@ from owdfa.serve.adding import noted
 from owdfa.serve.commands import check_arguments
 from owdfa.serve.jobs import Ended, Jobs
 from owdfa.serve.place import Place
+from owdfa.serve.server import listen
+from owdfa.serve.settings import ServeSettings
 from owdfa.serve.uploads import Upload
 from small_clips import write_clip
 from small_groups import write_squares
@@ -588,3 +591,8 @@ def test_the_benchmark_of_the_server_runs_at_toy_size(run, tmp_path):
     assert rows["files that were acknowledged"].endswith(" killed, met")
     assert rows["requests refused"].startswith("0 of ")
     assert len(rows) == 6
+
+
+def test_answers_are_sent_at_once():
+    with listen(ServeSettings(port=0)) as listening:
+        assert listening.proto == socket.IPPROTO_TCP  # asyncio sets TCP_NODELAY for no other
