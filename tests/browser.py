@@ -10,7 +10,7 @@ import pytest
 sync_api = pytest.importorskip("playwright.sync_api", reason="pages need a browser")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe looks at pages")
 CHROMIUM = shutil.which("chromium")
-SECONDS = 60
+SECONDS = 180
 GRAVE = ("serious", "critical")
 
 
