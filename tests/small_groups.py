@@ -66,6 +66,17 @@ def add(case, files, kind="novel"):
     case.add([said(file, kind) for file in files], ATTRIBUTION)
 
 
+def squares_case(folder):
+    """A case of red and green squares of no known type, and of blue ones that are known."""
+    made = Case.create(folder / "case")
+    photos = folder / "photos"
+    add(made, write_squares(photos, "red", range(12), suffix="jpg"))
+    add(made, write_squares(photos, "green", range(9)), "inconclusive")
+    add(made, write_squares(photos, "blue", range(8)), "known")
+    (folder / "runs" / "first").mkdir(parents=True)
+    return made
+
+
 def sha(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 

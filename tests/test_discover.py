@@ -18,7 +18,7 @@ from owdfa.stages.discover import DiscoverOptions, discover
 from owdfa.stages.promote import promote
 from owdfa.stages.review import Reviewer
 from owdfa.stages.train import train
-from small_groups import add, predictor, sha, write_squares
+from small_groups import add, predictor, sha, squares_case, write_squares
 from tiny_data import CLASSES, DRIFT, SIDE, make_data
 
 
@@ -33,13 +33,7 @@ def network(monkeypatch):
 @pytest.fixture
 def case(tmp_path):
     """Red and green squares of no known type, and blue ones that are known."""
-    made = Case.create(tmp_path / "case")
-    photos = tmp_path / "photos"
-    add(made, write_squares(photos, "red", range(12), suffix="jpg"))
-    add(made, write_squares(photos, "green", range(9)), "inconclusive")
-    add(made, write_squares(photos, "blue", range(8)), "known")
-    (tmp_path / "runs" / "first").mkdir(parents=True)
-    return made
+    return squares_case(tmp_path)
 
 
 def made(case, **options):

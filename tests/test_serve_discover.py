@@ -17,7 +17,7 @@ from owdfa.stages import discover as stage
 from owdfa.stages.discover import DiscoverOptions
 from owdfa.stages.review import Reviewer
 from owdfa.whitening import unit_length
-from small_groups import add, predictor, sha, write_squares
+from small_groups import add, predictor, sha, squares_case, write_squares
 
 HTMX = {"HX-Request": "true"}
 HOSTILE = "<img src=x onerror=alert(1)>\"'&{{7*7}}"
@@ -26,13 +26,7 @@ HOSTILE = "<img src=x onerror=alert(1)>\"'&{{7*7}}"
 @pytest.fixture
 def case(tmp_path):
     """Red and green squares of no known type, blue ones that are known, and one that is alone."""
-    made = Case.create(tmp_path / "case")
-    photos = tmp_path / "photos"
-    add(made, write_squares(photos, "red", range(12), suffix="jpg"))
-    add(made, write_squares(photos, "green", range(9)), "inconclusive")
-    add(made, write_squares(photos, "blue", range(8)), "known")
-    (tmp_path / "runs" / "first").mkdir(parents=True)
-    return made
+    return squares_case(tmp_path)
 
 
 @pytest.fixture

@@ -260,8 +260,9 @@ def review(
 
     It is refused with 409 where others have changed groups since ``head``.
     """
-    reviewer = Reviewer(service.place.folder, head=asked.head, who=who(request))
-    made = _decide(reviewer, asked.decision)
+    service.place.case()  # says so where there is none; to write would begin one
+    with service.place.writing() as case:
+        made = _decide(Reviewer(case, head=asked.head, who=who(request)), asked.decision)
     return Decided(sentence=made.sentence, head=made.head, groups=_groups(made.review))
 
 

@@ -28,7 +28,7 @@ ORDERS: tuple[Order, ...] = get_args(Order)
 NONE = "none"
 """Stands for the images that are in no group, where an id of a group could."""
 _STATES = ("unnamed", "named", "rejected")
-NUM_COLOURS = 8  # --group-1 to --group-8 of app.css; 0 stands for --group-rest
+NUM_COLOURS = 8  # --map-1 to --map-8 of map.css; 0 stands for --map-rest
 PAGE = 120  # images that are asked for at a time
 _STABLE, _ARBITRARY = 0.75, 0.5  # Hennig (2007)
 _EXEMPLARS = 6

@@ -60,7 +60,7 @@ def group_page(request: Request, id_: str, order: Order = "typical") -> HTMLResp
 def halves(request: Request, id_: str) -> HTMLResponse:
     """The two halves that a group would be split into."""
     place = place_of(request)
-    half = frozenset(Reviewer(place.folder).half(id_))
+    half = frozenset(Reviewer(place.case()).half(id_))
     rest = place.review().state.find(id_).members - half
     named = (("Stays", rest), ("Goes", half))
     shown = [(t, len(x), groups.ordered(place, x, "typical")[: views.SHOWN]) for t, x in named]

@@ -30,7 +30,7 @@ function label(index) {
 function coloured() {
   const { names, values, colours } = about.kinds[$("#map-colour").value];
   const style = getComputedStyle(document.documentElement);
-  const css = colours?.map((each) => style.getPropertyValue(each ? `--group-${each}` : "--group-rest").trim());
+  const css = colours?.map((each) => style.getPropertyValue(each ? `--map-${each}` : "--map-rest").trim());
   return { categories: Int16Array.from(shown, (index) => values[index]), names, colours: css ?? null };
 }
 
